@@ -1,4 +1,5 @@
-//! The command line: one subcommand for each thing that a person does. Each hands its arguments to the module of its name.
+//! The command line: one subcommand for each thing that a person does. Each hands its arguments to the module of its name,
+//! which exposes `Args` and `run(Args) -> anyhow::Result<ExitCode>`.
 //!
 //! Exit codes: 0 done; 1 done, and the answer is no (a rule does not load, a drill step was missed); 2 could not be done.
 
@@ -14,10 +15,12 @@ pub struct Cli {
     command: Command,
 }
 
+// A subcommand NAME is a line `Name(name::Args),` here and a line `Command::Name(args) => name::run(args),` in `run`.
 #[derive(Debug, Subcommand)]
 enum Command {}
 
 /// Runs the subcommand.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {}
+    let Cli { command } = cli;
+    match command {}
 }

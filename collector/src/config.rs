@@ -1,0 +1,430 @@
+//! `vonggac.toml`: what an operator may set, read once into types that are already checked.
+//!
+//! Every key has a default, and the defaults are what `deploy/vonggac.toml` shows: an empty file is a whole configuration.
+//! An unknown key, a value of the wrong type or out of its range stops the start, with the file, the key and what was
+//! expected. Relative paths start at the folder of the file, so that a folder can be moved as one.
+//!
+//! What is never in it: a secret. Passwords stand in files of their own, named here.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Where the configuration is looked for when nobody says otherwise.
+pub const CONFIG_PATH: &str = "/etc/vonggac/vonggac.toml";
+/// Says where it is, below `--config` and above [`CONFIG_PATH`].
+pub const CONFIG_ENV: &str = "VONGGAC_CONFIG";
+
+/// Largest configuration file read, in bytes: a thousand times the shipped one.
+const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Why a configuration is not taken.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Toml { path: PathBuf, source: toml::de::Error },
+    #[error("{}: {key}: expected {expected}, found {found}", path.display())]
+    Invalid { path: PathBuf, key: &'static str, expected: String, found: String },
+}
+
+/// The option that every subcommand has: flatten it into its `Args`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigArg {
+    /// Configuration file [default: $VONGGAC_CONFIG, else /etc/vonggac/vonggac.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl ConfigArg {
+    /// Where the file is: the option, else the environment, else [`CONFIG_PATH`].
+    pub fn path(&self) -> PathBuf {
+        let environment = || std::env::var_os(CONFIG_ENV).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(environment).unwrap_or_else(|| CONFIG_PATH.into())
+    }
+
+    /// Reads it.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.path())
+    }
+}
+
+/// The whole configuration. Paths are absolute once it was loaded from a file.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Everything that the collector keeps on disk.
+    pub data_dir: PathBuf,
+    /// Trees of Sigma rules.
+    pub rules: Vec<PathBuf>,
+    /// Organisations, information systems and their hosts.
+    pub systems: PathBuf,
+    /// Levels, and how they turn the severity of a rule into the priority of an alert.
+    pub levels: PathBuf,
+    pub intake: Intake,
+    pub otlp: Otlp,
+    pub tls: Tls,
+    pub clickhouse: ClickHouse,
+    pub store: Store,
+    pub metrics: Metrics,
+    pub alert: Alert,
+    pub limits: Limits,
+}
+
+/// Batches of our agents.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    pub listen: SocketAddr,
+}
+
+/// OTLP logs over gRPC.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Otlp {
+    pub enabled: bool,
+    pub listen: SocketAddr,
+}
+
+/// The collector's certificate, and the authority whose certificates it believes. PEM files.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// A ClickHouse of the site's own. Without a `url` the embedded one is started.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClickHouse {
+    pub url: Option<String>,
+    pub user: String,
+    pub password_file: Option<PathBuf>,
+    pub database: String,
+}
+
+/// The embedded ClickHouse.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Loopback only.
+    pub listen: SocketAddr,
+    /// `libchdb.so`; looked for in the usual places when absent.
+    pub library: Option<PathBuf>,
+    /// What its queries may use together.
+    pub memory_bytes_max: u64,
+}
+
+/// `/metrics`, `/ready`, `/health` over HTTP.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub listen: SocketAddr,
+}
+
+/// How hits become alerts.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Alert {
+    /// Hits of one rule on one system and entity are one alert when each follows the last within this many seconds.
+    pub window_s: u64,
+}
+
+/// Limits of the daemon that depend on the site; the others stand as constants where they apply.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections of agents at once; further ones are closed at once.
+    pub connections_max: usize,
+    /// A TLS handshake takes no longer.
+    pub handshake_timeout_ms: u64,
+    /// A connection on which nothing comes and nothing is under way is closed after this. Agents reconnect by themselves.
+    pub idle_timeout_s: u64,
+    /// Once the first byte of a frame is there, the rest comes within this.
+    pub frame_timeout_s: u64,
+    /// Batches of one connection that are under way at once; beyond it the collector reads no further.
+    pub window_batches: usize,
+    /// ... and their bytes, decompressed.
+    pub window_bytes: usize,
+    /// Batches that wait before the first stage, of all connections together.
+    pub queue_batches: usize,
+    /// Largest OTLP request, decompressed.
+    pub otlp_request_bytes_max: usize,
+    /// OTLP requests under way at once, of all senders together.
+    pub otlp_requests_max: usize,
+    /// An OTLP request that the store has not taken after this is answered UNAVAILABLE: the sender sends it again.
+    pub otlp_timeout_s: u64,
+    /// Threads that parse and match; 0 = one a core.
+    pub threads: usize,
+    /// How long what is under way may take to be stored once the daemon was told to stop.
+    pub stop_grace_s: u64,
+    /// How long the embedded store may take until it answers.
+    pub store_ready_timeout_s: u64,
+}
+
+/// How to reach the store.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    pub url: String,
+    pub user: String,
+    pub password_file: Option<PathBuf>,
+    pub database: String,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.into(), source };
+        let path = std::path::absolute(path).map_err(read)?;
+        let bytes = std::fs::metadata(&path).map_err(read)?.len();
+        if bytes > CONFIG_BYTES_MAX {
+            return Err(read(std::io::Error::other(format!("{bytes} bytes, at most {CONFIG_BYTES_MAX}"))));
+        }
+        let text = std::fs::read_to_string(&path).map_err(read)?;
+        Self::parse(&text, &path)
+    }
+
+    /// Reads and checks the text of the file at `path`, which is absolute.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self =
+            toml::from_str(text).map_err(|source| ConfigError::Toml { path: path.into(), source })?;
+        config.resolve(path.parent().unwrap_or(Path::new("/")));
+        config.check(path)?;
+        Ok(config)
+    }
+
+    /// The store, as a writer.
+    pub fn endpoint(&self) -> Endpoint {
+        match &self.clickhouse.url {
+            Some(url) => Endpoint {
+                url: url.clone(),
+                user: self.clickhouse.user.clone(),
+                password_file: self.clickhouse.password_file.clone(),
+                database: self.clickhouse.database.clone(),
+            },
+            None => self.embedded_endpoint("vonggac", "writer.password"),
+        }
+    }
+
+    /// The store, as one who only reads: the embedded store has a user for that, elsewhere it is the writer.
+    pub fn reader_endpoint(&self) -> Endpoint {
+        match self.clickhouse.url {
+            Some(_) => self.endpoint(),
+            None => self.embedded_endpoint("grafana", "reader.password"),
+        }
+    }
+
+    /// Where the embedded store keeps its data and its passwords.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join("store")
+    }
+
+    fn embedded_endpoint(&self, user: &str, password_file: &str) -> Endpoint {
+        Endpoint {
+            url: format!("http://{}", self.store.listen),
+            user: user.into(),
+            password_file: Some(self.store_dir().join(password_file)),
+            database: self.clickhouse.database.clone(),
+        }
+    }
+
+    /// Makes relative paths absolute: they start at `folder`.
+    fn resolve(&mut self, folder: &Path) {
+        let paths = [&mut self.data_dir, &mut self.systems, &mut self.levels]
+            .into_iter()
+            .chain([&mut self.tls.ca, &mut self.tls.cert, &mut self.tls.key])
+            .chain(&mut self.rules)
+            .chain(&mut self.clickhouse.password_file)
+            .chain(&mut self.store.library);
+        for path in paths {
+            *path = folder.join(&*path);
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let invalid = |key, expected: String, found: String| {
+            Err(ConfigError::Invalid { path: path.into(), key, expected, found })
+        };
+        for (key, range, found) in self.ranges() {
+            if !range.contains(&found) {
+                let expected = format!("a number from {} to {}", range.start(), range.end());
+                return invalid(key, expected, found.to_string());
+            }
+        }
+        if !self.store.listen.ip().is_loopback() {
+            // Its passwords cross the connection in clear.
+            return invalid("store.listen", "a loopback address".into(), self.store.listen.to_string());
+        }
+        if self.rules.is_empty() {
+            return invalid("rules", "at least one folder".into(), "none".into());
+        }
+        if let Some(url) = &self.clickhouse.url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return invalid("clickhouse.url", "http://HOST:PORT or https://HOST:PORT".into(), url.clone());
+        }
+        let database = &self.clickhouse.database;
+        if !is_identifier(database) {
+            let expected = "a name of letters, digits and _ that starts with no digit";
+            return invalid("clickhouse.database", expected.into(), format!("{database:?}"));
+        }
+        Ok(())
+    }
+
+    /// Numbers that make sense only within a range.
+    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 14] {
+        let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let limits = &self.limits;
+        let batch = wide(event::BATCH_BYTES_MAX);
+        [
+            ("store.memory_bytes_max", 256 << 20..=1 << 50, self.store.memory_bytes_max),
+            ("alert.window_s", 1..=86_400, self.alert.window_s),
+            ("limits.connections_max", 1..=100_000, wide(limits.connections_max)),
+            ("limits.handshake_timeout_ms", 10..=60_000, limits.handshake_timeout_ms),
+            ("limits.idle_timeout_s", 1..=86_400, limits.idle_timeout_s),
+            ("limits.frame_timeout_s", 1..=3_600, limits.frame_timeout_s),
+            ("limits.window_batches", 1..=1_024, wide(limits.window_batches)),
+            ("limits.window_bytes", batch..=1 << 32, wide(limits.window_bytes)),
+            ("limits.queue_batches", 1..=65_536, wide(limits.queue_batches)),
+            ("limits.otlp_request_bytes_max", 1024..=batch, wide(limits.otlp_request_bytes_max)),
+            ("limits.otlp_requests_max", 1..=65_536, wide(limits.otlp_requests_max)),
+            ("limits.otlp_timeout_s", 1..=600, limits.otlp_timeout_s),
+            ("limits.threads", 0..=1_024, wide(limits.threads)),
+            ("limits.stop_grace_s", 1..=600, limits.stop_grace_s),
+        ]
+    }
+}
+
+impl Endpoint {
+    /// The password, without the line end. Empty when there is no file for it.
+    pub fn password(&self) -> Result<String, ConfigError> {
+        let Some(path) = &self.password_file else { return Ok(String::new()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+impl Limits {
+    pub fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_secs(self.idle_timeout_s)
+    }
+
+    pub fn frame_timeout(&self) -> Duration {
+        Duration::from_secs(self.frame_timeout_s)
+    }
+
+    pub fn otlp_timeout(&self) -> Duration {
+        Duration::from_secs(self.otlp_timeout_s)
+    }
+
+    pub fn stop_grace(&self) -> Duration {
+        Duration::from_secs(self.stop_grace_s)
+    }
+
+    pub fn store_ready_timeout(&self) -> Duration {
+        Duration::from_secs(self.store_ready_timeout_s)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "/var/lib/vonggac".into(),
+            rules: vec!["/usr/share/vonggac/rules/sigma".into()],
+            systems: "/etc/vonggac/systems.toml".into(),
+            levels: "/usr/share/vonggac/rules/levels".into(),
+            intake: Intake::default(),
+            otlp: Otlp::default(),
+            tls: Tls::default(),
+            clickhouse: ClickHouse::default(),
+            store: Store::default(),
+            metrics: Metrics::default(),
+            alert: Alert::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { listen: (Ipv6Addr::UNSPECIFIED, 6514).into() }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Self { enabled: true, listen: (Ipv6Addr::UNSPECIFIED, 4317).into() }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            ca: "/etc/vonggac/tls/ca.crt".into(),
+            cert: "/etc/vonggac/tls/collector.crt".into(),
+            key: "/etc/vonggac/tls/collector.key".into(),
+        }
+    }
+}
+
+impl Default for ClickHouse {
+    fn default() -> Self {
+        Self { url: None, user: "vonggac".into(), password_file: None, database: "vonggac".into() }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { listen: ([127, 0, 0, 1], 8123).into(), library: None, memory_bytes_max: 2 << 30 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: ([127, 0, 0, 1], 9464).into() }
+    }
+}
+
+impl Default for Alert {
+    fn default() -> Self {
+        Self { window_s: 3_600 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 2_000,
+            handshake_timeout_ms: 10_000,
+            idle_timeout_s: 900,
+            frame_timeout_s: 120,
+            window_batches: 32,
+            window_bytes: 32 << 20,
+            queue_batches: 64,
+            otlp_request_bytes_max: event::BATCH_BYTES_MAX,
+            otlp_requests_max: 64,
+            otlp_timeout_s: 30,
+            threads: 0,
+            stop_grace_s: 20,
+            store_ready_timeout_s: 60,
+        }
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
