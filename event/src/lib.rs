@@ -31,7 +31,7 @@ mod parse;
 mod varint;
 mod wire;
 
-pub use dictionary::{CoreField, Dictionary, DictionaryError};
+pub use dictionary::{CoreField, Dictionary, DictionaryError, FilledBy, Natives, Presence};
 pub use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
 pub use inflate::inflate;
 pub use limits::{
