@@ -1,3 +1,5 @@
 //! Table of contents of the tests that need more than one crate.
 
+mod pipeline; // a log line becomes a row exactly once, whatever is killed
+mod site; // the real processes that the others use
 mod tidy; // documents, rules and dashboards are true to the code
