@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::ca;
+
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
 #[command(name = "vonggac", version)]
@@ -17,10 +19,13 @@ pub struct Cli {
 
 // A subcommand NAME is a line `Name(name::Args),` here and a line `Command::Name(args) => name::run(args),` in `run`.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Ca(ca::Args),
+}
 
 /// Runs the subcommand.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Cli { command } = cli;
-    match command {}
+    match cli.command {
+        Command::Ca(args) => ca::run(args),
+    }
 }

@@ -2,12 +2,18 @@
 #![deny(unsafe_code)] // the one exception is the module that binds libchdb
 
 mod batch;
+mod ca;
 mod cli;
 mod config;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod metrics;
+mod tls;
 
 pub use batch::{Delivery, Fate, Gap, Identity};
+pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
 pub use cli::{Cli, run};
 pub use config::{
     Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Intake, Limits,
     Metrics, Otlp, Store, Tls,
 };
+pub use tls::{Peer, PeerError, TlsError, server_config};
