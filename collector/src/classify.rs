@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use crate::inventory::{Inventory, SystemIndex};
 
 /// The system that an event concerns; `hostname` is what the line says, addresses may be unspecified.
-pub fn classify(
+pub(crate) fn classify(
     inventory: &Inventory,
     host: &str,
     hostname: &str,

@@ -26,7 +26,7 @@ const PROBLEMS_MAX: usize = 50;
 
 /// Why the inventory is not taken.
 #[derive(Debug, Error)]
-pub enum InventoryError {
+pub(crate) enum InventoryError {
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
@@ -38,59 +38,59 @@ pub enum InventoryError {
 /// Who owns and runs systems.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Organisation {
-    pub id: String,
-    pub name: String,
+pub(crate) struct Organisation {
+    pub(crate) id: String,
+    pub(crate) name: String,
     /// The organisation above it; none for the top of a tree.
-    pub parent: Option<String>,
+    pub(crate) parent: Option<String>,
     /// Electronic identifier code.
-    pub code: Option<String>,
+    pub(crate) code: Option<String>,
 }
 
 /// An information system.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct System {
-    pub id: String,
-    pub name: String,
+pub(crate) struct System {
+    pub(crate) id: String,
+    pub(crate) name: String,
     /// Organisation that answers for it.
-    pub owner: String,
+    pub(crate) owner: String,
     /// Organisation that runs it.
-    pub operator: String,
+    pub(crate) operator: String,
     /// Absent: not yet classified, which is level 0.
-    pub level: Option<Level>,
+    pub(crate) level: Option<Level>,
     /// Names of hosts, as in their certificates.
     #[serde(default)]
-    pub hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     #[serde(default)]
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     #[serde(default)]
-    pub networks: Vec<IpNet>,
+    pub(crate) networks: Vec<IpNet>,
 }
 
 /// The approved security level, and by what right.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Level {
+pub(crate) struct Level {
     /// 1 to 5.
-    pub approved: u8,
+    pub(crate) approved: u8,
     /// Number of the decision that approved it.
-    pub decision: String,
+    pub(crate) decision: String,
     /// Date of the decision, YYYY-MM-DD.
-    pub date: String,
+    pub(crate) date: String,
     /// Who decided.
-    pub authority: String,
+    pub(crate) authority: String,
     /// Articles that the level rests on.
-    pub basis: String,
+    pub(crate) basis: String,
 }
 
 /// Index of a system in its [`Inventory`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct SystemIndex(usize);
+pub(crate) struct SystemIndex(usize);
 
 /// The inventory, checked and indexed.
 #[derive(Clone, Debug, Default)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     organisations: Vec<Organisation>,
     systems: Vec<System>,
     by_host: HashMap<String, SystemIndex>,
@@ -100,7 +100,7 @@ pub struct Inventory {
 
 impl Inventory {
     /// Reads a file, or all `*.toml` of a folder.
-    pub fn load(path: &Path) -> Result<Self, InventoryError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, InventoryError> {
         let mut draft = Draft::default();
         for path in files(path)? {
             draft.add(&path, &read(&path)?)?;
@@ -109,14 +109,14 @@ impl Inventory {
     }
 
     /// Reads the text of one file; `path` is for its errors.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, InventoryError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, InventoryError> {
         let mut draft = Draft::default();
         draft.add(path, text)?;
         draft.finish()
     }
 
     /// The system that a host belongs to. Names are compared in lower case.
-    pub fn by_host(&self, host: &str) -> Option<SystemIndex> {
+    pub(crate) fn by_host(&self, host: &str) -> Option<SystemIndex> {
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.by_host.get(&host.to_ascii_lowercase()).copied();
         }
@@ -124,40 +124,40 @@ impl Inventory {
     }
 
     /// The system that an address belongs to: of all networks that hold it the one with the longest prefix.
-    pub fn by_address(&self, address: Ipv6Addr) -> Option<SystemIndex> {
+    pub(crate) fn by_address(&self, address: Ipv6Addr) -> Option<SystemIndex> {
         let networks = self.by_network.iter().rev();
         networks.filter_map(|(length, systems)| systems.get(&masked(address, *length))).next().copied()
     }
 
     /// A system of this inventory.
-    pub fn system(&self, index: SystemIndex) -> &System {
+    pub(crate) fn system(&self, index: SystemIndex) -> &System {
         &self.systems[index.0]
     }
 
     /// The name of an organisation; its id when it has none.
-    pub fn organisation_name<'i>(&'i self, id: &'i str) -> &'i str {
+    pub(crate) fn organisation_name<'i>(&'i self, id: &'i str) -> &'i str {
         self.organisations.iter().find(|organisation| organisation.id == id).map_or(id, |found| &found.name)
     }
 
-    pub fn systems(&self) -> &[System] {
+    pub(crate) fn systems(&self) -> &[System] {
         &self.systems
     }
 
-    pub fn organisations(&self) -> &[Organisation] {
+    pub(crate) fn organisations(&self) -> &[Organisation] {
         &self.organisations
     }
 }
 
 impl System {
     /// 1 to 5; 0 when it is not classified.
-    pub fn level(&self) -> u8 {
+    pub(crate) fn level(&self) -> u8 {
         self.level.as_ref().map_or(0, |level| level.approved)
     }
 }
 
 impl Level {
     /// Decision, date, authority and articles in one line, as an alert shows them.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("{}, {}, {}; {}", self.decision, self.date, self.authority, self.basis)
     }
 }
@@ -299,9 +299,10 @@ impl Draft {
         let known: HashSet<String> =
             self.inventory.organisations.iter().map(|organisation| organisation.id.clone()).collect();
         for index in 0..self.inventory.systems.len() {
-            let System { owner, operator, .. } = self.inventory.systems[index].clone();
+            let system = &self.inventory.systems[index];
+            let keys = [("owner", system.owner.clone()), ("operator", system.operator.clone())];
             let place = self.places[index].clone();
-            for (key, id) in [("owner", owner), ("operator", operator)] {
+            for (key, id) in keys {
                 if !known.contains(&id) {
                     self.problem(&place, key, "the id of an organisation", &id);
                 }
@@ -467,7 +468,10 @@ parent = "tinh"
             (system("a", "networks=['10.0.0.1/8']"), "a network without host bits (10.0.0.0/8)"),
             (system("a", "networks=['10.0.0.0/8']") + &system("b", "networks=['10.0.0.0/8']"), "networks"),
             (system("a", "") + &system("a", ""), "an id that no other system has"),
-            (system("a", "").replace("owner='so'", "owner='ai'"), "owner: expected the id of an organisation"),
+            (
+                system("a", "").replace("owner='so'", "owner='ai'"),
+                "owner: expected the id of an organisation",
+            ),
             ("[[organisation]]\nid='x'\nname='x'\nparent='y'\n".into(), "parent"),
             ("[[organisation]]\nid='x'\nname='x'\nparent='x'\n".into(), "in a circle"),
             ("[[organisation]]\nid='so'\nname='x'\n".into(), "an id that no other organisation has"),

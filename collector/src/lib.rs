@@ -3,10 +3,20 @@
 
 mod batch;
 mod ca;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod classify;
 mod cli;
 mod config;
 #[allow(dead_code, reason = "its first users are about to land")]
+mod inventory;
+#[allow(dead_code, reason = "its first users are about to land")]
 mod metrics;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod migrate;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod priority;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod row;
 mod tls;
 
 pub use batch::{Delivery, Fate, Gap, Identity};

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 /// Levels 0 (not classified) to 5.
-pub const LEVELS: usize = 6;
+pub(crate) const LEVELS: usize = 6;
 
 /// Days that TCVN 14423:2026 (4.8.2.1 to 7.8.2.1) asks of each level at the least: its months at their longest. It asks none of level 1; an event is
 /// kept for a day at least, else it would be gone before anyone could look.
@@ -20,7 +20,7 @@ const RETENTION_DAYS_MAX: u16 = 3650;
 
 /// Why a table is not taken.
 #[derive(Debug, Error)]
-pub enum LevelsError {
+pub(crate) enum LevelsError {
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
@@ -31,7 +31,7 @@ pub enum LevelsError {
 
 /// How bad a match of a rule is; Sigma's `level`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Severity {
+pub(crate) enum Severity {
     Informational,
     Low,
     Medium,
@@ -41,7 +41,7 @@ pub enum Severity {
 
 /// How soon an alert wants a person.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq)]
-pub enum Priority {
+pub(crate) enum Priority {
     P1,
     P2,
     P3,
@@ -51,14 +51,14 @@ pub enum Priority {
 
 /// The two tables.
 #[derive(Clone, Debug)]
-pub struct Levels {
+pub(crate) struct Levels {
     priority: PriorityTable,
     retention: RetentionTable,
 }
 
 impl Levels {
     /// Reads `priority.toml` and `retention.toml` of a folder.
-    pub fn load(folder: &Path) -> Result<Self, LevelsError> {
+    pub(crate) fn load(folder: &Path) -> Result<Self, LevelsError> {
         let priority = folder.join("priority.toml");
         let retention = folder.join("retention.toml");
         Ok(Self {
@@ -68,7 +68,7 @@ impl Levels {
     }
 
     /// The priority of an alert and the sentence that explains it. A level above 5 counts as 5.
-    pub fn priority(&self, severity: Severity, level: u8) -> (Priority, String) {
+    pub(crate) fn priority(&self, severity: Severity, level: u8) -> (Priority, String) {
         let table = &self.priority;
         let at = usize::from(level).min(LEVELS - 1);
         let priority = table.severity.of(severity)[at];
@@ -79,7 +79,7 @@ impl Levels {
     }
 
     /// How long an event is kept.
-    pub fn retention_days(&self, level: u8, in_drill: bool) -> u16 {
+    pub(crate) fn retention_days(&self, level: u8, in_drill: bool) -> u16 {
         if in_drill {
             return self.retention.drill_days;
         }
@@ -134,8 +134,8 @@ struct RetentionTable {
 impl PriorityTable {
     fn parse(text: &str, path: &Path) -> Result<Self, LevelsError> {
         let table: Self = toml(text, path)?;
-        let mut texts = table.levels.says.iter().chain(table.priorities.all()).chain([&table.id]);
-        if texts.any(|text| text.trim().is_empty()) {
+        let texts = table.levels.says.iter().chain(table.priorities.all()).chain([&table.id]);
+        if texts.into_iter().any(|text| text.trim().is_empty()) {
             let key = "id, levels.says, priorities".into();
             let (expected, found) = ("a text".into(), "an empty one".into());
             return Err(LevelsError::Invalid { path: path.into(), key, expected, found });
@@ -194,7 +194,7 @@ impl RetentionTable {
 
 impl Severity {
     /// The name in Sigma and in the store.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Informational => "informational",
             Self::Low => "low",
@@ -207,7 +207,7 @@ impl Severity {
 
 impl Priority {
     /// The name in the store.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::P1 => "P1",
             Self::P2 => "P2",
@@ -250,13 +250,8 @@ mod tests {
     #[test]
     fn a_higher_level_or_severity_never_lowers_the_shipped_priority() {
         let levels = Levels::load(&shipped()).unwrap();
-        let severities = [
-            Severity::Informational,
-            Severity::Low,
-            Severity::Medium,
-            Severity::High,
-            Severity::Critical,
-        ];
+        let severities =
+            [Severity::Informational, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
         for level in 1..5 {
             for pair in severities.windows(2) {
                 let name = |severity, level| levels.priority(severity, level).0.as_str();
