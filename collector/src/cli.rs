@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::ca;
+use crate::{ca, engine};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -21,11 +21,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ca(ca::Args),
+    Store(engine::Args),
 }
 
 /// Runs the subcommand.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Ca(args) => ca::run(args),
+        Command::Store(args) => engine::run(args),
     }
 }

@@ -7,6 +7,7 @@ mod ca;
 mod classify;
 mod cli;
 mod config;
+mod engine;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod inventory;
 #[allow(dead_code, reason = "its first users are about to land")]
@@ -26,4 +27,5 @@ pub use config::{
     Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Intake, Limits,
     Metrics, Otlp, Store, Tls,
 };
+pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use tls::{Peer, PeerError, TlsError, server_config};
