@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, engine};
+use crate::{ca, engine, people};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -20,6 +20,10 @@ pub struct Cli {
 // A subcommand NAME is a line `Name(name::Args),` here and a line `Command::Name(args) => name::run(args),` in `run`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Alerts(people::AlertsArgs),
+    Alert(people::AlertArgs),
+    Events(people::EventsArgs),
+    Status(people::StatusArgs),
     Ca(ca::Args),
     Store(engine::Args),
 }
@@ -27,6 +31,10 @@ enum Command {
 /// Runs the subcommand.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Alerts(args) => people::run_alerts(&args),
+        Command::Alert(args) => people::run_alert(&args),
+        Command::Events(args) => people::run_events(&args),
+        Command::Status(args) => people::run_status(&args),
         Command::Ca(args) => ca::run(args),
         Command::Store(args) => engine::run(args),
     }

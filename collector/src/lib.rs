@@ -14,6 +14,7 @@ mod inventory;
 mod metrics;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod migrate;
+mod people;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod priority;
 #[allow(dead_code, reason = "its first users are about to land")]

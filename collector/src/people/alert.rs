@@ -1,0 +1,366 @@
+//! `vonggac alert ID`: why one alert fired, and what to look at next.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clickhouse::Row;
+use event::Micros;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, ConfigArg};
+use crate::people::connect::{Reader, block_on, configuration};
+use crate::people::escape::{json_line, shown, shown_bytes};
+use crate::people::filter::{Bound, Filter, shown_address};
+use crate::people::output::print_text;
+use crate::people::rule::{Words, words};
+use crate::people::select::{as_address, as_iso, as_texts, counted, unhex};
+use crate::people::when::{Clock, MICROS_PER_S, iso};
+
+/// Shortest beginning of an id that is looked up: shorter ones are typing errors.
+const PREFIX_CHARS_MIN: usize = 4;
+/// How many alerts an ambiguous beginning lists.
+const CANDIDATES_MAX: usize = 5;
+/// `vonggac events` of the commands proposed look so much further back and ahead: an alert seldom starts the story.
+const AROUND: Micros = 5 * 60 * MICROS_PER_S;
+/// Width of the names before the values.
+const NAME_CHARS: usize = 12;
+
+const EXAMPLES: &str = "\
+Examples:
+  vonggac alert 8c1f2a90                 the beginning of an id is enough when only one alert has it
+  vonggac alert 8c1f2a90 --format json   for programs: one object, nothing left out
+
+Exit codes: 0 shown; 1 no alert has that id, or more than one has that beginning; 2 the question could not be answered.";
+
+/// Show why an alert fired: rule, matching fields, raw lines, system, level and its legal basis, ATT&CK techniques
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The alert's id, or its beginning (at least 4 characters)
+    id: String,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Show times in UTC instead of the local zone
+    #[arg(long)]
+    utc: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// For eyes
+    #[default]
+    Text,
+    /// One JSON object on one line
+    Json,
+}
+
+/// Everything that the store holds about an alert.
+#[derive(Debug, Deserialize, Row, Serialize)]
+struct Alert {
+    id: String,
+    rule_id: String,
+    rule_title: String,
+    rule_path: String,
+    severity: String,
+    priority: String,
+    priority_reason: String,
+    tactics: Vec<String>,
+    techniques: Vec<String>,
+    system_id: String,
+    system_name: String,
+    sys_level: u8,
+    level_basis: String,
+    organisation: String,
+    host: String,
+    entity: String,
+    #[serde(serialize_with = "as_address")]
+    src_ip: String,
+    user: String,
+    hits: u64,
+    #[serde(serialize_with = "as_iso")]
+    first_seen: Micros,
+    #[serde(serialize_with = "as_iso")]
+    last_seen: Micros,
+    #[serde(serialize_with = "as_iso")]
+    created_at: Micros,
+    #[serde(serialize_with = "as_map")]
+    matched: Vec<(String, String)>,
+    /// Hexadecimal out of the store: raw lines need not be UTF-8.
+    #[serde(serialize_with = "as_texts")]
+    samples: Vec<String>,
+    sample_events: Vec<String>,
+    drill_id: String,
+}
+
+const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_title, a.rule_path AS rule_path, \
+    a.severity AS severity, a.priority AS priority, a.priority_reason AS priority_reason, a.tactics AS tactics, \
+    a.techniques AS techniques, a.system_id AS system_id, a.system_name AS system_name, a.sys_level AS sys_level, \
+    a.level_basis AS level_basis, a.organisation AS organisation, a.host AS host, a.entity AS entity, \
+    toString(a.src_ip) AS src_ip, a.user AS user, a.hits AS hits, \
+    toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
+    toUnixTimestamp64Micro(a.created_at) AS created_at, a.matched AS matched, \
+    arrayMap(line -> hex(line), a.samples) AS samples, a.sample_events AS sample_events, a.drill_id AS drill_id";
+
+/// An alert with what its rule file says, for programs.
+#[derive(Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    alert: &'a Alert,
+    rule: Option<&'a Words>,
+    next: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let id = args.id.trim().to_ascii_lowercase();
+    ensure!(
+        id.chars().count() >= PREFIX_CHARS_MIN,
+        "an alert's id, or at least its first {PREFIX_CHARS_MIN} characters, is expected; `vonggac alerts` lists them"
+    );
+    let config = configuration(&args.config)?;
+    let reader = Reader::open(&config)?;
+    let mut filter = Filter::default();
+    filter.and("startsWith(a.id, {})", Bound::Text(id.clone()));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM alerts AS a FINAL WHERE {} ORDER BY a.last_seen DESC LIMIT {}",
+        filter.sql(),
+        CANDIDATES_MAX + 1
+    );
+    let alerts = block_on(reader.rows::<Alert>(&sql, &filter))?;
+    let clock = Clock::new(args.utc);
+    let [alert] = alerts.as_slice() else {
+        eprint!("{}", not_one(&id, &alerts, &clock));
+        return Ok(ExitCode::FAILURE);
+    };
+    show(alert, &config, args.format, &clock)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(alert: &Alert, config: &Config, format: Format, clock: &Clock) -> Result<()> {
+    let rule = words(config, &alert.rule_path, &alert.rule_id);
+    match format {
+        Format::Text => print_text(&explained(alert, rule.as_ref(), clock)),
+        Format::Json => {
+            let explained = Explained { alert, rule: rule.as_ref(), next: alert.next_commands() };
+            print_text(&(json_line(&explained)? + "\n"))
+        }
+    }
+}
+
+fn not_one(id: &str, alerts: &[Alert], clock: &Clock) -> String {
+    if alerts.is_empty() {
+        return format!("vonggac: no alert has an id that begins with {}\n", shown(id));
+    }
+    let mut out = format!("vonggac: more than one alert has an id that begins with {}:\n", shown(id));
+    for alert in alerts.iter().take(CANDIDATES_MAX) {
+        let title = shown(&alert.rule_title);
+        let _infallible = writeln!(out, "  {}  {}  {title}", shown(&alert.id), clock.shown(alert.last_seen));
+    }
+    if alerts.len() > CANDIDATES_MAX {
+        out.push_str("  ...\n");
+    }
+    out
+}
+
+/// The page for eyes. Every value is escaped by [`Page`].
+fn explained(alert: &Alert, rule: Option<&Words>, clock: &Clock) -> String {
+    let mut page = Page::default();
+    page.title(&format!("{}  {}", alert.priority, alert.rule_title));
+    page.section("What");
+    page.line("alert", &alert.id);
+    page.line("drill", &alert.drill_id);
+    page.line("severity", &alert.severity);
+    page.line("priority", &format!("{}: {}", alert.priority, alert.priority_reason));
+    page.line("tactics", &alert.tactics.join(", "));
+    page.line("techniques", &alert.techniques.join(", "));
+    page.section("Where");
+    page.line("host", &alert.host);
+    page.line(
+        "system",
+        &named(&alert.system_name, &alert.system_id, "belongs to no system of the inventory"),
+    );
+    page.line("organisation", &alert.organisation);
+    page.line("level", &alert.level());
+    page.section("Who");
+    page.line("address", &shown_address(&alert.src_ip));
+    page.line("user", &alert.user);
+    page.line("grouped by", &alert.entity);
+    page.section(&format!("When ({})", clock.zone_name()));
+    page.line("first seen", &clock.shown_ms(alert.first_seen));
+    page.line("last seen", &format!("{}, {}", clock.shown_ms(alert.last_seen), clock.age(alert.last_seen)));
+    page.line("alerted", &clock.shown_ms(alert.created_at));
+    page.line("hits", &counted(alert.hits, "event"));
+    page.section("Why");
+    page.line("rule", &format!("{} ({})", alert.rule_title, alert.rule_id));
+    page.line("file", &rule.map_or_else(|| alert.rule_path.clone(), |rule| rule.file.display().to_string()));
+    page.words(rule);
+    for (field, value) in &alert.matched {
+        page.line("matched", &format!("{field} = {value}"));
+    }
+    page.section(&format!("Lines (the first {} of {})", alert.samples.len(), counted(alert.hits, "event")));
+    alert.samples.iter().for_each(|line| page.raw(&unhex(line)));
+    page.section("Next");
+    alert.next_commands().iter().for_each(|command| page.raw(command.as_bytes()));
+    page.0
+}
+
+fn named(name: &str, id: &str, otherwise: &str) -> String {
+    if id.is_empty() { otherwise.to_owned() } else { format!("{name} ({id})") }
+}
+
+impl Alert {
+    fn level(&self) -> String {
+        match self.sys_level {
+            0 => "not classified".to_owned(),
+            level if self.level_basis.is_empty() => level.to_string(),
+            level => format!("{level}, by {}", self.level_basis),
+        }
+    }
+
+    /// Commands that lead on from here.
+    fn next_commands(&self) -> Vec<String> {
+        let since = iso(self.first_seen.saturating_sub(AROUND));
+        let until = iso(self.last_seen.saturating_add(AROUND));
+        let drill = match self.drill_id.as_str() {
+            "" => String::new(),
+            id => format!(" --drill {}", quoted(id)),
+        };
+        let window = format!("--since {since} --until {until}{drill}");
+        let address = shown_address(&self.src_ip);
+        let host = quoted(&self.host);
+        let mut commands = vec![
+            format!("vonggac events --rule {} {window}", quoted(&self.rule_id)),
+            format!("vonggac events --host {host} {window}"),
+        ];
+        if !address.is_empty() {
+            commands.push(format!("vonggac events --address {address} {window}"));
+            commands.push(format!("vonggac alerts --address {address} --since 1w{drill}"));
+        }
+        commands.push(format!("vonggac alerts --host {host} --since 1w{drill}"));
+        commands
+    }
+}
+
+/// A word for a POSIX shell. A name out of a log must not become a command when a person pastes it.
+fn quoted(word: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_.:@/+".contains(char);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", shown(word).replace('\'', r"'\''"))
+}
+
+fn as_map<S: serde::Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
+/// Text under headings, each value on a line of its own.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn title(&mut self, text: &str) {
+        self.push(&format!("{}\n", shown(text)));
+    }
+
+    fn section(&mut self, name: &str) {
+        self.push(&format!("\n{name}\n"));
+    }
+
+    /// Nothing for an empty value.
+    fn line(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.push(&format!("  {name:NAME_CHARS$} {}\n", shown(value)));
+        }
+    }
+
+    fn raw(&mut self, line: &[u8]) {
+        self.push(&format!("  {}\n", shown_bytes(line)));
+    }
+
+    fn words(&mut self, rule: Option<&Words>) {
+        let Some(rule) = rule else { return };
+        rule.description.lines().for_each(|line| self.line("description", line));
+        rule.falsepositives.iter().for_each(|line| self.line("harmless if", line));
+        rule.references.iter().for_each(|line| self.line("see", line));
+    }
+
+    fn push(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert() -> Alert {
+        Alert {
+            id: "8c1f2a9000112233".into(),
+            rule_id: "5f1d2c3b".into(),
+            rule_title: "SSH brute force".into(),
+            rule_path: "linux/brute.yml".into(),
+            severity: "high".into(),
+            priority: "P1".into(),
+            priority_reason: "severity high on a system of level 4".into(),
+            tactics: vec!["credential-access".into()],
+            techniques: vec!["T1110.001".into()],
+            system_id: "portal".into(),
+            system_name: "Cổng dịch vụ công".into(),
+            sys_level: 4,
+            level_basis: "QĐ 100/QĐ-UBND".into(),
+            organisation: "province".into(),
+            host: "web01".into(),
+            entity: "192.0.2.7".into(),
+            src_ip: "::ffff:192.0.2.7".into(),
+            user: "root".into(),
+            hits: 12,
+            first_seen: 1_787_150_000_000_000,
+            last_seen: 1_787_150_060_000_000,
+            created_at: 1_787_150_001_000_000,
+            matched: vec![("src_ip".into(), "192.0.2.7\u{1b}[2J".into())],
+            samples: vec![base16ct::upper::encode_string(b"line \x1b[31m\xff")],
+            sample_events: vec!["web01:00:1:0".into()],
+            drill_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn explains_on_one_page_and_escapes_every_value() {
+        let page = explained(&alert(), None, &Clock::new(true));
+        assert!(!page.chars().any(|char| char != '\n' && crate::people::escape::is_unsafe(char)));
+        for part in [
+            "P1  SSH brute force\n",
+            "  level        4, by QĐ 100/QĐ-UBND\n",
+            "  matched      src_ip = 192.0.2.7\\x1b[2J\n",
+            "  line \\x1b[31m\\xff\n",
+            "  vonggac events --host web01 --since ",
+            "  vonggac alerts --address 192.0.2.7 --since 1w\n",
+        ] {
+            assert!(page.contains(part), "{part:?} in\n{page}");
+        }
+        assert!(!page.contains("drill"), "an empty value has no line");
+    }
+
+    #[test]
+    fn json_leaves_nothing_out() {
+        let alert = alert();
+        let explained = Explained { alert: &alert, rule: None, next: alert.next_commands() };
+        let value: serde_json::Value = serde_json::from_str(&json_line(&explained).unwrap()).unwrap();
+        assert_eq!(value["matched"]["src_ip"], "192.0.2.7\u{1b}[2J");
+        assert_eq!(value["src_ip"], "192.0.2.7");
+        assert_eq!(value["samples"][0], "line \u{1b}[31m\u{fffd}");
+        assert_eq!(value["first_seen"], iso(alert.first_seen));
+    }
+
+    #[test]
+    fn a_pasted_word_is_no_command() {
+        assert_eq!(quoted("web01"), "web01");
+        assert_eq!(quoted("a b'; rm -rf ~"), r"'a b'\''; rm -rf ~'");
+        assert_eq!(quoted("--limit"), "'--limit'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,249 @@
+//! `vonggac alerts`: which alerts there are, the most urgent first.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clickhouse::Row;
+use event::Micros;
+use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigArg;
+use crate::people::connect::{Reader, block_on, configuration};
+use crate::people::filter::{Bound, Filter, Network, shown_address};
+use crate::people::output::{Format, Listed, OutputArgs, Tone, print};
+use crate::people::select::{self, DrillArg, UntilArg, as_address, as_iso, counted, grouped};
+use crate::people::when::{Clock, When};
+
+/// Severities of rules, from the mildest.
+const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
+/// Characters of an alert's id in the table. 64 bits: enough to be unique for ever; `vonggac alert` takes any unique prefix.
+const ID_CHARS: usize = 16;
+
+const EXAMPLES: &str = "\
+Examples:
+  vonggac alerts                                  what happened within the last day, the most urgent first
+  vonggac alerts --since 1h --severity high       rules of severity high and critical, within the last hour
+  vonggac alerts --priority P2 --level 3          P1 and P2 on systems of level 3 and above
+  vonggac alerts --address 10.20.0.0/16 --since today
+  vonggac alerts --since 5m --priority P1 --exit-code >/dev/null && page-someone
+  vonggac alerts --format json | jq -r .id        for programs: one object a line
+  vonggac alerts --drill all                      drills as well
+
+Exit codes: 0 answered, with or without alerts (with --exit-code: at least one alert); 1 only with --exit-code: none;
+2 the question could not be answered.";
+
+/// List alerts: by time, severity, priority, level, system, host, address, rule
+///
+/// Sorted by priority, then by time, the newest first. Every filter must hold.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Alerts seen since: 30m, 6h, 2d (ago), today, yesterday, 2026-08-19, 2026-08-19T14:30
+    #[arg(long, value_name = "TIME", default_value = "1d", help_heading = "Filters")]
+    since: When,
+    #[command(flatten)]
+    until: UntilArg,
+    /// At least this severity: informational, low, medium, high, critical
+    #[arg(long, value_parser = SEVERITIES, hide_possible_values = true, help_heading = "Filters")]
+    severity: Option<String>,
+    /// At least as urgent as this: P1 (most urgent) to P5
+    #[arg(long, value_parser = ["P1", "P2", "P3", "P4", "P5"], ignore_case = true, hide_possible_values = true, help_heading = "Filters")]
+    priority: Option<String>,
+    /// Systems of at least this security level: 1 to 5
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5), help_heading = "Filters")]
+    level: Option<u8>,
+    /// The system's id, or a part of its name
+    #[arg(long, help_heading = "Filters")]
+    system: Option<String>,
+    /// The host
+    #[arg(long, help_heading = "Filters")]
+    host: Option<String>,
+    /// Source address or network: 10.1.2.3, 2001:db8::/32
+    #[arg(long, value_name = "ADDRESS|NETWORK", help_heading = "Filters")]
+    address: Option<Network>,
+    /// The rule's id, its beginning, or a part of its title
+    #[arg(long, help_heading = "Filters")]
+    rule: Option<String>,
+    #[command(flatten)]
+    drill: DrillArg,
+    /// At most so many rows
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    limit: u32,
+    /// Exit with 1 when no alert matches
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// An alert in a listing.
+#[derive(Debug, Default, Deserialize, Row, Serialize)]
+struct Alert {
+    id: String,
+    priority: String,
+    severity: String,
+    sys_level: u8,
+    rule_id: String,
+    rule_title: String,
+    techniques: Vec<String>,
+    system_id: String,
+    system_name: String,
+    organisation: String,
+    host: String,
+    entity: String,
+    #[serde(serialize_with = "as_address")]
+    src_ip: String,
+    user: String,
+    hits: u64,
+    #[serde(serialize_with = "as_iso")]
+    first_seen: Micros,
+    #[serde(serialize_with = "as_iso")]
+    last_seen: Micros,
+    #[serde(serialize_with = "as_iso")]
+    created_at: Micros,
+    drill_id: String,
+}
+
+const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severity, a.sys_level AS sys_level, \
+    a.rule_id AS rule_id, a.rule_title AS rule_title, a.techniques AS techniques, a.system_id AS system_id, \
+    a.system_name AS system_name, a.organisation AS organisation, a.host AS host, a.entity AS entity, \
+    toString(a.src_ip) AS src_ip, a.user AS user, a.hits AS hits, \
+    toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
+    toUnixTimestamp64Micro(a.created_at) AS created_at, a.drill_id AS drill_id";
+
+/// How many alerts of one priority match.
+#[derive(Debug, Deserialize, Row)]
+struct Tally {
+    priority: String,
+    alerts: u64,
+    hits: u64,
+}
+
+impl Listed for Alert {
+    const HEADINGS: &'static [&'static str] =
+        &["prio", "last seen ({zone})", "severity", "level", "system", "host", "what", "who", "hits", "id"];
+
+    fn cells(&self, clock: &Clock) -> Vec<String> {
+        vec![
+            self.priority.clone(),
+            clock.shown(self.last_seen),
+            self.severity.clone(),
+            if self.sys_level == 0 { "-".to_owned() } else { self.sys_level.to_string() },
+            if self.system_name.is_empty() { "-".to_owned() } else { self.system_name.clone() },
+            self.host.clone(),
+            self.rule_title.clone(),
+            self.who(),
+            grouped(self.hits),
+            self.id.chars().take(ID_CHARS).collect(),
+        ]
+    }
+
+    fn tone(&self, column: usize) -> Tone {
+        match (column, self.priority.as_str()) {
+            (0, "P1" | "P2") => Tone::Alarm,
+            (0, "P3") => Tone::Notice,
+            _ => Tone::Plain,
+        }
+    }
+}
+
+impl Alert {
+    /// The address, the user, or what the alert is grouped by.
+    fn who(&self) -> String {
+        let address = shown_address(&self.src_ip);
+        match (address.is_empty(), self.user.is_empty()) {
+            (false, false) => format!("{}@{address}", self.user),
+            (false, true) => address,
+            (true, false) => self.user.clone(),
+            (true, true) if self.entity != self.host => self.entity.clone(),
+            (true, true) => "-".to_owned(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let clock = Clock::new(args.output.utc);
+    let filter = filter(args, &clock)?;
+    let reader = Reader::open(&configuration(&args.config)?)?;
+    let (alerts, tallies) = block_on(async {
+        let rows = reader.rows::<Alert>(&sql(&filter, args.limit), &filter).await?;
+        let tallies = match args.output.format {
+            Format::Table => reader.rows::<Tally>(&tally_sql(&filter), &filter).await?,
+            Format::Json | Format::Csv => Vec::new(),
+        };
+        Ok((rows, tallies))
+    })?;
+    print(&alerts, &args.output, &clock, &summary(args, &clock, alerts.len(), &tallies)?)?;
+    Ok(ExitCode::from(u8::from(args.exit_code && alerts.is_empty())))
+}
+
+fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
+    let (since, until) = select::window(clock, &args.since, args.until.until.as_ref())?;
+    let mut filter = Filter::default();
+    filter
+        .and("a.last_seen >= {}", Bound::Time(since))
+        .and_if("a.first_seen < {}", until.map(Bound::Time))
+        .and_if("a.severity IN {}", args.severity.as_deref().map(at_least))
+        .and_if("a.priority <= {}", args.priority.clone().map(|text| Bound::Text(text.to_ascii_uppercase())))
+        .and_if("a.sys_level >= {}", args.level.map(|level| Bound::Number(level.into())))
+        .and_if(
+            "a.system_id = {} OR positionCaseInsensitiveUTF8(a.system_name, {}) > 0",
+            args.system.as_deref().map(select::text),
+        )
+        .and_if("a.host = {}", args.host.as_deref().map(select::host))
+        .and_if(
+            "startsWith(a.rule_id, {}) OR positionCaseInsensitiveUTF8(a.rule_title, {}) > 0",
+            args.rule.as_deref().map(select::text),
+        );
+    if let Some(network) = &args.address {
+        filter.and_within("a.src_ip BETWEEN {first} AND {last}", network);
+    }
+    args.drill.apply(&mut filter);
+    Ok(filter)
+}
+
+/// The severity and all above it.
+fn at_least(severity: &str) -> Bound {
+    let from = SEVERITIES.iter().position(|name| *name == severity).unwrap_or_default();
+    Bound::Texts(SEVERITIES.iter().skip(from).map(|&name| name.to_owned()).collect())
+}
+
+fn sql(filter: &Filter, limit: u32) -> String {
+    format!(
+        "SELECT {COLUMNS} FROM alerts AS a FINAL WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {limit}",
+        filter.sql()
+    )
+}
+
+fn tally_sql(filter: &Filter) -> String {
+    format!(
+        "SELECT a.priority AS priority, count() AS alerts, sum(a.hits) AS hits FROM alerts AS a FINAL WHERE {} \
+         GROUP BY a.priority ORDER BY a.priority",
+        filter.sql()
+    )
+}
+
+fn summary(args: &Args, clock: &Clock, shown: usize, tallies: &[Tally]) -> Result<String> {
+    let (since, until) = select::window(clock, &args.since, args.until.until.as_ref())?;
+    let until = until.map(|until| format!(" until {}", clock.shown(until))).unwrap_or_default();
+    let window = format!("since {}{until} ({})", clock.shown(since), clock.zone_name());
+    let total: u64 = tallies.iter().map(|tally| tally.alerts).sum();
+    if total == 0 {
+        return Ok(format!("no alert {window} that these filters let through"));
+    }
+    let parts: Vec<String> =
+        tallies.iter().map(|tally| format!("{} {}", grouped(tally.alerts), tally.priority)).collect();
+    let hits: u64 = tallies.iter().map(|tally| tally.hits).sum();
+    let more = match u64::try_from(shown) {
+        Ok(shown) if shown < total => format!("; {} shown, --limit shows more", grouped(shown)),
+        _ => String::new(),
+    };
+    Ok(format!(
+        "{} {window}: {} ({}){more}. Why one fired: vonggac alert ID",
+        counted(total, "alert"),
+        parts.join(", "),
+        counted(hits, "hit")
+    ))
+}

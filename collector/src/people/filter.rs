@@ -1,0 +1,169 @@
+//! Conditions of a query. SQL is written here by us alone: a condition is a `&'static str`, and what a person typed goes
+//! beside it as a query parameter, which ClickHouse parses as a value and never as SQL.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use anyhow::{Result, anyhow};
+use event::Micros;
+use ipnet::IpNet;
+
+/// A value for `{}` of a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Bound {
+    Text(String),
+    Texts(Vec<String>),
+    Number(u64),
+    Time(Micros),
+    Address(Ipv6Addr),
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    sql: String,
+    bounds: Vec<Bound>,
+}
+
+impl Filter {
+    /// Adds a condition. Every `{}` in it is the value.
+    pub(crate) fn and(&mut self, condition: &'static str, bound: Bound) -> &mut Self {
+        let placeholder = self.keep(bound);
+        self.and_plain(&condition.replace("{}", &placeholder))
+    }
+
+    /// Adds a condition without a value.
+    pub(crate) fn and_always(&mut self, condition: &'static str) -> &mut Self {
+        self.and_plain(condition)
+    }
+
+    /// Adds a condition when there is a value for it.
+    pub(crate) fn and_if(&mut self, condition: &'static str, bound: Option<Bound>) -> &mut Self {
+        match bound {
+            Some(bound) => self.and(condition, bound),
+            None => self,
+        }
+    }
+
+    /// Adds a condition on a network: `{first}` and `{last}` in it are its ends, of type IPv6.
+    pub(crate) fn and_within(&mut self, condition: &'static str, network: &Network) -> &mut Self {
+        let first = self.keep(Bound::Address(network.first));
+        let last = self.keep(Bound::Address(network.last));
+        self.and_plain(&condition.replace("{first}", &first).replace("{last}", &last))
+    }
+
+    /// For the place of a WHERE's condition.
+    pub(crate) fn sql(&self) -> &str {
+        if self.sql.is_empty() { "true" } else { &self.sql }
+    }
+
+    /// The query with the values bound.
+    pub(crate) fn bind(&self, query: clickhouse::query::Query) -> clickhouse::query::Query {
+        self.bounds.iter().enumerate().fold(query, |query, (index, bound)| {
+            let name = format!("p{index}");
+            match bound {
+                Bound::Text(text) => query.param(&name, text),
+                Bound::Texts(texts) => query.param(&name, texts),
+                Bound::Number(number) => query.param(&name, number),
+                Bound::Time(micros) => query.param(&name, micros),
+                Bound::Address(address) => query.param(&name, address.to_string()),
+            }
+        })
+    }
+
+    /// Keeps a value, and gives what stands for it in SQL.
+    fn keep(&mut self, bound: Bound) -> String {
+        let name = self.bounds.len();
+        let placeholder = match bound {
+            Bound::Text(_) => format!("{{p{name}:String}}"),
+            Bound::Texts(_) => format!("{{p{name}:Array(String)}}"),
+            Bound::Number(_) => format!("{{p{name}:UInt64}}"),
+            Bound::Time(_) => format!("fromUnixTimestamp64Micro({{p{name}:Int64}}, 'UTC')"),
+            Bound::Address(_) => format!("toIPv6({{p{name}:String}})"),
+        };
+        self.bounds.push(bound);
+        placeholder
+    }
+
+    fn and_plain(&mut self, condition: &str) -> &mut Self {
+        if !self.sql.is_empty() {
+            self.sql.push_str(" AND ");
+        }
+        self.sql.push('(');
+        self.sql.push_str(condition);
+        self.sql.push(')');
+        self
+    }
+}
+
+/// An address or a network, as `--address` takes it. IPv4 is mapped into IPv6, as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Network {
+    first: Ipv6Addr,
+    last: Ipv6Addr,
+}
+
+impl FromStr for Network {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let net =
+            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+                anyhow!(
+                    "{text:?} is no address; expected 10.1.2.3, 2001:db8::1, 10.1.0.0/16 or 2001:db8::/32"
+                )
+            })?;
+        Ok(Self { first: mapped(net.network()), last: mapped(net.broadcast()) })
+    }
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// The address of a column of type IPv6 as people write it; none when it is `::`, which stands for "no address".
+pub(crate) fn shown_address(address: &str) -> String {
+    match address.parse::<Ipv6Addr>() {
+        Ok(Ipv6Addr::UNSPECIFIED) => String::new(),
+        Ok(address) => address.to_canonical().to_string(),
+        Err(_) => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stay_out_of_the_sql() {
+        let mut filter = Filter::default();
+        assert_eq!(filter.sql(), "true");
+        filter
+            .and("a.host = {} OR a.host = lower({})", Bound::Text("x' OR 1=1 --".into()))
+            .and_always("a.drill_id = ''")
+            .and_if("a.hits > {}", None)
+            .and("a.sys_level >= {}", Bound::Number(3));
+        assert_eq!(
+            filter.sql(),
+            "(a.host = {p0:String} OR a.host = lower({p0:String})) AND (a.drill_id = '') AND (a.sys_level >= {p1:UInt64})"
+        );
+    }
+
+    #[test]
+    fn reads_addresses_and_networks() {
+        let network =
+            |text: &str| text.parse::<Network>().map(|net| (net.first.to_string(), net.last.to_string()));
+        assert_eq!(network("10.1.2.3").unwrap(), ("::ffff:10.1.2.3".into(), "::ffff:10.1.2.3".into()));
+        assert_eq!(network("10.1.2.3/16").unwrap(), ("::ffff:10.1.0.0".into(), "::ffff:10.1.255.255".into()));
+        assert_eq!(network("2001:db8::/127").unwrap(), ("2001:db8::".into(), "2001:db8::1".into()));
+        for text in ["", "10.1.2", "10.1.2.3/33", "web01"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+        assert_eq!(shown_address("::ffff:10.1.2.3"), "10.1.2.3");
+        assert_eq!(shown_address("2001:db8::1"), "2001:db8::1");
+        assert_eq!(shown_address("::"), "");
+    }
+}

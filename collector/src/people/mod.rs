@@ -1,0 +1,22 @@
+//! What people type: questions to the store, answered on the terminal or for a program.
+//!
+//! Nothing here writes to the store or changes the daemon. What came out of a log reaches the output only through
+//! [`escape`], and reaches a query only as a bound parameter ([`filter`]).
+
+mod alert;
+mod alerts;
+mod connect;
+mod escape;
+mod events;
+mod filter;
+mod output;
+mod rule;
+mod scrape;
+mod select;
+mod status;
+mod when;
+
+pub(crate) use alert::{Args as AlertArgs, run as run_alert};
+pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
+pub(crate) use events::{Args as EventsArgs, run as run_events};
+pub(crate) use status::{Args as StatusArgs, run as run_status};

@@ -1,0 +1,400 @@
+//! `vonggac status`: is everything well? Each check is one row: what, how it stands, and the figures behind the verdict.
+//!
+//! It asks the collector (its metrics page) and the store, and never guesses: what cannot be asked is said to be unknown.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clickhouse::Row;
+use event::Micros;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, ConfigArg};
+use crate::people::connect::{Reader, block_on, configuration};
+use crate::people::escape::shown;
+use crate::people::filter::{Bound, Filter};
+use crate::people::output::{Listed, OutputArgs, Tone, print};
+use crate::people::scrape::{self, Sample};
+use crate::people::select::{counted, grouped};
+use crate::people::when::{Clock, When};
+
+/// A log source with fewer lines than this says nothing by its share of unparsed ones.
+const LINES_MIN: u64 = 100;
+/// From this share on a source is named: a parser is missing, or the source is configured as the wrong format.
+const UNPARSED_PERCENT_MAX: u64 = 10;
+/// Sources named at most; the worst come first.
+const SOURCES_SHOWN: usize = 10;
+/// Below this share of free space the store's disk is called full: merges need room to write a part anew.
+const FREE_PERCENT_MIN: u64 = 5;
+
+const EXAMPLES: &str = "\
+Examples:
+  vonggac status                                       every check, worst first to see at a glance
+  vonggac status --silent-after 2h                     hosts that send at least every two hours
+  vonggac status >/dev/null || page-someone            for cron
+  vonggac status --format json | jq 'select(.state != \"ok\")'
+
+Exit codes: 0 all is well (notices do not count); 1 something is wrong, the rows say what; 2 the collector or the store
+cannot be reached.";
+
+/// Say whether everything is well: collector, store, agents, losses, unparsed lines, rules
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// An agent that has sent nothing for this long is wrong
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    silent_after: When,
+}
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    #[default]
+    Ok,
+    /// Worth a look; not an error.
+    Notice,
+    Wrong,
+    Unreachable,
+}
+
+/// One row.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+struct Check {
+    check: String,
+    state: State,
+    detail: String,
+}
+
+impl Listed for Check {
+    const HEADINGS: &'static [&'static str] = &["check", "state", "detail"];
+
+    fn cells(&self, _clock: &Clock) -> Vec<String> {
+        vec![self.check.clone(), self.state.name().to_owned(), self.detail.clone()]
+    }
+
+    fn tone(&self, column: usize) -> Tone {
+        match (column, self.state) {
+            (1, State::Ok) => Tone::Good,
+            (1, State::Notice) => Tone::Notice,
+            (1, State::Wrong | State::Unreachable) => Tone::Alarm,
+            _ => Tone::Plain,
+        }
+    }
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Notice => "notice",
+            Self::Wrong => "WRONG",
+            Self::Unreachable => "UNREACHABLE",
+        }
+    }
+
+    fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok | Self::Notice => 0,
+            Self::Wrong => 1,
+            Self::Unreachable => 2,
+        }
+    }
+
+    fn wrong_if(wrong: bool) -> Self {
+        if wrong { Self::Wrong } else { Self::Ok }
+    }
+}
+
+impl Check {
+    fn new(check: impl Into<String>, state: State, detail: impl Into<String>) -> Self {
+        Self { check: check.into(), state, detail: detail.into() }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let clock = Clock::new(args.output.utc);
+    let silent_since = clock.resolve(&args.silent_after)?;
+    ensure!(
+        silent_since < clock.now.as_microsecond(),
+        "--silent-after: a time ago expected, for instance 24h"
+    );
+    let config = configuration(&args.config)?;
+    let mut checks = collector(&config);
+    match store(&config, &clock, silent_since) {
+        Ok(found) => checks.extend(found),
+        Err(error) => checks.push(Check::new("store", State::Unreachable, format!("{error:#}"))),
+    }
+    let worst = checks.iter().map(|check| check.state).max().unwrap_or_default();
+    print(&checks, &args.output, &clock, &summary(&checks))?;
+    Ok(ExitCode::from(worst.exit_code()))
+}
+
+fn summary(checks: &[Check]) -> String {
+    let named = |state: State| -> Vec<&str> {
+        checks.iter().filter(|check| check.state == state).map(|check| check.check.as_str()).collect()
+    };
+    let (unreachable, wrong) = (named(State::Unreachable), named(State::Wrong));
+    match (unreachable.is_empty(), wrong.is_empty()) {
+        (true, true) => "all is well".to_owned(),
+        (true, false) => format!("wrong: {}", shown(&wrong.join(", "))),
+        (false, _) => format!("cannot be reached: {}", shown(&unreachable.join(", "))),
+    }
+}
+
+/// What the collector says of itself.
+fn collector(config: &Config) -> Vec<Check> {
+    let listen = config.metrics.listen;
+    let samples = match scrape::metrics(listen) {
+        Ok(samples) => samples,
+        Err(error) => {
+            let detail = format!("{error:#}; is `vonggac serve` running on this machine?");
+            return vec![Check::new("collector", State::Unreachable, detail)];
+        }
+    };
+    let ready = match scrape::request(listen, "/ready") {
+        Ok(_) => Check::new("collector", State::Ok, format!("ready, metrics at http://{listen}/metrics")),
+        Err(error) => Check::new("collector", State::Wrong, format!("runs but is not ready: {error:#}")),
+    };
+    let mut checks = vec![ready];
+    checks.extend(losses(&samples));
+    checks
+}
+
+/// Counters that must not move, as the collector has them since its start.
+fn losses(samples: &[Sample]) -> Vec<Check> {
+    LOSSES
+        .iter()
+        .map(|(name, check, state, meaning)| {
+            let moved: Vec<&Sample> =
+                samples.iter().filter(|sample| sample.name == *name && sample.value > 0.0).collect();
+            if moved.is_empty() {
+                return Check::new(*check, State::Ok, format!("{meaning}: none since the collector started"));
+            }
+            let total: f64 = moved.iter().map(|sample| sample.value).sum();
+            let of: Vec<&str> =
+                moved.iter().map(|sample| sample.labels.as_str()).filter(|of| !of.is_empty()).collect();
+            let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join("; ")) };
+            Check::new(*check, *state, format!("{meaning}: {total}{of} since the collector started"))
+        })
+        .collect()
+}
+
+/// Metric, name of the check, how bad it is when it is not zero, what it counts.
+const LOSSES: [(&str, &str, State, &str); 0] = [];
+
+#[derive(Deserialize, Row)]
+struct Totals {
+    version: String,
+    rows: u64,
+    bytes: u64,
+    free: u64,
+    total: u64,
+}
+
+#[derive(Deserialize, Row)]
+struct Flow {
+    events_hour: u64,
+    events_day: u64,
+    alerts_hour: u64,
+    alerts_day: u64,
+    drill_events_day: u64,
+    dead_day: u64,
+    dead_all: u64,
+}
+
+#[derive(Deserialize, Row)]
+struct Agent {
+    agent: String,
+    seq: u64,
+    last_seen: Micros,
+}
+
+#[derive(Deserialize, Row)]
+struct Unparsed {
+    host: String,
+    source: String,
+    lines: u64,
+    raw: u64,
+}
+
+const TOTALS: &str = "SELECT version() AS version, \
+    (SELECT sum(total_rows) FROM system.tables WHERE database = currentDatabase() AND total_rows IS NOT NULL) AS rows, \
+    (SELECT sum(total_bytes) FROM system.tables WHERE database = currentDatabase() AND total_bytes IS NOT NULL) AS bytes, \
+    (SELECT min(unreserved_space) FROM system.disks WHERE type = 'Local') AS free, \
+    (SELECT min(total_space) FROM system.disks WHERE type = 'Local') AS total";
+
+const FLOW: &str = "SELECT \
+    (SELECT count() FROM events WHERE ts_received > now64(6) - INTERVAL 1 HOUR AND ts > now64(6) - INTERVAL 8 DAY AND drill_id = '') AS events_hour, \
+    (SELECT count() FROM events WHERE ts_received > now64(6) - INTERVAL 1 DAY AND ts > now64(6) - INTERVAL 8 DAY AND drill_id = '') AS events_day, \
+    (SELECT count() FROM alerts FINAL WHERE last_seen > now64(6) - INTERVAL 1 HOUR AND drill_id = '') AS alerts_hour, \
+    (SELECT count() FROM alerts FINAL WHERE last_seen > now64(6) - INTERVAL 1 DAY AND drill_id = '') AS alerts_day, \
+    (SELECT count() FROM events WHERE ts > now64(6) - INTERVAL 1 DAY AND drill_id != '') AS drill_events_day, \
+    (SELECT count() FROM dead_letters FINAL WHERE dead_at > now64(6) - INTERVAL 1 DAY) AS dead_day, \
+    (SELECT count() FROM dead_letters FINAL) AS dead_all";
+
+const AGENTS: &str = "SELECT agent AS agent, argMax(a.seq, a.last_seen) AS seq, \
+    toUnixTimestamp64Micro(max(a.last_seen)) AS last_seen FROM agents AS a FINAL WHERE a.drill_id = '' GROUP BY a.agent ORDER BY a.agent";
+
+/// Sources whose share of raw lines within a day is above the bound, the worst first.
+const UNPARSED: &str = "SELECT a.host AS host, a.source AS source, count() AS lines, countIf(a.parse_status = 'raw') AS raw \
+    FROM events AS a WHERE a.ts > now64(6) - INTERVAL 1 DAY AND a.drill_id = '' GROUP BY a.host, a.source";
+
+fn store(config: &Config, clock: &Clock, silent_since: Micros) -> Result<Vec<Check>> {
+    let reader = Reader::open(config)?;
+    block_on(async {
+        let totals: Totals = reader.row(TOTALS).await?;
+        let flow: Flow = reader.row(FLOW).await?;
+        let agents: Vec<Agent> = reader.rows(AGENTS, &Filter::default()).await?;
+        let mut filter = Filter::default();
+        filter
+            .and("lines >= {}", Bound::Number(LINES_MIN))
+            .and("raw * 100 > lines * {}", Bound::Number(UNPARSED_PERCENT_MAX));
+        let sql = format!("{UNPARSED} HAVING {} ORDER BY raw / lines DESC, raw DESC", filter.sql());
+        let unparsed: Vec<Unparsed> = reader.rows(&sql, &filter).await?;
+        let mut checks = vec![size(&totals)];
+        checks.extend(flows(&flow));
+        checks.extend(senders(&agents, clock, silent_since));
+        checks.push(parsed(&unparsed));
+        Ok(checks)
+    })
+}
+
+fn size(totals: &Totals) -> Check {
+    let Totals { version, rows, bytes, free, total } = totals;
+    let detail = format!(
+        "ClickHouse {version}, {} in {} on disk, {} of {} free",
+        counted(*rows, "row"),
+        sized(*bytes),
+        sized(*free),
+        sized(*total)
+    );
+    Check::new(
+        "store",
+        State::wrong_if(free.saturating_mul(100) < total.saturating_mul(FREE_PERCENT_MIN)),
+        detail,
+    )
+}
+
+fn flows(flow: &Flow) -> [Check; 3] {
+    let within = |hour, day| format!("{} in the last hour, {} in the last day", grouped(hour), grouped(day));
+    let drills = match flow.drill_events_day {
+        0 => String::new(),
+        events => format!("; drills: {}", counted(events, "event")),
+    };
+    let dead = format!("{} in the last day, {} kept", grouped(flow.dead_day), grouped(flow.dead_all));
+    [
+        Check::new("events", State::Ok, within(flow.events_hour, flow.events_day) + &drills),
+        Check::new("alerts", State::Ok, within(flow.alerts_hour, flow.alerts_day)),
+        Check::new("dead letters", State::wrong_if(flow.dead_day > 0), dead),
+    ]
+}
+
+fn senders(agents: &[Agent], clock: &Clock, silent_since: Micros) -> Vec<Check> {
+    if agents.is_empty() {
+        return vec![Check::new(
+            "agents",
+            State::Notice,
+            "none has ever sent anything: `vonggac ca issue HOST` begins one",
+        )];
+    }
+    let check = |agent: &Agent| {
+        let silent = agent.last_seen < silent_since;
+        let detail = format!(
+            "last seen {} ({}), batch {}",
+            clock.shown(agent.last_seen),
+            clock.age(agent.last_seen),
+            grouped(agent.seq)
+        );
+        Check::new(format!("agent {}", agent.agent), State::wrong_if(silent), detail)
+    };
+    agents.iter().map(check).collect()
+}
+
+fn parsed(unparsed: &[Unparsed]) -> Check {
+    if unparsed.is_empty() {
+        return Check::new("parsed", State::Ok, "every source's lines are understood");
+    }
+    let share = |source: &Unparsed| {
+        let percent = source.raw.saturating_mul(100) / source.lines.max(1);
+        format!("{} {}: {percent} % of {}", source.host, source.source, counted(source.lines, "line"))
+    };
+    let mut parts: Vec<String> = unparsed.iter().take(SOURCES_SHOWN).map(share).collect();
+    if unparsed.len() > SOURCES_SHOWN {
+        parts.push(format!("{} more", unparsed.len() - SOURCES_SHOWN));
+    }
+    Check::new("parsed", State::Notice, format!("no parser takes {}", parts.join("; ")))
+}
+
+/// `1.5 GB`: decimal, as disks are sold.
+fn sized(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let (mut whole, mut rest, mut unit) = (bytes, 0, "B");
+    for next in units {
+        if whole < 1_000 {
+            break;
+        }
+        (rest, whole, unit) = (whole % 1_000, whole / 1_000, next);
+    }
+    if unit == "B" || whole >= 100 {
+        format!("{whole} {unit}")
+    } else {
+        format!("{whole}.{} {unit}", rest / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::people::when::MICROS_PER_S;
+
+    #[test]
+    fn the_worst_check_decides() {
+        let check = |state| Check::new("x", state, "");
+        let code =
+            |checks: &[Check]| checks.iter().map(|check| check.state).max().unwrap_or_default().exit_code();
+        assert_eq!(code(&[check(State::Ok), check(State::Notice)]), 0);
+        assert_eq!(code(&[check(State::Wrong), check(State::Notice)]), 1);
+        assert_eq!(code(&[check(State::Wrong), check(State::Unreachable)]), 2);
+        assert_eq!(summary(&[check(State::Ok)]), "all is well");
+        assert_eq!(summary(&[check(State::Ok), Check::new("a\u{1b}", State::Wrong, "")]), "wrong: a\\x1b");
+    }
+
+    #[test]
+    fn an_agent_is_silent_after_the_time_given() {
+        let clock = Clock::new(true);
+        let now = clock.now.as_microsecond();
+        let agent =
+            |ago_s: Micros| Agent { agent: "a".into(), seq: 1, last_seen: now - ago_s * MICROS_PER_S };
+        let states: Vec<State> = senders(&[agent(10), agent(4_000)], &clock, now - 3_600 * MICROS_PER_S)
+            .into_iter()
+            .map(|check| check.state)
+            .collect();
+        assert_eq!(states, [State::Ok, State::Wrong]);
+        assert_eq!(senders(&[], &clock, now)[0].state, State::Notice);
+    }
+
+    #[test]
+    fn a_full_disk_is_wrong() {
+        let totals = |free| Totals { version: "26".into(), rows: 1, bytes: 1, free, total: 1_000 };
+        assert_eq!(size(&totals(50)).state, State::Ok);
+        assert_eq!(size(&totals(49)).state, State::Wrong);
+    }
+
+    #[test]
+    fn sizes_are_read_at_a_glance() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (1_540_000_000, "1.5 GB"),
+            (250_000_000, "250 MB"),
+        ] {
+            assert_eq!(sized(bytes), text);
+        }
+    }
+}

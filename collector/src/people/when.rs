@@ -1,0 +1,183 @@
+//! Times as people type and read them. Local zone unless UTC is asked for; ISO 8601 in UTC for machines.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result, anyhow};
+use event::Micros;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+
+pub(crate) const MICROS_PER_S: Micros = 1_000_000;
+
+/// What may be typed, for help texts and errors.
+pub(crate) const ACCEPTED: &str =
+    "30s, 15m, 6h, 2d or 1w (ago), now, today, yesterday, 2026-08-19, 2026-08-19T14:30[:05][Z or +07:00]";
+
+/// A time as it was typed; what it means depends on the zone and on now.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum When {
+    Ago(Micros),
+    /// Midnight of today (0), yesterday (1).
+    DaysBack(i64),
+    Civil(DateTime),
+    Instant(Timestamp),
+}
+
+impl FromStr for When {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        match text {
+            "now" => return Ok(Self::Ago(0)),
+            "today" => return Ok(Self::DaysBack(0)),
+            "yesterday" => return Ok(Self::DaysBack(1)),
+            _ => {}
+        }
+        ago(text)
+            .or_else(|| text.parse().ok().map(Self::Instant))
+            .or_else(|| text.parse().ok().map(Self::Civil))
+            .or_else(|| text.parse::<Date>().ok().map(|date| Self::Civil(date.at(0, 0, 0, 0))))
+            .ok_or_else(|| anyhow!("{text:?} is no time; expected {ACCEPTED}"))
+    }
+}
+
+impl When {
+    pub(crate) fn resolve(&self, zone: &TimeZone, now: Timestamp) -> Result<Micros> {
+        let timestamp = match self {
+            Self::Ago(micros) => return Ok(now.as_microsecond().saturating_sub(*micros)),
+            Self::Instant(timestamp) => *timestamp,
+            Self::Civil(civil) => civil.to_zoned(zone.clone())?.timestamp(),
+            Self::DaysBack(days) => {
+                let today = now.to_zoned(zone.clone()).start_of_day()?;
+                today.checked_sub(Span::new().days(*days))?.timestamp()
+            }
+        };
+        Ok(timestamp.as_microsecond())
+    }
+}
+
+/// `90s`, `15m`, `6h`, `2d`, `1w`.
+fn ago(text: &str) -> Option<When> {
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return None,
+    };
+    let number: Micros = text[..text.len() - unit.len_utf8()].parse().ok().filter(|number| *number >= 0)?;
+    number.checked_mul(seconds)?.checked_mul(MICROS_PER_S).map(When::Ago)
+}
+
+/// The zone in which times are read and shown, and the moment of the command.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    pub(crate) zone: TimeZone,
+    pub(crate) now: Timestamp,
+}
+
+impl Clock {
+    pub(crate) fn new(utc: bool) -> Self {
+        let zone = if utc { TimeZone::UTC } else { TimeZone::system() };
+        Self { zone, now: Timestamp::now() }
+    }
+
+    pub(crate) fn resolve(&self, when: &When) -> Result<Micros> {
+        when.resolve(&self.zone, self.now).with_context(|| format!("{when:?} in this time zone"))
+    }
+
+    /// `2026-08-19 14:30:05` in this zone.
+    pub(crate) fn shown(&self, micros: Micros) -> String {
+        self.format(micros, "%Y-%m-%d %H:%M:%S")
+    }
+
+    /// The same with milliseconds, where the order of events matters.
+    pub(crate) fn shown_ms(&self, micros: Micros) -> String {
+        self.format(micros, "%Y-%m-%d %H:%M:%S%.3f")
+    }
+
+    /// The zone as a heading names it: `UTC`, `+07`.
+    pub(crate) fn zone_name(&self) -> String {
+        self.now.to_zoned(self.zone.clone()).strftime("%Z").to_string()
+    }
+
+    /// How long ago, roughly: `12 s ago`, `3 h ago`.
+    pub(crate) fn age(&self, micros: Micros) -> String {
+        let seconds = self.now.as_microsecond().saturating_sub(micros) / MICROS_PER_S;
+        match seconds {
+            ..0 => "in the future".to_owned(),
+            0..120 => format!("{seconds} s ago"),
+            120..7_200 => format!("{} min ago", seconds / 60),
+            7_200..172_800 => format!("{} h ago", seconds / 3_600),
+            _ => format!("{} days ago", seconds / 86_400),
+        }
+    }
+
+    fn format(&self, micros: Micros, format: &str) -> String {
+        match Timestamp::from_microsecond(micros) {
+            Ok(timestamp) => timestamp.to_zoned(self.zone.clone()).strftime(format).to_string(),
+            Err(_) => format!("{micros} µs"),
+        }
+    }
+}
+
+/// `2026-08-19T07:30:05.123456Z`.
+pub(crate) fn iso(micros: Micros) -> String {
+    Timestamp::from_microsecond(micros)
+        .map_or_else(|_| format!("{micros}"), |timestamp| format!("{timestamp:.6}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str) -> String {
+        let zone = TimeZone::fixed(jiff::tz::offset(7));
+        let now = "2026-08-19T20:00:00Z".parse().unwrap();
+        iso(text.parse::<When>().unwrap().resolve(&zone, now).unwrap())
+    }
+
+    #[test]
+    fn reads_times_in_the_zone_of_the_reader() {
+        for (text, expected) in [
+            ("now", "2026-08-19T20:00:00.000000Z"),
+            ("30m", "2026-08-19T19:30:00.000000Z"),
+            ("1w", "2026-08-12T20:00:00.000000Z"),
+            ("today", "2026-08-19T17:00:00.000000Z"),
+            ("yesterday", "2026-08-18T17:00:00.000000Z"),
+            ("2026-08-19", "2026-08-18T17:00:00.000000Z"),
+            ("2026-08-19T14:30", "2026-08-19T07:30:00.000000Z"),
+            ("2026-08-19 14:30:05", "2026-08-19T07:30:05.000000Z"),
+            ("2026-08-19T14:30:05.25Z", "2026-08-19T14:30:05.250000Z"),
+            ("2026-08-19T14:30:05+07:00", "2026-08-19T07:30:05.000000Z"),
+        ] {
+            assert_eq!(resolve(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn rejects_what_is_no_time() {
+        for text in ["", "h", "-1h", "1y", "2026-13-01", "99999999999999999999d", "9223372036854775807w", "đ"]
+        {
+            assert!(text.parse::<When>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shows_times_in_the_zone() {
+        let clock = Clock {
+            zone: TimeZone::fixed(jiff::tz::offset(7)),
+            now: "2026-08-19T20:00:00Z".parse().unwrap(),
+        };
+        let micros = "2026-08-19T07:30:05.123456Z".parse::<Timestamp>().unwrap().as_microsecond();
+        assert_eq!(clock.shown(micros), "2026-08-19 14:30:05");
+        assert_eq!(clock.shown_ms(micros), "2026-08-19 14:30:05.123");
+        assert_eq!(clock.zone_name(), "+07");
+        assert_eq!(clock.age(micros), "12 h ago");
+        assert_eq!(iso(micros), "2026-08-19T07:30:05.123456Z");
+    }
+}
