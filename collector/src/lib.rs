@@ -7,7 +7,13 @@ mod ca;
 mod classify;
 mod cli;
 mod config;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod door;
 mod engine;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod gaps;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod intake;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod inventory;
 #[allow(dead_code, reason = "its first users are about to land")]
@@ -19,6 +25,8 @@ mod people;
 mod priority;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod row;
+#[cfg(test)]
+mod site;
 mod tls;
 
 pub use batch::{Delivery, Fate, Gap, Identity};

@@ -1,0 +1,275 @@
+//! Real TLS clients against the intake, with a pipeline that the test plays itself.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use event::{Encoder, Format, Header, Record};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::batch::Gap;
+use crate::ca::Authority;
+use crate::door::Door;
+use crate::site::{Site, leaf};
+
+/// An intake on a port of its own, and the far end of its queue.
+struct Bench {
+    site: Site,
+    address: SocketAddr,
+    queue: mpsc::Receiver<Delivery>,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<()>,
+}
+
+impl Bench {
+    async fn new(limits: Limits) -> Self {
+        let site = Site::new();
+        let tls = crate::tls::server_config(&site.tls(), &[]).unwrap();
+        let door = Door::open("agent", "127.0.0.1:0".parse().unwrap(), tls, &limits).await.unwrap();
+        let address = door.address().unwrap();
+        let (sender, queue) = mpsc::channel(limits.queue_batches);
+        let (stop, stopped) = watch::channel(false);
+        let intake = Intake::new(sender, limits);
+        let at_stop = stopped.clone();
+        let running =
+            tokio::spawn(door.run(stopped, move |guest| intake.clone().serve(guest, at_stop.clone())));
+        Self { site, address, queue, stop, running }
+    }
+
+    async fn agent(&self, host: &str, drill: bool) -> TlsStream<TcpStream> {
+        self.site.connect(self.address, Some(&self.site.host(host, drill))).await.unwrap()
+    }
+
+    async fn next(&mut self) -> Delivery {
+        self.queue.recv().await.unwrap()
+    }
+}
+
+fn header(agent: &str, seq: u64) -> Header {
+    Header { agent: agent.into(), epoch: 7, seq, source: "/var/log/auth.log".into(), ..Header::default() }
+}
+
+fn message(mut header: Header, lines: &[&[u8]]) -> Vec<u8> {
+    header.format = Format::Syslog;
+    let records = lines.iter().map(|bytes| Record { time: 0, offset: 0, bytes });
+    Encoder::new(1).unwrap().encode(&mut header, records).unwrap()
+}
+
+async fn send_frame(stream: &mut TlsStream<TcpStream>, message: &[u8]) {
+    stream.write_u32(message.len().try_into().unwrap()).await.unwrap();
+    stream.write_all(message).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+async fn reply(stream: &mut TlsStream<TcpStream>) -> Reply {
+    let length = stream.read_u32().await.unwrap();
+    let mut message = vec![0; length.try_into().unwrap()];
+    stream.read_exact(&mut message).await.unwrap();
+    Reply::decode(&message).unwrap()
+}
+
+/// Waits until the other side ends the connection; nothing more may come.
+async fn end(mut stream: TlsStream<TcpStream>) {
+    let mut rest = Vec::new();
+    let _how_does_not_matter = stream.read_to_end(&mut rest).await;
+    assert_eq!(rest, b"", "a reply after which the connection should have ended");
+}
+
+async fn refusal(mut stream: TlsStream<TcpStream>) -> String {
+    let Reply::Refuse { reason, .. } = reply(&mut stream).await else { panic!("expected a refusal") };
+    end(stream).await;
+    reason
+}
+
+fn turned_away(reason: &str) -> u64 {
+    let name = format!("vonggac_door_turned_away_total{{intake=\"agent\",reason=\"{reason}\"}} ");
+    let text = metrics::render();
+    let line = text.lines().find_map(|line| line.strip_prefix(&name));
+    line.map_or(0, |number| number.parse().unwrap())
+}
+
+#[tokio::test]
+async fn acknowledges_each_batch_once_its_fate_is_known_in_any_order() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let mut agent = bench.agent("Web01", false).await;
+    for seq in 1..=3 {
+        send_frame(&mut agent, &message(header("web01", seq), &[b"one", b"two"])).await;
+    }
+    let (one, two, three) = (bench.next().await, bench.next().await, bench.next().await);
+    let lines: Vec<_> = two.batch.records().map(|record| record.bytes.to_vec()).collect();
+    assert_eq!((two.batch.header.seq, lines), (2, vec![b"one".to_vec(), b"two".to_vec()]));
+    for (delivery, fate) in [(three, Fate::Stored), (one, Fate::DeadLettered), (two, Fate::Stored)] {
+        let seq = delivery.batch.header.seq;
+        delivery.done.send(fate).unwrap();
+        assert_eq!(reply(&mut agent).await, Reply::Ack { seq });
+    }
+}
+
+#[tokio::test]
+async fn closes_when_a_fate_is_dropped_and_takes_the_batch_again() {
+    let mut bench = Bench::new(Limits::default()).await;
+    for stored in [false, true] {
+        let mut agent = bench.agent("web01", false).await;
+        send_frame(&mut agent, &message(header("web01", 1), &[b"one"])).await;
+        let delivery = bench.next().await;
+        assert_eq!(delivery.gap, None);
+        if stored {
+            delivery.done.send(Fate::Stored).unwrap();
+            assert_eq!(reply(&mut agent).await, Reply::Ack { seq: 1 });
+        } else {
+            drop(delivery);
+            end(agent).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn reports_missing_sequence_numbers_with_the_batch_after_them() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let mut agent = bench.agent("gappy", false).await;
+    for (seq, gap) in [(1, None), (4, Some(Gap { first: 2, last: 3 })), (5, None)] {
+        send_frame(&mut agent, &message(header("gappy", seq), &[])).await;
+        let delivery = bench.next().await;
+        assert_eq!(delivery.gap, gap);
+        delivery.done.send(Fate::Stored).unwrap();
+    }
+    assert!(metrics::render().contains("vonggac_intake_missing_batches_total{agent=\"gappy\"} 2"));
+}
+
+#[tokio::test]
+async fn refuses_who_shows_no_certificate_of_the_authority() {
+    let bench = Bench::new(Limits::default()).await;
+    let (foreign, _) = Authority::create(SystemTime::now()).unwrap();
+    let expired = SystemTime::now() - Duration::from_secs(3 * 86_400);
+    let collector = bench.site.authority.collector(&["localhost".into()], SystemTime::now(), 1).unwrap();
+    let strangers = [
+        ("no certificate", None),
+        ("of another authority", Some(leaf(&foreign, "web01", false, SystemTime::now()))),
+        ("expired", Some(leaf(&bench.site.authority, "web01", false, expired))),
+        ("a collector's", Some(collector)),
+    ];
+    for (what, pair) in strangers {
+        let before = turned_away("handshake");
+        // In TLS 1.3 the client is through before the server has judged its certificate: the refusal comes when it reads.
+        let refused = match bench.site.connect(bench.address, pair.as_ref()).await {
+            Err(_) => true,
+            Ok(mut stream) => stream.read_u8().await.is_err(),
+        };
+        assert!(refused, "{what}");
+        assert!(turned_away("handshake") > before, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_another_hosts_batch_and_drills_without_a_drill_certificate() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let drill = |seq| Header { drill_id: "d1".into(), ..header("web01", seq) };
+    let cases = [
+        (header("db01", 1), "agent \"db01\" speaks with the certificate of \"web01\""),
+        (header("WEB01", 1), "agent \"WEB01\" speaks with the certificate of \"web01\""),
+        (drill(1), "drill \"d1\" needs a certificate made with --drill"),
+    ];
+    for (header, expected) in cases {
+        let mut agent = bench.agent("web01", false).await;
+        send_frame(&mut agent, &message(header, &[b"x"])).await;
+        assert_eq!(refusal(agent).await, expected);
+    }
+    let mut agent = bench.agent("web01", true).await;
+    send_frame(&mut agent, &message(drill(2), &[b"x"])).await;
+    assert_eq!(bench.next().await.batch.header.drill_id, "d1");
+}
+
+#[tokio::test]
+async fn refuses_garbage_and_frames_above_the_limit_at_once() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let mut agent = bench.agent("web01", false).await;
+    send_frame(&mut agent, b"GET / HTTP/1.1\r\n\r\n").await;
+    assert!(refusal(agent).await.starts_with("no batch: magic"));
+
+    let mut agent = bench.agent("web01", false).await;
+    let oversized: u32 = (FRAME_BYTES_MAX + 1).try_into().unwrap();
+    agent.write_u32(oversized).await.unwrap(); // the length alone: nothing of the frame is waited for
+    agent.flush().await.unwrap();
+    assert!(refusal(agent).await.starts_with("a frame of 8454145 bytes, at most 8454144"));
+
+    let mut agent = bench.agent("web01", false).await;
+    let mut flipped = message(header("web01", 1), &[b"a line"]);
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    send_frame(&mut agent, &flipped).await;
+    assert!(refusal(agent).await.starts_with("no batch"));
+    assert!(bench.queue.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn closes_a_handshake_that_does_not_end_and_a_frame_that_does_not_either() {
+    let limits = Limits { handshake_timeout_ms: 50, frame_timeout_s: 1, ..Limits::default() };
+    let bench = Bench::new(limits).await;
+    let before = turned_away("timeout");
+    let mut slow = TcpStream::connect(bench.address).await.unwrap();
+    slow.write_all(b"\x16").await.unwrap();
+    assert_eq!(slow.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    assert!(turned_away("timeout") > before);
+
+    let mut slow = bench.agent("web01", false).await;
+    slow.write_all(&[0, 0, 1, 0, 7]).await.unwrap();
+    slow.flush().await.unwrap();
+    end(slow).await;
+}
+
+#[tokio::test]
+async fn closes_a_silent_connection_but_not_one_that_waits() {
+    let mut bench = Bench::new(Limits { idle_timeout_s: 1, ..Limits::default() }).await;
+    let mut waiting = bench.agent("web01", false).await;
+    send_frame(&mut waiting, &message(header("web01", 1), &[b"x"])).await;
+    let delivery = bench.next().await;
+    end(bench.agent("web02", false).await).await; // the silent one connected after, and is closed first
+    delivery.done.send(Fate::Stored).unwrap();
+    assert_eq!(reply(&mut waiting).await, Reply::Ack { seq: 1 });
+    end(waiting).await;
+}
+
+#[tokio::test]
+async fn shows_out_who_comes_when_all_places_are_taken() {
+    let mut bench = Bench::new(Limits { connections_max: 1, ..Limits::default() }).await;
+    let mut first = bench.agent("web01", false).await;
+    send_frame(&mut first, &message(header("web01", 1), &[b"x"])).await;
+    let delivery = bench.next().await;
+    let before = turned_away("limit");
+    end(bench.agent("web02", false).await).await;
+    assert!(turned_away("limit") > before);
+    delivery.done.send(Fate::Stored).unwrap();
+    assert_eq!(reply(&mut first).await, Reply::Ack { seq: 1 }, "the first is not disturbed");
+}
+
+#[tokio::test]
+async fn reads_no_further_than_its_window() {
+    let mut bench = Bench::new(Limits { window_batches: 2, ..Limits::default() }).await;
+    let mut agent = bench.agent("web01", false).await;
+    for seq in 1..=3 {
+        send_frame(&mut agent, &message(header("web01", seq), &[b"x"])).await;
+    }
+    let (one, _two) = (bench.next().await, bench.next().await);
+    tokio::task::yield_now().await;
+    assert!(bench.queue.try_recv().is_err(), "a third batch is under way");
+    one.done.send(Fate::Stored).unwrap();
+    assert_eq!(bench.next().await.batch.header.seq, 3);
+}
+
+#[tokio::test]
+async fn stops_after_the_last_acknowledgement() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let mut agent = bench.agent("web01", false).await;
+    send_frame(&mut agent, &message(header("web01", 1), &[b"x"])).await;
+    let delivery = bench.next().await;
+    bench.stop.send(true).unwrap();
+    delivery.done.send(Fate::Stored).unwrap();
+    assert_eq!(reply(&mut agent).await, Reply::Ack { seq: 1 });
+    end(agent).await;
+    bench.running.await.unwrap();
+    assert!(bench.queue.recv().await.is_none(), "the pipeline's input is closed");
+}
