@@ -57,10 +57,10 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Filters")]
     user: Option<String>,
     /// Words that follow one another in the message, in any case; whole words
-    #[arg(long, value_name = "WORDS", help_heading = "Filters")]
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = "Filters")]
     text: Option<String>,
     /// Any part of the message, in any case; slower than --text
-    #[arg(long, value_name = "TEXT", help_heading = "Filters")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "Filters")]
     contains: Option<String>,
     /// The id of the information system
     #[arg(long, help_heading = "Filters")]
@@ -199,7 +199,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
 /// The words are looked up in the index, then the text is compared, so that their order and what stands between them counts.
 fn by_words(filter: &mut Filter, words: &str) {
     if words.chars().any(|char| char.is_alphanumeric() || !char.is_ascii()) {
-        filter.and("hasAllTokens(a.message, {})", select::text(words));
+        filter.and("hasAllTokens(lowerUTF8(a.message), lowerUTF8({}))", select::text(words));
     }
     filter.and("positionCaseInsensitiveUTF8(a.message, {}) > 0", select::text(words));
 }
@@ -218,7 +218,7 @@ fn summary(args: &Args, clock: &Clock, events: &[Event]) -> Result<String> {
     Ok(match events.len() {
         0 => format!("no event {since} that these filters let through"),
         _ if shown == u64::from(args.limit) => {
-            format!("the newest {} {since}; --limit shows more", counted(shown, "event"))
+            format!("{} {since}: the newest; --limit shows more", counted(shown, "event"))
         }
         _ => format!("{} {since}", counted(shown, "event")),
     })

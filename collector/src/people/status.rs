@@ -222,20 +222,24 @@ struct Unparsed {
     raw: u64,
 }
 
+/// A table that is a view has no rows of its own; the disk with the least room decides.
 const TOTALS: &str = "SELECT version() AS version, \
-    (SELECT sum(total_rows) FROM system.tables WHERE database = currentDatabase() AND total_rows IS NOT NULL) AS rows, \
-    (SELECT sum(total_bytes) FROM system.tables WHERE database = currentDatabase() AND total_bytes IS NOT NULL) AS bytes, \
-    (SELECT min(unreserved_space) FROM system.disks WHERE type = 'Local') AS free, \
-    (SELECT min(total_space) FROM system.disks WHERE type = 'Local') AS total";
+    t.rows AS rows, \
+    t.bytes AS bytes, \
+    d.free AS free, d.total AS total FROM (SELECT argMin(unreserved_space, unreserved_space / total_space) AS free, \
+    argMin(total_space, unreserved_space / total_space) AS total FROM system.disks WHERE total_space > 0) AS d, \
+    (SELECT sum(ifNull(total_rows, 0)) AS rows, sum(ifNull(total_bytes, 0)) AS bytes FROM system.tables \
+    WHERE database = currentDatabase()) AS t";
 
-const FLOW: &str = "SELECT \
-    (SELECT count() FROM events WHERE ts_received > now64(6) - INTERVAL 1 HOUR AND ts > now64(6) - INTERVAL 8 DAY AND drill_id = '') AS events_hour, \
-    (SELECT count() FROM events WHERE ts_received > now64(6) - INTERVAL 1 DAY AND ts > now64(6) - INTERVAL 8 DAY AND drill_id = '') AS events_day, \
-    (SELECT count() FROM alerts FINAL WHERE last_seen > now64(6) - INTERVAL 1 HOUR AND drill_id = '') AS alerts_hour, \
-    (SELECT count() FROM alerts FINAL WHERE last_seen > now64(6) - INTERVAL 1 DAY AND drill_id = '') AS alerts_day, \
-    (SELECT count() FROM events WHERE ts > now64(6) - INTERVAL 1 DAY AND drill_id != '') AS drill_events_day, \
-    (SELECT count() FROM dead_letters FINAL WHERE dead_at > now64(6) - INTERVAL 1 DAY) AS dead_day, \
-    (SELECT count() FROM dead_letters FINAL) AS dead_all";
+/// An event's own time is at most a week before its receipt: older partitions need not be read.
+const FLOW: &str = "SELECT e.hour AS events_hour, e.day AS events_day, a.hour AS alerts_hour, a.day AS alerts_day, \
+    e.drill AS drill_events_day, d.day AS dead_day, d.all AS dead_all FROM \
+    (SELECT countIf(drill_id = '' AND ts_received > now64(6) - INTERVAL 1 HOUR) AS hour, countIf(drill_id = '') AS day, \
+    countIf(drill_id != '') AS drill FROM events \
+    WHERE ts_received > now64(6) - INTERVAL 1 DAY AND ts > now64(6) - INTERVAL 9 DAY) AS e, \
+    (SELECT countIf(last_seen > now64(6) - INTERVAL 1 HOUR) AS hour, count() AS day FROM alerts FINAL \
+    WHERE last_seen > now64(6) - INTERVAL 1 DAY AND drill_id = '') AS a, \
+    (SELECT countIf(dead_at > now64(6) - INTERVAL 1 DAY) AS day, count() AS all FROM dead_letters FINAL) AS d";
 
 const AGENTS: &str = "SELECT agent AS agent, argMax(a.seq, a.last_seen) AS seq, \
     toUnixTimestamp64Micro(max(a.last_seen)) AS last_seen FROM agents AS a FINAL WHERE a.drill_id = '' GROUP BY a.agent ORDER BY a.agent";
