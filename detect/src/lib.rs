@@ -1,1 +1,49 @@
-//! Detection.
+//! Rules in, matches out: Sigma rules, filters and correlations.
+//!
+//! The crate is pure: no clock, no file, no socket. Rule texts, events and the time come in as arguments.
+//!
+//! - [`compile`] makes an [`Engine`] of rule files. What does not load is a [`Problem`] with file, line and reason.
+//! - [`Engine::evaluate`] says which rules match one event, and why ([`Match`]). The engine is immutable and shared by all
+//!   threads; each has its own [`Scratch`].
+//! - [`Engine::hit`] turns a match into the little that correlations need, and one thread's [`Correlator`] turns hits into
+//!   firings ([`CorrelationHit`]).
+//!
+//! The oracle: `scan.rs` evaluates rule by rule in the obvious way.
+//!
+//! What it never does: skip a rule in silence, panic on input, or hold more than [`limits`] allow.
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+mod compile;
+mod condition;
+mod correlation;
+mod correlator;
+mod document;
+mod engine;
+pub mod limits;
+mod log_source;
+mod pattern;
+mod predicate;
+mod problem;
+mod rule;
+mod scan;
+mod text;
+mod time;
+mod window;
+
+pub use compile::{compile, compile_with};
+pub use correlator::{CorrelationHit, Correlator, CorrelatorCounters, EventKey, Hit};
+pub use engine::{Engine, Placeholders};
+pub use problem::{Problem, Reason};
+pub use rule::{Kind, Rule, RuleSource, Severity};
+pub use scan::{Match, Scratch};

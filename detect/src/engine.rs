@@ -1,0 +1,112 @@
+//! The compiled rules: immutable, shared by all threads behind an `Arc`, swapped whole when rules change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use event::{Event, Value};
+
+use crate::correlation::Correlation;
+use crate::correlator::{Correlator, EventKey, Hit};
+use crate::limits::KEY_VALUE_BYTES_MAX;
+use crate::scan::{Match, Program};
+use crate::{Kind, Rule, text};
+
+/// Values of Sigma's placeholders (`|expand: '%Administrators%'`), by name without the per cent signs.
+pub type Placeholders = BTreeMap<String, Vec<String>>;
+
+/// Rules ready to evaluate events.
+#[derive(Debug, Default)]
+pub struct Engine {
+    /// Tells the engines of one process apart, so that a [`Scratch`](crate::Scratch) forgets what it kept for another.
+    pub(crate) serial: u64,
+    pub(crate) fields: Fields,
+    pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) correlations: Vec<Arc<Correlation>>,
+    /// By rule: the fields of an event that correlations need of it.
+    pub(crate) keys: Vec<Vec<Arc<str>>>,
+}
+
+/// Names of the fields that rules read, each with a number.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    ids: HashMap<String, usize>,
+    names: Vec<String>,
+}
+
+impl Engine {
+    /// All rules that are loaded, in the order of their files.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The rule of an id or a name.
+    pub fn rule(&self, reference: &str) -> Option<&Arc<Rule>> {
+        let by_id = self.rules.iter().find(|rule| rule.id == reference);
+        by_id.or_else(|| self.rules.iter().find(|rule| rule.name.as_deref() == Some(reference)))
+    }
+
+    /// How many rules of a kind are loaded.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.rules.iter().filter(|rule| rule.kind == kind).count()
+    }
+
+    /// The native fields that correlations need of an event that this rule matched; none when no correlation refers to it.
+    pub fn correlation_keys(&self, rule: &Rule) -> &[Arc<str>] {
+        self.keys.get(rule.index).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether a correlation refers to the rule, so that its matches are to be observed.
+    pub fn is_correlated(&self, rule: &Rule) -> bool {
+        self.correlations
+            .iter()
+            .any(|correlation| correlation.members.iter().any(|member| member.rule.id == rule.id))
+    }
+
+    /// What the correlator is to be told of a match: owned, small, and nothing when no correlation refers to the rule.
+    pub fn hit(&self, found: &Match, event: &Event<'_>, key: EventKey) -> Option<Hit> {
+        if !self.is_correlated(&found.rule) {
+            return None;
+        }
+        let mut keys = Vec::new();
+        for name in self.correlation_keys(&found.rule) {
+            let values = event.values(name).filter(|value| !matches!(value, Value::Null));
+            keys.extend(values.map(|value| (Arc::clone(name), kept(&value.to_text()))));
+        }
+        Some(Hit { rule: Arc::clone(&found.rule), ts: event.ts, event: key, keys })
+    }
+
+    /// A correlator for the hits of this engine, with empty windows.
+    pub fn correlator(&self) -> Correlator {
+        Correlator::new(self.correlations.clone())
+    }
+}
+
+/// A group-by or counted value, at most [`KEY_VALUE_BYTES_MAX`] bytes of it.
+fn kept(value: &str) -> Box<str> {
+    text::cut(value, KEY_VALUE_BYTES_MAX).into()
+}
+
+impl Fields {
+    pub(crate) fn intern(&mut self, name: &str) -> usize {
+        if let Some(id) = self.id(name) {
+            return id;
+        }
+        let id = self.names.len();
+        self.names.push(name.to_owned());
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    pub(crate) fn id(&self, name: &str) -> Option<usize> {
+        self.ids.get(name).copied()
+    }
+
+    pub(crate) fn name(&self, id: usize) -> Option<&str> {
+        self.names.get(id).map(String::as_str)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+}

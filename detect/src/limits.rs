@@ -1,0 +1,46 @@
+//! Every limit of the crate, each with its reason.
+
+use event::Micros;
+
+/// Longest rule file. SigmaHQ's longest has 40 KB; lists of indicators written as a rule have some hundreds of KB.
+pub const RULE_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most documents in one rule file that uses `action:`. Each is parsed with all that stand before it, so the work is quadratic.
+pub const ACTION_DOCUMENTS_MAX: usize = 100;
+
+/// Most strings that one value may become (`|expand` with several values, `|windash` before an encoding): 5^4 dashes.
+pub const VALUE_VARIANTS_MAX: usize = 625;
+
+/// Largest compiled regular expression, in bytes: the default of the regex crate, written down.
+pub const REGEX_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Deepest nesting of selections and conditions: the parser's own bound on conditions. The evaluator recurses that deep.
+pub const DEPTH_MAX: usize = 64;
+
+/// Most log sources whose rules are remembered by one [`Scratch`](crate::Scratch). They come from the configuration of agents: dozens.
+pub const ROUTES_MAX: usize = 256;
+
+/// Longest matched value that a [`Match`](crate::Match) repeats, in bytes: what a person reads in an alert. The event has it whole.
+pub const MATCHED_VALUE_BYTES_MAX: usize = 1024;
+
+/// Longest group-by or counted value that is kept, in bytes. A longer one is cut, so that a hostile user name of 64 KB costs
+/// no more memory than a path.
+pub const KEY_VALUE_BYTES_MAX: usize = 512;
+
+/// Most events that one group of a correlation holds, and so the highest threshold that a rule may ask for.
+pub const WINDOW_EVENTS_MAX: usize = 10_000;
+
+/// Most groups (source addresses, users, ...) that one correlation rule holds: a scan from a /16, one group each.
+pub const GROUPS_MAX: usize = 65_536;
+
+/// Most events that all groups of one correlation rule hold: some 15 MB.
+pub const RULE_EVENTS_MAX: usize = 200_000;
+
+/// Most events that a [`CorrelationHit`](crate::CorrelationHit) names.
+pub const EVENTS_REPORTED_MAX: usize = 100;
+
+/// Longest window of a correlation: a month. Longer questions are hunts over the store.
+pub const TIMESPAN_MAX: Micros = 31 * 24 * 3600 * 1_000_000;
+
+/// Longest chain of correlations upon correlations.
+pub const CHAIN_MAX: usize = 4;
