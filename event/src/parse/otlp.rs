@@ -1,0 +1,83 @@
+//! One OTLP log record as the collector's intake writes it: `{"body":...,"time":...,"severity":...,"attributes":{...}}`.
+//!
+//! - `body`: text is read like a line of format `auto`; an object is flattened like a JSON line.
+//! - `time`: a number since 1970 in the unit that its size tells (nanoseconds in OTLP), or RFC 3339 text; 0 is none. It stands
+//!   before any time in the body, because it has a zone.
+//! - `severity`: OTLP's text or number, as field `severity_text`.
+//! - `attributes`: appended as fields under their own names, resource attributes among them.
+//!
+//! The event's message is the body's text. Limits: those of JSON lines and of the body's own parser. What has no body or is
+//! not such an object is not taken.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, Line};
+use super::{detect, json};
+use crate::{LogSource, ParseStatus, Value};
+
+#[derive(Deserialize)]
+struct Record<'t> {
+    #[serde(borrow)]
+    body: &'t RawValue,
+    #[serde(borrow, default)]
+    time: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    severity: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    attributes: Option<&'t RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
+
+/// Reads a record; gives the message with what was made of it.
+pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
+    let record: Record<'_> = serde_json::from_str(line).ok()?;
+    let (message, mut parsed) = body(record.body.get())?;
+    if let Some(text) = record.severity.map(RawValue::get).filter(|text| *text != "null") {
+        parsed.fields.text("severity_text", scalar(text));
+    }
+    if let Some(attributes) = record.attributes {
+        json::flatten(attributes.get(), "", &mut parsed.fields);
+    }
+    let time =
+        record.time.map(|time| scalar(time.get())).filter(|time| !matches!(&**time, "0" | "null" | ""));
+    if let Some(stamp) = time.and_then(|time| json::stamp(&Value::Text(time))) {
+        parsed.stamp = Some(stamp);
+    }
+    Some((message, parsed))
+}
+
+fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
+    let Ok(Text(text)) = serde_json::from_str(body) else {
+        let mut fields = Fields::default();
+        let status = json::flatten(body, "", &mut fields).map_or(ParseStatus::Raw, |()| ParseStatus::Parsed);
+        return Some((
+            Cow::Borrowed(body),
+            Line { stamp: None, source: LogSource::default(), status, fields },
+        ));
+    };
+    let text = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text),
+        Cow::Owned(text) => Cow::Owned(super::text::decode_owned(text.into_bytes())),
+    };
+    let line = match &text {
+        Cow::Borrowed(text) => detect(text),
+        Cow::Owned(text) => detect(text).map(Line::into_owned),
+    };
+    let raw = || Line {
+        stamp: None,
+        source: LogSource::default(),
+        status: ParseStatus::Raw,
+        fields: Fields::default(),
+    };
+    Some((text, line.unwrap_or_else(raw)))
+}
+
+/// The text of a JSON string, or what stands there.
+fn scalar(text: &str) -> Cow<'_, str> {
+    serde_json::from_str::<Text<'_>>(text).map_or(Cow::Borrowed(text), |Text(text)| text)
+}

@@ -1,0 +1,334 @@
+//! Times as log lines write them, and the decision which time an event gets.
+//!
+//! Limits: [`TS_PAST_MAX`](crate::TS_PAST_MAX) and [`TS_FUTURE_MAX`](crate::TS_FUTURE_MAX) around the receipt, unless the caller
+//! says otherwise. A time without a zone is read with the offset of its source, a date without a year (RFC 3164) gets the
+//! year of the receipt, or the year before where that would lie in the future (a line of 31 December read on 1 January).
+//! What names no day that exists (30 February) is no time. Fractions are read to the microsecond, further digits are cut.
+
+use std::num::Wrapping;
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag, take_while, take_while_m_n};
+use nom::character::complete::{char, one_of};
+use nom::combinator::{map_opt, opt, value};
+use nom::sequence::preceded;
+use nom::{IResult, Parser};
+
+use crate::{Micros, TsQuality};
+
+const SECOND: Micros = 1_000_000;
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// A time as a line states it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stamp {
+    /// With its zone.
+    Zoned(Micros),
+    /// Without a zone, perhaps without a year.
+    Local { year: Option<i64>, month: i64, day: i64, clock: Micros },
+}
+
+/// What is known about a record's time from outside the record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) receipt: Micros,
+    pub(super) utc_offset_s: i32,
+    /// How far before and after the receipt an event's own time is believed.
+    pub(super) past: Micros,
+    pub(super) future: Micros,
+}
+
+impl Clock {
+    pub(super) fn resolve(&self, stamp: Option<Stamp>) -> (Micros, TsQuality) {
+        let (ts, quality) = match stamp {
+            None => return (self.receipt, TsQuality::Received),
+            Some(Stamp::Zoned(ts)) => (ts, TsQuality::Event),
+            Some(Stamp::Local { year, month, day, clock }) => match self.localise(year, month, day, clock) {
+                None => return (self.receipt, TsQuality::Received),
+                Some(ts) => (ts, TsQuality::Assumed),
+            },
+        };
+        let sane = self.receipt.saturating_sub(self.past)..=self.receipt.saturating_add(self.future);
+        if sane.contains(&ts) { (ts, quality) } else { (self.receipt, TsQuality::Clamped) }
+    }
+
+    fn localise(&self, year: Option<i64>, month: i64, day: i64, clock: Micros) -> Option<Micros> {
+        let offset = Micros::from(self.utc_offset_s).saturating_mul(SECOND);
+        let at = |year| Some(micros(year, month, day, clock)?.saturating_sub(offset));
+        if let Some(year) = year {
+            return at(year);
+        }
+        let this = year_of(self.receipt.saturating_add(offset));
+        let latest = self.receipt.saturating_add(crate::TS_FUTURE_MAX);
+        at(this).filter(|ts| *ts <= latest).or_else(|| at(this.saturating_sub(1)))
+    }
+}
+
+/// RFC 3339, also with a space for the T, with a zone without colon, or without zone.
+pub(super) fn rfc3339(input: &str) -> IResult<&str, Stamp> {
+    let (input, (year, _, month, _, day, _)) =
+        (digits(4, 4), char('-'), digits(2, 2), char('-'), digits(2, 2), one_of("Tt ")).parse(input)?;
+    let (input, clock) = clock_of_day(input)?;
+    let (input, zone) = opt(zone).parse(input)?;
+    stamp(input, Some(year), month, day, clock, zone)
+}
+
+/// RFC 3164: `Nov  3 09:15:07`, also with a year behind the day, also with a fraction.
+pub(super) fn rfc3164(input: &str) -> IResult<&str, Stamp> {
+    let (input, month) = month(input)?;
+    let (input, day) = preceded(take_while(|c| c == ' '), digits(1, 2)).parse(input)?;
+    let (input, year) = opt(preceded(char(' '), year_before_space)).parse(input)?;
+    let (input, clock) = preceded(char(' '), clock_of_day).parse(input)?;
+    stamp(input, year, month, day, clock, None)
+}
+
+/// Common log format: `23/Nov/2026:09:15:07 +0700`.
+pub(super) fn common_log(input: &str) -> IResult<&str, Stamp> {
+    let (input, (day, _, month, _, year, _)) =
+        (digits(1, 2), char('/'), month, char('/'), digits(4, 4), char(':')).parse(input)?;
+    let (input, clock) = clock_of_day(input)?;
+    let (input, zone) = opt(preceded(char(' '), zone)).parse(input)?;
+    stamp(input, Some(year), month, day, clock, zone)
+}
+
+/// Apache's error log: `Mon Nov 23 09:15:07.120394 2026`.
+pub(super) fn apache_error(input: &str) -> IResult<&str, Stamp> {
+    let (input, _) = (take_while_m_n(3, 3, |c: char| c.is_ascii_alphabetic()), char(' ')).parse(input)?;
+    let (input, (month, _, day)) = (month, take_while(|c| c == ' '), digits(1, 2)).parse(input)?;
+    let (input, clock) = preceded(char(' '), clock_of_day).parse(input)?;
+    let (input, year) = preceded(char(' '), digits(4, 4)).parse(input)?;
+    stamp(input, Some(year), month, day, clock, None)
+}
+
+/// nginx' error log: `2026/11/23 09:15:07`.
+pub(super) fn nginx_error(input: &str) -> IResult<&str, Stamp> {
+    let (input, (year, _, month, _, day, _)) =
+        (digits(4, 4), char('/'), digits(2, 2), char('/'), digits(2, 2), char(' ')).parse(input)?;
+    let (input, clock) = clock_of_day(input)?;
+    stamp(input, Some(year), month, day, clock, None)
+}
+
+/// Seconds since 1970 with a fraction: `1732327507.120`.
+pub(super) fn epoch(input: &str) -> IResult<&str, Stamp> {
+    let (input, seconds) = digits(1, 12).parse(input)?;
+    let (input, fraction) = fraction(input)?;
+    Ok((input, Stamp::Zoned(seconds.saturating_mul(SECOND).saturating_add(fraction))))
+}
+
+/// A number since 1970 whose unit its size tells: seconds, milliseconds, microseconds or nanoseconds. Each range holds the
+/// years 1973 to 5138, so that none is ambiguous for a log.
+pub(super) fn epoch_by_size(number: i64) -> Stamp {
+    Stamp::Zoned(match number.unsigned_abs() {
+        0..100_000_000_000 => number.saturating_mul(SECOND),
+        100_000_000_000..100_000_000_000_000 => number.saturating_mul(1000),
+        100_000_000_000_000..100_000_000_000_000_000 => number,
+        _ => number.wrapping_div(1000),
+    })
+}
+
+fn stamp(
+    input: &str,
+    year: Option<i64>,
+    month: i64,
+    day: i64,
+    clock: Micros,
+    zone: Option<Micros>,
+) -> IResult<&str, Stamp> {
+    let local = Stamp::Local { year, month, day, clock };
+    let (Some(zone), Some(year)) = (zone, year) else {
+        return Ok((input, local));
+    };
+    map_opt(tag(""), |_| Some(Stamp::Zoned(micros(year, month, day, clock)?.saturating_sub(zone))))
+        .parse(input)
+}
+
+fn digits<'t>(
+    min: usize,
+    max: usize,
+) -> impl Parser<&'t str, Output = i64, Error = nom::error::Error<&'t str>> {
+    map_opt(take_while_m_n(min, max, |c: char| c.is_ascii_digit()), |digits: &str| digits.parse().ok())
+}
+
+fn month(input: &str) -> IResult<&str, i64> {
+    map_opt(take_while_m_n(3, 3, |c: char| c.is_ascii_alphabetic()), |name| {
+        (1_i64..).zip(MONTHS).find(|(_, month)| *month == name).map(|(number, _)| number)
+    })
+    .parse(input)
+}
+
+/// Four digits that are followed by a space: `2026 09:15:07`, and not the hour.
+fn year_before_space(input: &str) -> IResult<&str, i64> {
+    let (rest, year) = digits(4, 4).parse(input)?;
+    let (_, _) = char(' ').parse(rest)?;
+    Ok((rest, year))
+}
+
+/// `hh:mm:ss`, with a fraction or without, as microseconds of the day.
+fn clock_of_day(input: &str) -> IResult<&str, Micros> {
+    let (input, seconds) =
+        map_opt((digits(2, 2), char(':'), digits(2, 2), char(':'), digits(2, 2)), |parts| {
+            let (hour, _, minute, _, second) = parts;
+            // Second 60 is a leap second; it counts as the first of the next minute.
+            (hour < 24 && minute < 60 && second <= 60).then(|| {
+                (Wrapping(hour) * Wrapping(3600) + Wrapping(minute) * Wrapping(60) + Wrapping(second)).0
+            })
+        })
+        .parse(input)?;
+    let (input, fraction) = fraction(input)?;
+    Ok((input, seconds.saturating_mul(SECOND).saturating_add(fraction)))
+}
+
+/// `.120394` or `,120` as microseconds; nothing is zero.
+fn fraction(input: &str) -> IResult<&str, Micros> {
+    let digits = preceded(one_of(".,"), take_while_m_n(1, 18, |c: char| c.is_ascii_digit()));
+    let (input, fraction) = opt(digits).parse(input)?;
+    let digits = fraction.unwrap_or_default().bytes().chain(std::iter::repeat(b'0')).take(6);
+    Ok((
+        input,
+        digits.fold(0, |micros: Micros, digit| {
+            micros.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
+        }),
+    ))
+}
+
+/// `Z`, `+07:00` or `+0700`, as microseconds east of Greenwich.
+fn zone(input: &str) -> IResult<&str, Micros> {
+    let offset = map_opt((one_of("+-"), digits(2, 2), opt(char(':')), digits(2, 2)), |parts| {
+        let (sign, hours, _, minutes) = parts;
+        let seconds = Wrapping(hours) * Wrapping(3600) + Wrapping(minutes) * Wrapping(60);
+        (hours < 24 && minutes < 60)
+            .then(|| if sign == '-' { -seconds } else { seconds }.0.saturating_mul(SECOND))
+    });
+    alt((value(0, one_of("Zz")), offset)).parse(input)
+}
+
+/// Microseconds since 1970 of a day that exists.
+fn micros(year: i64, month: i64, day: i64, clock: Micros) -> Option<Micros> {
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let longest = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=longest).contains(&day) {
+        return None;
+    }
+    Some(days(year, month, day).saturating_mul(86_400 * SECOND).saturating_add(clock))
+}
+
+/// Days since 1970-01-01 of a date in the Gregorian calendar. The year is taken to begin in March, so that the leap day
+/// is its last; months then have 153 days in every five.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month <= 2 {
+        (Wrapping(year) - Wrapping(1), month.wrapping_add(9))
+    } else {
+        (Wrapping(year), month.wrapping_sub(3))
+    };
+    let century = Wrapping(year.0.div_euclid(100));
+    let day_of_year = Wrapping((Wrapping(month) * Wrapping(153) + Wrapping(2)).0.div_euclid(5))
+        + Wrapping(day)
+        - Wrapping(1);
+    let leap_days = Wrapping(year.0.div_euclid(4)) - century + Wrapping(century.0.div_euclid(4));
+    // 719,468 days lie between 1 March of the year 0 and 1 January 1970.
+    (year * Wrapping(365) + leap_days + day_of_year - Wrapping(719_468)).0
+}
+
+fn year_of(ts: Micros) -> i64 {
+    let day = ts.div_euclid(86_400 * SECOND);
+    // 400 years have 146,097 days; the guess is at most one year off.
+    let guess = day.saturating_mul(400).div_euclid(146_097).saturating_add(1970);
+    [guess.saturating_add(1), guess]
+        .into_iter()
+        .find(|year| days(*year, 1, 1) <= day)
+        .unwrap_or(guess.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-23T02:15:07Z
+    const RECEIPT: Micros = 1_795_400_107 * SECOND;
+
+    fn clock(utc_offset_s: i32) -> Clock {
+        Clock { receipt: RECEIPT, utc_offset_s, past: crate::TS_PAST_MAX, future: crate::TS_FUTURE_MAX }
+    }
+
+    fn resolve(parsed: IResult<&str, Stamp>) -> (Micros, TsQuality) {
+        let (ts, quality) = clock(7 * 3600).resolve(Some(parsed.unwrap().1));
+        (ts - RECEIPT, quality)
+    }
+
+    #[test]
+    fn reads_the_same_time_in_every_form() {
+        for parsed in [
+            rfc3339("2026-11-23T02:15:07Z"),
+            rfc3339("2026-11-23T09:15:07.000000+07:00"),
+            rfc3339("2026-11-22 21:15:07-0500"),
+            common_log("23/Nov/2026:09:15:07 +0700"),
+            epoch("1795400107.000"),
+        ] {
+            assert_eq!(resolve(parsed), (0, TsQuality::Event));
+        }
+        for parsed in [
+            rfc3164("Nov 23 09:15:07"),
+            rfc3164("Nov 23 2026 09:15:07"),
+            rfc3339("2026-11-23 09:15:07"),
+            apache_error("Mon Nov 23 09:15:07.000000 2026"),
+            nginx_error("2026/11/23 09:15:07"),
+        ] {
+            assert_eq!(resolve(parsed), (0, TsQuality::Assumed));
+        }
+        assert_eq!(resolve(rfc3339("2026-11-23T02:15:07.1203949Z")).0, 120_394);
+        for number in [1_795_400_107, 1_795_400_107_000, 1_795_400_107_000_000, 1_795_400_107_000_000_000] {
+            assert_eq!(epoch_by_size(number), Stamp::Zoned(RECEIPT));
+        }
+    }
+
+    #[test]
+    fn rejects_times_that_do_not_exist() {
+        for text in
+            ["2026-13-01T00:00:00Z", "2026-02-29T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z"]
+        {
+            assert!(rfc3339(text).is_err(), "{text}");
+        }
+        assert_eq!(resolve(rfc3164("Feb 30 00:00:00")), (0, TsQuality::Received));
+    }
+
+    #[test]
+    fn reads_times_within_the_limits_and_clamps_one_microsecond_more() {
+        let at = |ts| clock(0).resolve(Some(Stamp::Zoned(ts)));
+        let (first, last) = (RECEIPT - crate::TS_PAST_MAX, RECEIPT + crate::TS_FUTURE_MAX);
+        assert_eq!(at(first), (first, TsQuality::Event));
+        assert_eq!(at(last), (last, TsQuality::Event));
+        assert_eq!(at(first - 1), (RECEIPT, TsQuality::Clamped));
+        assert_eq!(at(last + 1), (RECEIPT, TsQuality::Clamped));
+    }
+
+    #[test]
+    fn reads_a_line_of_the_old_year_in_the_new_one() {
+        let new_year = days(2027, 1, 1) * 86_400 * SECOND;
+        let clock = Clock { receipt: new_year + SECOND, ..clock(0) };
+        let old = clock.resolve(Some(rfc3164("Dec 31 23:59:59").unwrap().1));
+        assert_eq!(old, (new_year - SECOND, TsQuality::Assumed));
+        let ahead = clock.resolve(Some(rfc3164("Jan  1 00:05:00").unwrap().1));
+        assert_eq!(ahead, (new_year + 300 * SECOND, TsQuality::Assumed));
+    }
+
+    #[test]
+    fn days_and_years_agree_over_eight_centuries() {
+        let mut day = days(1600, 1, 1);
+        for year in 1600..2400 {
+            assert_eq!(days(year, 1, 1), day);
+            let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+            let length = if leap { 366 } else { 365 };
+            assert_eq!(year_of(day * 86_400 * SECOND), year);
+            assert_eq!(year_of((day + length) * 86_400 * SECOND - 1), year);
+            day += length;
+        }
+        assert_eq!(days(1970, 1, 1), 0);
+    }
+}
