@@ -1,5 +1,7 @@
 //! Table of contents of the tests that need more than one crate.
 
+mod engine; // the embedded store, as its clients see it
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
+mod python; // environments for clients that exist in Python only
 mod site; // the real processes that the others use
 mod tidy; // documents, rules and dashboards are true to the code
