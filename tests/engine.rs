@@ -295,8 +295,9 @@ fn errors_say_what_clickhouse_says() -> Result<()> {
         assert!(error_of("an unknown setting", unknown).contains("Code: 115."));
 
         // In the middle of a result, when the status is long gone.
-        let mut rows =
-            client.query("SELECT throwIf(number = 200000, 'bị hỏng') FROM numbers(300000)").fetch::<u8>()?;
+        let sql = "SELECT throwIf(number = 20, 'bị hỏng'), sleepEachRow(0.02) FROM numbers(30) \
+                   SETTINGS max_block_size = 1, max_threads = 1";
+        let mut rows = client.query(sql).fetch::<(u8, u8)>()?;
         let mut seen = 0;
         let text = loop {
             match rows.next().await {
