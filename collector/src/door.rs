@@ -33,6 +33,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Tells the intakes to stop: true once.
 pub(crate) type Stop = watch::Receiver<bool>;
 
+/// Comes back when told to stop, or when nobody is left who could tell.
+pub(crate) async fn told(stop: &mut Stop) {
+    let _true_or_gone = stop.wait_for(|stop| *stop).await;
+}
+
 struct Metrics {
     connections: IntGaugeVec,
     accepted: IntCounterVec,
@@ -122,13 +127,13 @@ impl Door {
             let newcomer = tokio::select! {
                 newcomer = self.newcomer(&handshakes) => newcomer,
                 Some(_) = guests.join_next() => continue,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = told(&mut stop) => break,
             };
             let (hall, serve, mut stop) = (self.hall.clone(), serve.clone(), stop.clone());
             guests.spawn(async move {
                 let guest = tokio::select! {
                     guest = hall.welcome(newcomer) => guest,
-                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = told(&mut stop) => return,
                 };
                 if let Some(guest) = guest {
                     serve(guest).await;

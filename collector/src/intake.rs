@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::batch::{Delivery, Fate, Identity};
 use crate::config::Limits;
-use crate::door::{Guest, Stop};
+use crate::door::{Guest, Stop, told};
 use crate::gaps::Sequences;
 use crate::metrics;
 use crate::tls::Peer;
@@ -254,7 +254,7 @@ impl<'a> Reading<'a> {
                     Ok(next) => next,
                     Err(ending) => return (read, ending),
                 },
-                _ = stop.wait_for(|stop| *stop) => return (read, Ending::Stopped),
+                () = told(&mut stop) => return (read, Ending::Stopped),
             };
             if let Err(ending) = self.deliver(batch, window, &pending).await {
                 return (read, ending);

@@ -20,6 +20,8 @@ mod inventory;
 mod metrics;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod migrate;
+#[allow(dead_code, reason = "its first users are about to land")]
+mod otlp;
 mod people;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod priority;

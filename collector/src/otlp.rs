@@ -1,0 +1,343 @@
+//! OTLP logs over gRPC, from anyone who holds a certificate of the site's authority. A sender speaks for the host of its
+//! certificate, as an agent does.
+//!
+//! Acknowledged means stored: the answer is sent after the store has said yes. A request that is sent again because its answer
+//! was lost is stored once: its identity is its content (`epoch` = XXH3 of its records). While this collector lives it
+//! remembers ([`recent`]); in its first minutes it asks the store, in case an earlier one died before it could answer.
+//!
+//! Answers: OK, with `partial_success` where records were rejected; UNAVAILABLE when the collector has no room or the store
+//! takes too long (the sender tries again, OTLP 1.x section "OTLP/gRPC response"); PERMISSION_DENIED when every record is
+//! another host's; RESOURCE_EXHAUSTED when a request is too large.
+//!
+//! Limits: size of a request, compressed or not (`limits.otlp_request_bytes_max`), requests at once (`otlp_requests_max`,
+//! counted before a byte of their body is read), time (`otlp_timeout_s`), and those of [`records`].
+
+mod recent;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use event::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Format, Header, Micros, Record, TS_FUTURE_MAX, TS_PAST_MAX,
+};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
+use prometheus::{IntCounter, IntCounterVec};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tonic::codegen::{CompressionEncoding, Service, http};
+use tonic::{Request, Response, Status};
+use tracing::{debug, warn};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use self::recent::{Claim, Progress, Recent};
+use self::records::{Records, Taken, TooLarge};
+use crate::batch::Delivery;
+use crate::config::Limits;
+use crate::door::{Guest, Stop, told};
+use crate::metrics;
+
+/// What gRPC's TLS negotiates.
+pub(crate) const ALPN: &[u8] = b"h2";
+/// `source` of the events.
+const SOURCE: &str = "otlp";
+/// Requests at once on one connection: senders use one or two.
+const STREAMS_MAX: u32 = 16;
+/// A sender that is silent for so long is asked whether it is there ...
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// ... and has this long to answer.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// So long after its start a collector asks the store for each request: OpenTelemetry's exporters try for at most 5 minutes.
+const ASK_STORE: Duration = Duration::from_secs(600);
+/// At most what one record costs in a batch beside its bytes: three varints.
+const RECORD_OVERHEAD_BYTES: usize = 30;
+
+struct Metrics {
+    requests: IntCounterVec,
+    records: IntCounterVec,
+    rejected: IntCounterVec,
+    repeated: IntCounter,
+}
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    requests: metrics::counters(
+        "vonggac_otlp_requests_total",
+        "OTLP requests, by the code of their answer.",
+        &["code"],
+    ),
+    records: metrics::counters(
+        "vonggac_otlp_records_total",
+        "Log records taken from OTLP requests, by host; repeated requests count once.",
+        &["host"],
+    ),
+    rejected: metrics::counters(
+        "vonggac_otlp_rejected_records_total",
+        "Log records of OTLP requests that were rejected, by reason. They are lost unless the sender acts.",
+        &["reason"],
+    ),
+    repeated: metrics::counter(
+        "vonggac_otlp_repeated_requests_total",
+        "OTLP requests that were stored or under way already.",
+    ),
+});
+
+/// What all connections share.
+pub(crate) struct Otlp {
+    queue: mpsc::Sender<Delivery>,
+    limits: Limits,
+    requests: Arc<Semaphore>,
+    recent: Recent,
+    start: Instant,
+}
+
+/// The service for one sender.
+struct Receiver {
+    otlp: Arc<Otlp>,
+    host: String,
+}
+
+/// A place among the requests under way; freed when both the call and the storing are over.
+type Place = Arc<OwnedSemaphorePermit>;
+
+impl Otlp {
+    /// Batches go to `queue`.
+    pub(crate) fn new(queue: mpsc::Sender<Delivery>, limits: Limits) -> Arc<Self> {
+        LazyLock::force(&METRICS);
+        let requests = Arc::new(Semaphore::new(limits.otlp_requests_max));
+        Arc::new(Self { queue, limits, requests, recent: Recent::default(), start: Instant::now() })
+    }
+
+    /// Serves one sender until either side ends.
+    pub(crate) async fn serve(self: Arc<Self>, guest: Guest, mut stop: Stop) {
+        let Guest { stream, peer, address, place: _place } = guest;
+        let receiver = Receiver { otlp: self.clone(), host: peer.host.clone() };
+        let service = LogsServiceServer::new(receiver)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(self.limits.otlp_request_bytes_max);
+        let call = hyper::service::service_fn(move |request| self.clone().call(service.clone(), request));
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .max_concurrent_streams(STREAMS_MAX)
+            .serve_connection(TokioIo::new(stream), call);
+        tokio::pin!(connection);
+        let end = tokio::select! {
+            end = connection.as_mut() => end,
+            () = told(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        debug!(%address, host = peer.host, ?end, "OTLP connection ended");
+    }
+
+    /// One call: there must be a place for it, and it must end in time.
+    async fn call(
+        self: Arc<Self>,
+        mut service: LogsServiceServer<Receiver>,
+        mut request: http::Request<Incoming>,
+    ) -> Result<http::Response<tonic::body::Body>, Infallible> {
+        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
+            return Ok(refuse(Status::unavailable(
+                "limits.otlp_requests_max requests are under way: try later",
+            )));
+        };
+        request.extensions_mut().insert::<Place>(Arc::new(permit));
+        match timeout(self.limits.otlp_timeout(), service.call(request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                Ok(refuse(Status::unavailable("the request was not whole or not stored in time: try again")))
+            }
+        }
+    }
+
+    /// Stores a request once, however often it comes.
+    async fn once(self: &Arc<Self>, host: &str, taken: Vec<Taken>, place: Place) -> Result<(), Status> {
+        let content = content(host, &taken);
+        let mut progress = match self.recent.claim(content) {
+            Claim::Theirs(progress) => {
+                METRICS.repeated.inc();
+                progress
+            }
+            Claim::Ours { end, again } => {
+                let progress = end.subscribe();
+                let resent = again || self.start.elapsed() < ASK_STORE;
+                // On a task of its own: a sender that loses patience must not stop what is half done.
+                tokio::spawn(self.clone().store(
+                    Work { host: host.to_owned(), content, resent, taken },
+                    end,
+                    place,
+                ));
+                progress
+            }
+        };
+        match progress.wait_for(|progress| *progress != Progress::UnderWay).await.as_deref() {
+            Ok(Progress::Stored) => Ok(()),
+            _ => Err(Status::unavailable("the store did not take it: try again")),
+        }
+    }
+
+    async fn store(self: Arc<Self>, work: Work, end: watch::Sender<Progress>, place: Place) {
+        let (host, records) = (work.host.clone(), work.taken.len());
+        let progress = match self.deliver(work).await {
+            Some(()) => {
+                METRICS.records.with_label_values(&[&host]).inc_by(wide(records));
+                Progress::Stored
+            }
+            None => Progress::Failed,
+        };
+        end.send_replace(progress);
+        drop(place);
+    }
+
+    /// Hands everything to the pipeline, then waits for all fates. `None` when one of them does not come.
+    async fn deliver(&self, work: Work) -> Option<()> {
+        let received = jiff::Timestamp::now().as_microsecond();
+        let mut fates = Vec::new();
+        for batch in work.batches(received)? {
+            let (done, fate) = oneshot::channel();
+            self.queue.send(Delivery { batch, received, gap: None, done }).await.ok()?;
+            fates.push(fate);
+        }
+        for fate in fates {
+            fate.await.ok()?;
+        }
+        Some(())
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        let answer = self.take(request).await;
+        let code = answer.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok);
+        METRICS.requests.with_label_values(&[&format!("{code:?}")]).inc();
+        answer.map(Response::new)
+    }
+}
+
+impl Receiver {
+    async fn take(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<ExportLogsServiceResponse, Status> {
+        let place = request.extensions().get::<Place>().cloned();
+        let place = place.ok_or_else(|| Status::internal("a call without a place"))?;
+        let records = Records::read(request.into_inner(), &self.host).map_err(|TooLarge| {
+            let max = records::REQUEST_JSON_BYTES_MAX;
+            Status::resource_exhausted(format!("more than {max} bytes as JSON: send fewer records at once"))
+        })?;
+        let why = records.why(&self.host);
+        self.count_rejected(&records, &why);
+        if records.taken.is_empty() && records.foreign > 0 {
+            return Err(Status::permission_denied(why));
+        }
+        let rejected = i64::try_from(records.rejected()).unwrap_or(i64::MAX);
+        if !records.taken.is_empty() {
+            self.otlp.once(&self.host, records.taken, place).await?;
+        }
+        let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: why };
+        Ok(ExportLogsServiceResponse { partial_success: (rejected > 0).then_some(partial) })
+    }
+
+    fn count_rejected(&self, records: &Records, why: &str) {
+        if records.rejected() > 0 {
+            METRICS.rejected.with_label_values(&["host"]).inc_by(wide(records.foreign));
+            METRICS.rejected.with_label_values(&["oversized"]).inc_by(wide(records.oversized));
+            warn!(host = self.host, "rejected: {why}");
+        }
+    }
+}
+
+/// A request on its way to the pipeline.
+struct Work {
+    host: String,
+    content: u128,
+    resent: bool,
+    taken: Vec<Taken>,
+}
+
+impl Work {
+    /// The request as batches within their limits, always cut in the same places. `None` cannot be.
+    fn batches(&self, received: Micros) -> Option<Vec<Batch>> {
+        let (mut batches, mut rest, mut offset) = (Vec::new(), self.taken.as_slice(), 0_u64);
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at(fitting(rest));
+            let records = (offset..).zip(part).map(|(offset, taken)| Record {
+                time: believable(taken.observed, received),
+                offset,
+                bytes: &taken.json,
+            });
+            batches.push(Batch::new(self.header(wide(batches.len()), received), records).ok()?);
+            offset += wide(part.len());
+            rest = after;
+        }
+        Some(batches)
+    }
+
+    fn header(&self, seq: u64, received: Micros) -> Header {
+        Header {
+            agent: self.host.clone(),
+            epoch: low_half(self.content),
+            seq,
+            resent: self.resent,
+            source: SOURCE.to_owned(),
+            format: Format::Otlp,
+            time_base: received,
+            ..Header::default()
+        }
+    }
+}
+
+/// How many of the first records one batch takes: at least one.
+fn fitting(taken: &[Taken]) -> usize {
+    let mut bytes = 0;
+    let fits = taken.iter().take(BATCH_RECORDS_MAX).take_while(|taken| {
+        bytes += taken.json.len() + RECORD_OVERHEAD_BYTES;
+        bytes <= BATCH_BYTES_MAX
+    });
+    fits.count().max(1)
+}
+
+/// When the sender saw the record; the time of receipt when it says nothing that can be.
+fn believable(observed: Option<Micros>, received: Micros) -> Micros {
+    let sane = received.saturating_sub(TS_PAST_MAX)..=received.saturating_add(TS_FUTURE_MAX);
+    observed.filter(|observed| sane.contains(observed)).unwrap_or(received)
+}
+
+/// Says whether two requests are the same.
+fn content(host: &str, taken: &[Taken]) -> u128 {
+    let mut hash = Xxh3Default::new();
+    for bytes in std::iter::once(host.as_bytes()).chain(taken.iter().map(|taken| taken.json.as_slice())) {
+        hash.update(&wide(bytes.len()).to_le_bytes());
+        hash.update(bytes);
+    }
+    hash.digest128()
+}
+
+fn low_half(content: u128) -> u64 {
+    u64::try_from(content & u128::from(u64::MAX)).unwrap_or_default()
+}
+
+fn refuse(status: Status) -> http::Response<tonic::body::Body> {
+    METRICS.requests.with_label_values(&[&format!("{:?}", status.code())]).inc();
+    status.into_http()
+}
+
+fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
