@@ -189,6 +189,13 @@ impl Batch {
         Ok(Self { header, body })
     }
 
+    /// Marks an encoded batch as perhaps sent before, without encoding it again. Bytes that are no batch are left alone.
+    pub fn mark_resent(message: &mut [u8]) {
+        if let [b'V', b'G', 1, KIND_BATCH, flags, ..] = message {
+            *flags |= FLAG_RESENT;
+        }
+    }
+
     /// The records in the order in which the source gave them.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut records = Records::new(&self.body, self.header.time_base);
@@ -448,6 +455,17 @@ mod tests {
             flipped[at] ^= 1 << bit;
             let _survives = Batch::decode(&flipped);
         }
+    }
+
+    #[test]
+    fn marks_a_message_as_resent() {
+        let mut message = message(&[b"one line".to_vec()]);
+        assert!(!Batch::decode(&message).unwrap().header.resent);
+        Batch::mark_resent(&mut message);
+        let batch = Batch::decode(&message).unwrap();
+        assert!(batch.header.resent);
+        assert_eq!(batch.records().count(), 1);
+        Batch::mark_resent(&mut []);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Every limit of the agent that the configuration does not set, each with its reason.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use event::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_BYTES_MAX};
+
+/// A file is known by at most this many of its first bytes: several log lines, with their times.
+pub(crate) const FINGERPRINT_BYTES: usize = 1024;
+/// A file with another inode is believed to be a copy of a known one only when at least this many first bytes agree: a
+/// time and a host name, not only a common beginning.
+pub(crate) const FINGERPRINT_COPY_BYTES_MIN: usize = 32;
+
+/// Most files held open at once. Half of the usual soft limit of file descriptors (1,024).
+pub(crate) const FILES_MAX: usize = 512;
+/// Most files looked through in one folder when a rotated file is searched.
+pub(crate) const SIBLINGS_MAX: usize = 4096;
+/// How often the globs are expanded again. A known path is looked at on every tick; this is for new names only.
+pub(crate) const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// How long lines wait for the rest of their event (records of one audit serial) before they go without it. auditd writes
+/// the records of an event together; two seconds is its own `end_of_event_timeout`.
+pub(crate) const GROUP_HOLD: Duration = Duration::from_secs(2);
+/// How long a rotated file must be quiet before it is let go: its writer may keep it open until logrotate's postrotate
+/// script has told it, and daemons finish slow requests first.
+pub(crate) const ROTATED_QUIET: Duration = Duration::from_secs(30);
+/// Files whose names end so are compressed: never tailed as the rest of a rotated file.
+pub(crate) const COMPRESSED_SUFFIXES: [&str; 5] = [".gz", ".xz", ".bz2", ".zst", ".lz4"];
+
+/// Batches formed but not yet taken by `ship`. One fsync of the ledger covers as many.
+pub(crate) const QUEUE_BATCHES: usize = 8;
+/// The ledger is written anew when it has grown beyond this: some thousands of batches.
+pub(crate) const LEDGER_BYTES_MAX: u64 = 256 * 1024;
+/// Longest entry of a ledger: a file's path and labels at their longest.
+pub(crate) const LEDGER_ENTRY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Time for a TCP connection, and again for the TLS handshake.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for one batch to be taken by the network. A collector that is slow for longer is as good as gone: all that is in
+/// flight is sent again.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time without any acknowledgement, while batches are in flight, after which the connection is made anew. Long, because a
+/// collector rightly withholds acknowledgements while its store is down; this is for one that hangs.
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(300);
+/// A peer that has vanished (power, cable, NAT) is noticed after 30 s of silence and three probes, 10 s apart.
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const KEEPALIVE_PROBES: u32 = 3;
+/// First pause before a new connection; it doubles up to the longest. Each pause is drawn between half of it and all of
+/// it, so that hundreds of agents do not come back in the same instant.
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(250);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Longest reply: a refusal whose reason is as long as a header's text may be.
+pub(crate) const REPLY_BYTES_MAX: usize = event::HEADER_TEXT_BYTES_MAX + 64;
+/// How long the end may take: the last batches and their acknowledgements. Below systemd's 90 s.
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Time for one answer of the metrics page; connections are served one by one.
+pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What `[batch]` may hold. A record's frame in the body takes at most 23 bytes, so that half of what a batch may have
+/// leaves room for the frames of as many records as it may have.
+pub(crate) const RECORDS_RANGE: RangeInclusive<u64> = 1..=BATCH_RECORDS_MAX as u64;
+pub(crate) const BYTES_RANGE: RangeInclusive<u64> = RECORD_BYTES_MAX as u64..=BATCH_BYTES_MAX as u64 / 2;
+pub(crate) const FLUSH_RANGE_MS: RangeInclusive<u64> = 10..=60_000;
+pub(crate) const LEVEL_RANGE: RangeInclusive<u64> = 1..=19;
+pub(crate) const WINDOW_RANGE: RangeInclusive<u64> = 1..=64;

@@ -1,0 +1,180 @@
+//! What the agent tells of itself: Prometheus metrics over HTTP on a loopback address.
+//!
+//! Every loss, cut, truncation and failure has a counter. Counters of a file go with the file when it is let go, so that
+//! dated log names do not grow the page for ever. Connections are served one by one, each with a timeout.
+
+use std::convert::Infallible;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::net::TcpListener;
+
+use crate::limits::METRICS_TIMEOUT;
+
+/// All metrics of the agent.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) lines: IntCounterVec,
+    pub(crate) bytes: IntCounterVec,
+    pub(crate) lag_bytes: IntGaugeVec,
+    pub(crate) truncations: IntCounterVec,
+    pub(crate) rotations: IntCounterVec,
+    pub(crate) lost_bytes: IntCounter,
+    pub(crate) lost_records: IntCounter,
+    pub(crate) lost_batches: IntCounter,
+    pub(crate) lines_cut: IntCounter,
+    pub(crate) files_open: IntGauge,
+    pub(crate) file_errors: IntCounter,
+    pub(crate) batches_formed: IntCounter,
+    pub(crate) batches_sent: IntCounter,
+    pub(crate) batches_resent: IntCounter,
+    pub(crate) batches_acked: IntCounter,
+    pub(crate) batches_refused: IntCounter,
+    pub(crate) in_flight: IntGauge,
+    pub(crate) wire_bytes: IntCounter,
+    pub(crate) ledger_bytes: IntGauge,
+    pub(crate) ledger_errors: IntCounter,
+    pub(crate) ledger_damages: IntCounter,
+    pub(crate) connected: IntGauge,
+    pub(crate) connections: IntCounter,
+    pub(crate) connection_errors: IntCounter,
+    pub(crate) last_ack: IntGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        Ok(Self {
+            lines: counters(r, "lines_read_total", "Records cut from files")?,
+            bytes: counters(r, "read_bytes_total", "Bytes of files cut into batches")?,
+            lag_bytes: gauges(r, "lag_bytes", "Bytes of a file that are not in a batch yet")?,
+            truncations: counters(r, "truncations_total", "Files found truncated or written anew")?,
+            rotations: counters(r, "rotations_total", "Files found renamed or deleted")?,
+            lost_bytes: counter(
+                r,
+                "lost_bytes_total",
+                "Bytes known to be lost: truncated or deleted unread",
+            )?,
+            lost_records: counter(
+                r,
+                "lost_records_total",
+                "Records of batches that could not be formed again",
+            )?,
+            lost_batches: counter(r, "lost_batches_total", "Batches that could not be formed again")?,
+            lines_cut: counter(r, "line_pieces_total", "Records that are pieces of a line beyond the limit")?,
+            files_open: gauge(r, "files_open", "Files held open")?,
+            file_errors: counter(r, "file_errors_total", "Files that could not be read or followed")?,
+            batches_formed: counter(r, "batches_formed_total", "Batches formed")?,
+            batches_sent: counter(
+                r,
+                "batches_sent_total",
+                "Batches written to the network, each time counted",
+            )?,
+            batches_resent: counter(
+                r,
+                "batches_resent_total",
+                "Batches sent that may have been sent before",
+            )?,
+            batches_acked: counter(r, "batches_acked_total", "Batches that the collector has stored")?,
+            batches_refused: counter(r, "batches_refused_total", "Refusals by the collector")?,
+            in_flight: gauge(r, "batches_in_flight", "Batches held until they are acknowledged")?,
+            wire_bytes: counter(r, "sent_bytes_total", "Bytes of batches written, under TLS")?,
+            ledger_bytes: gauge(r, "ledger_bytes", "Size of the ledger")?,
+            ledger_errors: counter(r, "ledger_errors_total", "Failed writes of the ledger; reading waits")?,
+            ledger_damages: counter(
+                r,
+                "ledger_damages_total",
+                "Ledgers found damaged: a new epoch was drawn",
+            )?,
+            connected: gauge(r, "connected", "1 while a connection to the collector stands")?,
+            connections: counter(r, "connections_total", "Connections made")?,
+            connection_errors: counter(r, "connection_errors_total", "Connections that failed or ended")?,
+            last_ack: gauge(r, "last_ack_timestamp_seconds", "Time of the last acknowledgement")?,
+            registry,
+        })
+    }
+
+    /// Drops the series of a file that is not followed any more.
+    pub(crate) fn forget(&self, source: &str) {
+        for counters in [&self.lines, &self.bytes, &self.truncations, &self.rotations] {
+            let _absent = counters.remove_label_values(&[source]);
+        }
+        let _absent = self.lag_bytes.remove_label_values(&[source]);
+    }
+
+    pub(crate) fn acked(&self) {
+        self.batches_acked.inc();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.last_ack.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// The page.
+    pub(crate) fn render(&self) -> Result<Vec<u8>> {
+        let mut page = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut page)?;
+        Ok(page)
+    }
+
+    /// Serves the page, for ever.
+    pub(crate) async fn serve(&self, listener: TcpListener) -> Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await.context("metrics.listen")?;
+            let service = service_fn(|request| async move { Ok::<_, Infallible>(self.answer(&request)) });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service);
+            // A client that is slow or gone is its own concern.
+            let _ended = tokio::time::timeout(METRICS_TIMEOUT, connection).await;
+        }
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let page = match request.uri().path() {
+            "/metrics" => self.render().ok(),
+            _ => None,
+        };
+        let status = if page.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        let mut response =
+            Response::new(Full::new(page.unwrap_or_else(|| b"see /metrics\n".to_vec()).into()));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; version=0.0.4"));
+        response
+    }
+}
+
+fn name(what: &str) -> String {
+    format!("vonggac_agent_{what}")
+}
+
+fn counter(registry: &Registry, what: &str, help: &str) -> Result<IntCounter> {
+    let counter = IntCounter::new(name(what), help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauge(registry: &Registry, what: &str, help: &str) -> Result<IntGauge> {
+    let gauge = IntGauge::new(name(what), help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn counters(registry: &Registry, what: &str, help: &str) -> Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name(what), help), &["source"])?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauges(registry: &Registry, what: &str, help: &str) -> Result<IntGaugeVec> {
+    let gauges = IntGaugeVec::new(Opts::new(name(what), help), &["source"])?;
+    registry.register(Box::new(gauges.clone()))?;
+    Ok(gauges)
+}

@@ -1,0 +1,109 @@
+//! Wires the stages: one thread, one runtime, one task.
+//!
+//! Shutdown (SIGTERM or SIGINT): `tail` reads what is there and closes its channel, `ship` waits for the acknowledgements
+//! of what is held; after [`SHUTDOWN_GRACE`] the rest is left to the ledger. A stage that fails ends the process: whatever
+//! supervises it starts it again, and nothing is lost by that.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::ledger::Ledger;
+use crate::limits::{QUEUE_BATCHES, SHUTDOWN_GRACE};
+use crate::metrics::Metrics;
+use crate::ship::Ship;
+use crate::tail::Tail;
+use crate::tls::{Identity, random_u64};
+
+/// Runs until a signal ends it.
+pub fn run(config: Config) -> Result<()> {
+    let identity = Identity::load(&config)?;
+    let lock = lock(&config.data_dir)?;
+    let ledger = Ledger::open(&config.data_dir, random_u64()?)
+        .with_context(|| format!("data_dir: {}: ledger", config.data_dir.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(stages(Rc::new(config), &identity, ledger));
+    drop(lock);
+    done
+}
+
+async fn stages(config: Rc<Config>, identity: &Identity, ledger: Ledger) -> Result<()> {
+    info!(agent = identity.agent, version = env!("CARGO_PKG_VERSION"), "starting");
+    let metrics = Rc::new(Metrics::new()?);
+    let ledger = Rc::new(RefCell::new(ledger));
+    let (frames, received) = mpsc::channel(QUEUE_BATCHES);
+    let agent = identity.agent.clone();
+    let tail = Tail::new(Rc::clone(&config), agent, Rc::clone(&ledger), Rc::clone(&metrics), frames)?;
+    let ship = Ship::new(&config, identity, received, Rc::clone(&ledger), Rc::clone(&metrics))?;
+    let (stop, stopped) = watch::channel(false);
+    let work = async { tokio::try_join!(tail.run(stop_asked(stopped.clone())), ship.run()) };
+    let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let done = tokio::select! {
+        done = work => done.map(|_| ()),
+        done = pages(config.metrics.listen, &metrics) => done,
+        () = signals(terminate, interrupt, stop) => {
+            warn!("not everything was acknowledged in time: the ledger keeps it");
+            Ok(())
+        }
+    };
+    ledger.borrow_mut().commit().context("ledger")?;
+    let unacked = ledger.borrow().state().unacked.len();
+    info!(unacked, "stopped");
+    done
+}
+
+async fn stop_asked(mut stopped: watch::Receiver<bool>) {
+    // The sender lives as long as the process listens for signals.
+    let _closed = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Waits for a signal, tells it, and returns when the grace is over.
+async fn signals(mut terminate: Signal, mut interrupt: Signal, stop: watch::Sender<bool>) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping");
+    let _told = stop.send(true);
+    tokio::time::sleep(SHUTDOWN_GRACE).await;
+}
+
+async fn pages(listen: Option<SocketAddr>, metrics: &Metrics) -> Result<()> {
+    let Some(listen) = listen else { return std::future::pending().await };
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("metrics.listen = {listen}"))?;
+    info!(address = %listener.local_addr()?, "metrics");
+    metrics.serve(listener).await
+}
+
+/// One agent a ledger: two would cut the same lines under the same numbers.
+fn lock(data_dir: &Path) -> Result<File> {
+    let shown = data_dir.display();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .with_context(|| format!("data_dir: {shown}"))?;
+    let path = data_dir.join("lock");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("data_dir: {shown}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("data_dir: {shown}: expected no other agent with this folder")
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("{}", path.display())),
+    }
+}

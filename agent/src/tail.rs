@@ -1,0 +1,570 @@
+//! Reads log files, cuts batches, writes them into the ledger and hands them to `ship`.
+//!
+//! Files are polled, every `flush_interval_ms`, rather than watched: polling works on every file system (network ones and
+//! overlays give no events), cannot overflow a queue of events, sees a truncation as surely as an append, and costs two
+//! system calls a file and tick. Whatever whole lines a look finds are sent at once, so that what was seen is never lost to
+//! a truncation that follows.
+//!
+//! Nothing is read while `ship` is full: the log file is the queue. Rotation is followed even then, so that every file is
+//! held open before its name is gone.
+//!
+//! What is lost all the same is counted, logged and told to the centre in a notice that takes a place in the sequence:
+//! - lines that copytruncate took away between copy and truncation, or that were never copied, as far as they were seen;
+//! - batches that were not acknowledged before a crash and whose file is gone since.
+//!
+//! Limits: a name that `exclude` does not cover must not be the copy that copytruncate makes (it would be read as a file of
+//! its own); files with identical first bytes and inode are taken for one.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fs::File;
+use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use event::RECORD_BYTES_MAX;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use crate::config::{Config, Source, Start};
+use crate::cut::{Cut, Ending, Full, Span, cut_batch, record_at};
+use crate::fingerprint::{Fingerprint, read_full_at};
+use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
+use crate::form::{Former, loss, now, utc_offset_s};
+use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Ledger};
+use crate::limits::{FILES_MAX, RESCAN_INTERVAL};
+use crate::metrics::Metrics;
+use crate::ship::Frame;
+
+/// A file of the ledger, and where it was found again.
+type Restored = (Known, Option<(File, Place)>);
+
+/// The stage: files in, frames out.
+pub(crate) struct Tail {
+    config: Rc<Config>,
+    ledger: Rc<RefCell<Ledger>>,
+    metrics: Rc<Metrics>,
+    frames: mpsc::Sender<Frame>,
+    former: Former,
+    full: Full,
+    /// In the order in which they were found: a rotated file before the one that follows it.
+    files: Vec<Followed>,
+    /// Formed, and not durable or not handed over yet.
+    formed: VecDeque<Frame>,
+    buffer: Vec<u8>,
+    spans: Vec<Span>,
+    /// Paths that were ever followed: a new file under one of them is read from its beginning.
+    met: HashSet<String>,
+    /// Paths that could not be opened, so that each is logged once.
+    troubled: HashSet<PathBuf>,
+    scanned: Option<Instant>,
+    /// A file was taken up that the ledger does not durably have yet.
+    is_name_new: bool,
+    /// Which file is first in its turn.
+    turn: usize,
+}
+
+impl Tail {
+    pub(crate) fn new(
+        config: Rc<Config>,
+        agent: String,
+        ledger: Rc<RefCell<Ledger>>,
+        metrics: Rc<Metrics>,
+        frames: mpsc::Sender<Frame>,
+    ) -> Result<Self> {
+        let batch = &config.batch;
+        let full = Full {
+            records_max: usize::try_from(batch.records_max)?,
+            bytes_max: usize::try_from(batch.bytes_max)?,
+        };
+        let former = Former::new(agent, ledger.borrow().state().epoch, i32::try_from(batch.zstd_level)?)?;
+        // Room for a batch up to its last byte, and for the record that fills it with its line end.
+        let buffer = vec![0; full.bytes_max + RECORD_BYTES_MAX + 2];
+        Ok(Self {
+            config,
+            ledger,
+            metrics,
+            frames,
+            former,
+            full,
+            files: Vec::new(),
+            formed: VecDeque::new(),
+            buffer,
+            spans: Vec::new(),
+            met: HashSet::new(),
+            troubled: HashSet::new(),
+            scanned: None,
+            is_name_new: false,
+            turn: 0,
+        })
+    }
+
+    /// Runs until `stop`; then what is there is read once more.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
+        let mut stop = pin!(stop);
+        let mut ticks = interval(self.config.flush_interval());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.restore()?;
+        loop {
+            self.follow_names();
+            tokio::select! {
+                done = self.read_all(&mut ticks) => done?,
+                () = &mut stop => break,
+            }
+            self.keep_books();
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = &mut stop => break,
+            }
+        }
+        self.follow_names();
+        while self.hand_over()? {
+            drop(self.frames.reserve().await);
+        }
+        self.read_round()?;
+        while self.hand_over()? {
+            drop(self.frames.reserve().await);
+        }
+        Ok(())
+    }
+
+    /// Reads until nothing is left. Returns at a tick, too, while `ship` is full: names are to be looked at.
+    async fn read_all(&mut self, ticks: &mut Interval) -> Result<()> {
+        while self.hand_over()? || self.read_round()? {
+            if self.frames.capacity() == 0 {
+                tokio::select! {
+                    _ = self.frames.reserve() => {}
+                    _ = ticks.tick() => return Ok(()),
+                }
+            }
+            // `ship` runs on the same thread.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Makes what was formed durable and hands over as much as there is room for. True when some is left.
+    fn hand_over(&mut self) -> Result<bool> {
+        if self.formed.is_empty() {
+            return Ok(false);
+        }
+        let committed = self.ledger.borrow_mut().commit();
+        if !self.report_commit(committed) {
+            return Ok(false);
+        }
+        while self.frames.capacity() > 0
+            && let Some(frame) = self.formed.pop_front()
+        {
+            self.frames.try_send(frame).ok().context("ship has ended")?;
+        }
+        Ok(!self.formed.is_empty())
+    }
+
+    /// Every file in turn, at most one buffer of each. True when batches were formed.
+    fn read_round(&mut self) -> Result<bool> {
+        if !self.formed.is_empty() {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        self.turn = self.turn.wrapping_add(1);
+        let (turn, count) = (self.turn, self.files.len());
+        for index in (0..count).map(|index| turn.wrapping_add(index) % count) {
+            if self.formed.len() >= self.frames.capacity() {
+                break;
+            }
+            match self.read_file(index, now) {
+                Ok(Look::Truncated) => self.follow_truncation(index, now),
+                Ok(_) if self.files[index].is_finished(now) => self.let_go(index),
+                Ok(_) => {}
+                Err(error) => {
+                    let path = PathBuf::from(&self.files[index].known.path);
+                    self.report_trouble(&path, &error);
+                }
+            }
+        }
+        self.files.retain(|followed| !followed.known.retired);
+        Ok(!self.formed.is_empty())
+    }
+
+    /// Counts each trouble with a file, logs the first: it comes again with every tick.
+    fn report_trouble(&mut self, path: &Path, error: &anyhow::Error) {
+        self.metrics.file_errors.inc();
+        if self.troubled.len() < FILES_MAX && self.troubled.insert(path.to_owned()) {
+            warn!(source = %path.display(), "cannot be read: {error:#}");
+        }
+    }
+
+    fn read_file(&mut self, index: usize, now: Instant) -> Result<Look> {
+        let look = self.files[index].read(&mut self.buffer, now)?;
+        let Look::Bytes { count, more } = look else { return Ok(look) };
+        let mut at = 0;
+        while self.formed.len() < self.frames.capacity() {
+            let followed = &mut self.files[index];
+            let ending = if more { Ending::Open } else { followed.ending(now) };
+            let buffer = &self.buffer[..count];
+            let format = followed.known.labels.format;
+            match cut_batch(buffer, at, format, self.full, ending, &mut self.spans) {
+                Cut::Nothing => {
+                    let whole_lines = record_at(buffer, at, false).is_some();
+                    if !more {
+                        followed.wait_for_more(whole_lines, now);
+                    }
+                    break;
+                }
+                // There is more in the file: the next look begins here and fills a whole batch.
+                Cut::Rest if more && at > 0 => break,
+                Cut::Rest | Cut::Full => at = self.form(index, count)?,
+            }
+        }
+        Ok(look)
+    }
+
+    /// Forms the batch of `spans`. Returns where it ends in the buffer.
+    fn form(&mut self, index: usize, count: usize) -> Result<usize> {
+        let followed = &mut self.files[index];
+        let offset = followed.utc_offset_s.unwrap_or_else(utc_offset_s);
+        let mut ledger = self.ledger.borrow_mut();
+        let known = &mut followed.known;
+        if followed.recorded != known.fingerprint {
+            ledger.append(Entry::File(known.clone()));
+            followed.recorded = known.fingerprint;
+        }
+        let seq = ledger.state().seq_next;
+        let (descriptor, frame) =
+            self.former.lines(known, seq, offset, &self.buffer[..count], &self.spans)?;
+        let Content::Lines { start, end, records, .. } = descriptor.content else { return Ok(count) };
+        known.position = end;
+        ledger.append(Entry::Batch(descriptor));
+        self.formed.push_back(frame);
+        self.metrics.batches_formed.inc();
+        self.metrics.lines.with_label_values(&[&known.path]).inc_by(records.into());
+        self.metrics.bytes.with_label_values(&[&known.path]).inc_by(end - start);
+        let pieces = self.spans.iter().filter(|span| span.piece).count();
+        self.metrics.lines_cut.inc_by(pieces as u64);
+        Ok(self.spans.last().map_or(count, |span| span.end))
+    }
+
+    /// What is under a file's name was taken away: goes on in the copy, if there is one, and with what is new.
+    fn follow_truncation(&mut self, index: usize, now: Instant) {
+        let followed = &self.files[index];
+        let path = followed.known.path.clone();
+        let (was_live, lag, position) = (followed.is_live(), followed.lag(), followed.known.position);
+        self.metrics.truncations.with_label_values(&[&path]).inc();
+        let mut known = followed.known.clone();
+        let utc_offset_s = followed.utc_offset_s;
+        if let Some(copy) = find_copy(&mut known) {
+            info!(source = path, position, "truncated; reading on in its copy");
+            self.ledger.borrow_mut().append(Entry::File(known.clone()));
+            let place = Place::Rotated { quiet_since: now };
+            self.files[index] = Followed::new(known, copy, place, utc_offset_s);
+        } else {
+            warn!(source = path, unread_bytes = lag, "truncated; no copy of it is there");
+            if lag > 0 {
+                self.notice_loss(&known, lag, None, "truncated before it was read");
+            }
+            self.retire(index);
+        }
+        if was_live {
+            self.follow(Path::new(&path), Start::Beginning);
+        }
+    }
+
+    /// Nothing more will come from the file.
+    fn let_go(&mut self, index: usize) {
+        self.retire(index);
+        let known = &self.files[index].known;
+        debug!(source = known.path, position = known.position, "rotated file let go");
+        let mut others = self.files.iter().filter(|followed| !followed.known.retired);
+        if !others.any(|followed| followed.known.path == known.path) {
+            self.metrics.forget(&known.path);
+        }
+    }
+
+    /// Marks a file as done with. It is dropped at the end of the round, so that indices hold until then.
+    fn retire(&mut self, index: usize) {
+        let known = &mut self.files[index].known;
+        known.retired = true;
+        self.ledger.borrow_mut().append(Entry::Retire(known.id));
+    }
+
+    fn notice_loss(&mut self, known: &Known, bytes: u64, records: Option<u32>, reason: &str) {
+        let seq = self.ledger.borrow().state().seq_next;
+        self.notice(known, seq, false, loss(&known.path, bytes, records, reason));
+        self.metrics.lost_bytes.inc_by(bytes);
+    }
+
+    /// Puts a notice into the sequence.
+    fn notice(&mut self, known: &Known, seq: u64, resent: bool, text: String) {
+        let content =
+            Content::Note { source: known.path.clone(), drill_id: known.labels.drill_id.clone(), text };
+        let batch = Descriptor { seq, time_base: now(), utc_offset_s: utc_offset_s(), content };
+        match self.former.note(&batch, resent) {
+            Ok(Some(frame)) => {
+                self.ledger.borrow_mut().append(Entry::Batch(batch));
+                self.formed.push_back(frame);
+                self.metrics.batches_formed.inc();
+            }
+            Ok(None) => {}
+            Err(error) => error!(source = known.path, "a notice of a loss cannot be formed: {error:#}"),
+        }
+    }
+
+    /// Looks whether names lead to other files now, and for new names.
+    fn follow_names(&mut self) {
+        let now = Instant::now();
+        let mut moved = Vec::new();
+        for followed in self.files.iter_mut().filter(|followed| followed.is_live()) {
+            if followed.has_moved() {
+                followed.place = Place::Rotated { quiet_since: now };
+                moved.push(followed.known.path.clone());
+            }
+        }
+        for path in moved {
+            debug!(source = path, "rotated");
+            self.metrics.rotations.with_label_values(&[&path]).inc();
+            self.follow(Path::new(&path), Start::Beginning);
+        }
+        let is_due = self.scanned.is_none_or(|scanned| now.duration_since(scanned) >= RESCAN_INTERVAL);
+        if is_due {
+            let first = self.scanned.is_none();
+            self.scanned = Some(now);
+            self.scan(first);
+        }
+        // Where reading of a new file began must be known after a crash, or `start = "end"` would skip lines then.
+        if std::mem::take(&mut self.is_name_new) {
+            let committed = self.ledger.borrow_mut().commit();
+            self.report_commit(committed);
+        }
+    }
+
+    fn report_commit(&self, committed: std::io::Result<()>) -> bool {
+        let Err(error) = committed else { return true };
+        self.metrics.ledger_errors.inc();
+        warn!("ledger: {error}; nothing is read until it can be written");
+        false
+    }
+
+    fn scan(&mut self, first: bool) {
+        let config = Rc::clone(&self.config);
+        for source in &config.sources {
+            for pattern in &source.paths {
+                for path in glob::glob(pattern).into_iter().flatten().flatten() {
+                    if source.is_excluded(&path.to_string_lossy()) || self.is_followed_under(&path) {
+                        continue;
+                    }
+                    if first {
+                        self.follow_born_while_away(&path);
+                    }
+                    self.follow(&path, self.start_in(source, &path, first));
+                }
+            }
+        }
+    }
+
+    fn is_followed_under(&self, path: &Path) -> bool {
+        self.files.iter().any(|followed| followed.is_live() && Path::new(&followed.known.path) == path)
+    }
+
+    /// Where to begin with a file that is new to us.
+    fn start_in(&self, source: &Source, path: &Path, first: bool) -> Start {
+        let found = self.ledger.borrow().found();
+        match found {
+            _ if !first || self.met.contains(&*path.to_string_lossy()) => Start::Beginning,
+            Found::New => source.start,
+            Found::Whole { .. } if self.was_born_while_away(path) => Start::Beginning,
+            Found::Whole { .. } => source.start,
+            Found::Damaged { .. } => Start::Beginning,
+        }
+    }
+
+    /// Whether a file was made after the agent before this one last wrote.
+    fn was_born_while_away(&self, path: &Path) -> bool {
+        let born = std::fs::metadata(path).and_then(|metadata| metadata.created()).ok();
+        matches!((born, self.ledger.borrow().last_alive()), (Some(born), Some(alive)) if born > alive)
+    }
+
+    /// Files under names that rotation gives, made while no agent ran: nobody has read them.
+    fn follow_born_while_away(&mut self, path: &Path) {
+        if !self.met.contains(&*path.to_string_lossy()) {
+            return;
+        }
+        for sibling in siblings(path).into_iter().rev() {
+            if self.was_born_while_away(&sibling) {
+                info!(source = %path.display(), file = %sibling.display(), "rotated while no agent ran");
+                self.follow_as(
+                    &sibling,
+                    path,
+                    Start::Beginning,
+                    Place::Rotated { quiet_since: Instant::now() },
+                );
+            }
+        }
+    }
+
+    fn follow(&mut self, path: &Path, start: Start) {
+        self.follow_as(path, path, start, Place::Live);
+    }
+
+    /// Follows `file` as a file of `path`.
+    fn follow_as(&mut self, file: &Path, path: &Path, start: Start, place: Place) {
+        match self.try_follow(file, path, start, place) {
+            Ok(()) => {
+                self.troubled.remove(path);
+            }
+            Err(error) => self.report_trouble(path, &error),
+        }
+    }
+
+    fn try_follow(&mut self, path: &Path, source: &Path, start: Start, place: Place) -> Result<()> {
+        let name = source.to_str().context("expected a name in UTF-8")?.to_owned();
+        anyhow::ensure!(name.len() <= event::HEADER_TEXT_BYTES_MAX, "expected a shorter path");
+        let settings = self.config.source_of(&name).context("expected a path of a source")?;
+        let (labels, utc_offset_s) = (self.config.labels(settings), settings.utc_offset_s);
+        // Rotation may be half done: the name that comes next second is found by the next scan.
+        let Some((file, metadata)) = absent_is_none(open(path))? else { return Ok(()) };
+        if self.files.iter().any(|followed| !followed.known.retired && followed.is(&metadata)) {
+            return Ok(());
+        }
+        anyhow::ensure!(self.files.len() < FILES_MAX, "expected at most {FILES_MAX} files at once");
+        let position = match start {
+            Start::Beginning => 0,
+            Start::End => behind_last_line(&file, metadata.len())?,
+        };
+        let id = self.ledger.borrow().state().file_next;
+        let fingerprint = Fingerprint::of(&file)?;
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        let known = Known { id, path: name, device, inode, fingerprint, position, retired: false, labels };
+        info!(source = known.path, file = %path.display(), position, "following");
+        self.ledger.borrow_mut().append(Entry::File(known.clone()));
+        self.met.insert(known.path.clone());
+        self.files.push(Followed::new(known, file, place, utc_offset_s));
+        self.is_name_new = true;
+        Ok(())
+    }
+
+    /// Takes up what the ledger holds: opens its files, forms again what was not acknowledged.
+    fn restore(&mut self) -> Result<()> {
+        self.report_ledger();
+        let state = self.ledger.borrow().state().clone();
+        let now = Instant::now();
+        let mut files: BTreeMap<FileId, Restored> = BTreeMap::new();
+        for (id, mut known) in state.files {
+            self.met.insert(known.path.clone());
+            let found = find_again(&mut known, now);
+            files.insert(id, (known, found));
+        }
+        for batch in state.unacked.values() {
+            self.form_again(batch, &files)?;
+        }
+        for (known, found) in files.into_values() {
+            self.resume(known, found);
+        }
+        Ok(())
+    }
+
+    fn report_ledger(&self) {
+        let ledger = self.ledger.borrow();
+        let (epoch, unacked) = (ledger.state().epoch, ledger.state().unacked.len());
+        match ledger.found() {
+            Found::New => info!(epoch, "a new ledger"),
+            Found::Whole { torn_bytes } => info!(epoch, unacked, torn_bytes, "ledger read"),
+            Found::Damaged { lost_bytes } => {
+                self.metrics.ledger_damages.inc();
+                error!(epoch, lost_bytes, "ledger damaged: a new epoch begins, lines may be stored twice");
+            }
+        }
+    }
+
+    fn form_again(&mut self, batch: &Descriptor, files: &BTreeMap<FileId, Restored>) -> Result<()> {
+        let Content::Lines { file, start, end, records, .. } = batch.content else {
+            self.formed.extend(self.former.note(batch, true)?);
+            return Ok(());
+        };
+        // The ledger keeps a file as long as one of its batches: the default stands for one that is not there all the same.
+        let unknown = (Known::default(), None);
+        let (known, found) = files.get(&file).unwrap_or(&unknown);
+        let frame = match found {
+            Some((file, _)) => self.former.lines_again(known, file, batch)?,
+            None => None,
+        };
+        if let Some(frame) = frame {
+            self.formed.push_back(frame);
+            return Ok(());
+        }
+        let bytes = end - start;
+        error!(
+            source = known.path,
+            seq = batch.seq,
+            records,
+            bytes,
+            "cannot be formed again: its lines are gone"
+        );
+        self.metrics.lost_batches.inc();
+        self.metrics.lost_records.inc_by(records.into());
+        self.metrics.lost_bytes.inc_by(bytes);
+        let text = loss(&known.path, bytes, Some(records), "deleted or changed before it was acknowledged");
+        self.notice(known, batch.seq, true, text);
+        Ok(())
+    }
+
+    /// Goes on with a file of the ledger, as the configuration now says.
+    fn resume(&mut self, known: Known, found: Option<(File, Place)>) {
+        let config = Rc::clone(&self.config);
+        let mut ledger = self.ledger.borrow_mut();
+        let (Some((file, place)), Some(source), false) =
+            (found, config.source_of(&known.path), known.retired)
+        else {
+            ledger.append(Entry::Retire(known.id));
+            return;
+        };
+        let labels = config.labels(source);
+        if labels == known.labels {
+            ledger.append(Entry::File(known.clone()));
+            self.files.push(Followed::new(known, file, place, source.utc_offset_s));
+            return;
+        }
+        // Its batches on their way keep their labels; what follows is a file of its own.
+        let id = ledger.state().file_next;
+        let anew = Known { id, labels, ..known.clone() };
+        ledger.append(Entry::File(anew.clone()));
+        ledger.append(Entry::Retire(known.id));
+        self.files.push(Followed::new(anew, file, place, source.utc_offset_s));
+    }
+
+    /// What is done once a tick: acknowledgements go to the disk, gauges are set.
+    fn keep_books(&mut self) {
+        let mut ledger = self.ledger.borrow_mut();
+        let flushed = ledger.flush();
+        self.report_commit(flushed);
+        self.metrics.ledger_bytes.set(i64::try_from(ledger.bytes()).unwrap_or(i64::MAX));
+        self.metrics.files_open.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
+        for followed in &self.files {
+            self.metrics.lag_bytes.with_label_values(&[&followed.known.path]).set(0);
+        }
+        for followed in &self.files {
+            let lag = i64::try_from(followed.lag()).unwrap_or(i64::MAX);
+            self.metrics.lag_bytes.with_label_values(&[&followed.known.path]).add(lag);
+        }
+    }
+}
+
+fn absent_is_none<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The end of a file's last whole line: half a line at the end is read once it is whole.
+fn behind_last_line(file: &File, length: u64) -> std::io::Result<u64> {
+    let window = length.min(RECORD_BYTES_MAX as u64);
+    let mut tail = vec![0; usize::try_from(window).unwrap_or_default()];
+    let read = read_full_at(file, &mut tail, length - window)?;
+    let line_feed = memchr::memrchr(b'\n', &tail[..read]);
+    Ok(line_feed.map_or(length, |at| length - window + at as u64 + 1))
+}
