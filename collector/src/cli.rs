@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, engine, people};
+use crate::{ca, drill, engine, people};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -24,6 +24,7 @@ enum Command {
     Alert(people::AlertArgs),
     Events(people::EventsArgs),
     Status(people::StatusArgs),
+    Drill(drill::Args),
     Ca(ca::Args),
     Store(engine::Args),
 }
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Alert(args) => people::run_alert(&args),
         Command::Events(args) => people::run_events(&args),
         Command::Status(args) => people::run_status(&args),
+        Command::Drill(args) => drill::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Store(args) => engine::run(args),
     }

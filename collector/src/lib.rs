@@ -9,6 +9,7 @@ mod cli;
 mod config;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod door;
+mod drill;
 mod engine;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod gaps;

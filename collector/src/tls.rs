@@ -86,6 +86,15 @@ impl Peer {
     }
 }
 
+/// The names under which the certificate in a PEM file may be reached.
+pub(crate) fn server_names(path: &Path) -> Result<Vec<String>, TlsError> {
+    let leaf = certificates(path)?.into_iter().next();
+    let parsed =
+        leaf.as_ref().and_then(|leaf| X509Certificate::from_der(leaf).ok()).map(|(_, parsed)| parsed);
+    let names = parsed.as_ref().and_then(|parsed| dns_names(parsed).ok()).unwrap_or_default();
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
 fn dns_names<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, PeerError> {
     let alternative = certificate.subject_alternative_name().map_err(|_| PeerError::Unreadable)?;
     let names = alternative.iter().flat_map(|extension| &extension.value.general_names);

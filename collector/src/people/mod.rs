@@ -11,7 +11,7 @@ mod events;
 mod filter;
 mod output;
 mod rule;
-mod scrape;
+pub(crate) mod scrape;
 mod select;
 mod status;
 mod when;
@@ -20,3 +20,12 @@ pub(crate) use alert::{Args as AlertArgs, run as run_alert};
 pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
+
+// What `drill` uses, too.
+pub(crate) use connect::{Reader, block_on, configuration};
+pub(crate) use escape::{json_line, shown};
+pub(crate) use filter::{Bound, Filter};
+pub(crate) use output::print_text;
+pub(crate) use scrape::loopback;
+pub(crate) use select::counted;
+pub(crate) use when::{MICROS_PER_S, iso};
