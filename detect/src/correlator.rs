@@ -4,7 +4,7 @@
 //! a correlation when there is a window, ending at this hit or at an event of its group up to a timespan later, that holds
 //! the hit and meets the condition. (For hits in the order of time that is the window which ends at the hit.)
 //!
-//! - event_count: events in the window. value_count: different values. temporal: different rules; all of them where the rule
+//! - event_count: events in the window, each as often as its line says (`repeat`: syslog's `message repeated 5 times`). value_count: different values. temporal: different rules; all of them where the rule
 //!   gives no condition. temporal_ordered: all rules in their order, with the hit as one of the steps; events of the same
 //!   time count as in order, since many logs have no finer time than the second.
 //! - A group goes on firing: every further hit whose window meets the condition is told again, so that an alert's count
@@ -58,6 +58,8 @@ pub struct Hit {
     /// The event's time.
     pub ts: Micros,
     pub event: EventKey,
+    /// How often the event happened, as its line says; 1 where it says nothing.
+    pub times: u64,
     /// The fields of [`Engine::correlation_keys`](crate::Engine::correlation_keys) that the event has; one that has several
     /// values stands several times.
     pub keys: Vec<(Arc<str>, Box<str>)>,
@@ -167,6 +169,7 @@ impl CorrelationHit {
             rule: Arc::clone(&self.rule),
             ts: cause.ts,
             event: cause.event.clone(),
+            times: 1,
             keys: cause.keys.clone(),
         }
     }
@@ -209,8 +212,13 @@ impl State {
         self.ticks = self.ticks.saturating_add(1);
         let window = self.groups.entry(group.clone()).or_default();
         let before = window.len();
-        let entries =
-            kinds.into_iter().map(|kind| Entry { ts: hit.ts, kind, arrived: now, event: hit.event.clone() });
+        let entries = kinds.into_iter().map(|kind| Entry {
+            ts: hit.ts,
+            kind,
+            times: hit.times,
+            arrived: now,
+            event: hit.event.clone(),
+        });
         let found = window.add(&correlation, entries, self.ticks);
         let dropped = window.prune(&correlation, now);
         let after = window.len();

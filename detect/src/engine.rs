@@ -7,9 +7,12 @@ use event::{Event, Value};
 
 use crate::correlation::Correlation;
 use crate::correlator::{Correlator, EventKey, Hit};
-use crate::limits::KEY_VALUE_BYTES_MAX;
+use crate::limits::{KEY_VALUE_BYTES_MAX, REPEAT_MAX};
 use crate::scan::{Match, Program};
 use crate::{Kind, Rule, text};
+
+/// The native field in which parsers say that a line stands for several.
+const REPEAT: &str = "repeat";
 
 /// Values of Sigma's placeholders (`|expand: '%Administrators%'`), by name without the per cent signs.
 pub type Placeholders = BTreeMap<String, Vec<String>>;
@@ -73,13 +76,22 @@ impl Engine {
             let values = event.values(name).filter(|value| !matches!(value, Value::Null));
             keys.extend(values.map(|value| (Arc::clone(name), kept(&value.to_text()))));
         }
-        Some(Hit { rule: Arc::clone(&found.rule), ts: event.ts, event: key, keys })
+        Some(Hit { rule: Arc::clone(&found.rule), ts: event.ts, event: key, times: times(event), keys })
     }
 
     /// A correlator for the hits of this engine, with empty windows.
     pub fn correlator(&self) -> Correlator {
         Correlator::new(self.correlations.clone())
     }
+}
+
+/// How often the event happened: what the parser found of a line that stands for several (`message repeated 5 times`).
+fn times(event: &Event<'_>) -> u64 {
+    let stated = event.values(REPEAT).find_map(|value| match value {
+        Value::Int(times) => u64::try_from(*times).ok(),
+        _ => None,
+    });
+    stated.unwrap_or(1).clamp(1, REPEAT_MAX)
 }
 
 /// A group-by or counted value, at most [`KEY_VALUE_BYTES_MAX`] bytes of it.

@@ -30,6 +30,9 @@ pub const KEY_VALUE_BYTES_MAX: usize = 512;
 /// Most events that one group of a correlation holds, and so the highest threshold that a rule may ask for.
 pub const WINDOW_EVENTS_MAX: usize = 10_000;
 
+/// Most times that one line may count for: as many as a window holds. A line is written by whoever can write to the log.
+pub const REPEAT_MAX: u64 = 10_000;
+
 /// Most groups (source addresses, users, ...) that one correlation rule holds: a scan from a /16, one group each.
 pub const GROUPS_MAX: usize = 65_536;
 

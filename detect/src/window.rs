@@ -18,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) ts: Micros,
     /// What it counts as: the hash of its value, or the position of its rule.
     pub(crate) kind: u64,
+    /// How often it happened.
+    pub(crate) times: u64,
     pub(crate) arrived: Micros,
     pub(crate) event: EventKey,
 }
@@ -51,6 +53,8 @@ pub(crate) struct Window {
 struct Tally {
     start: usize,
     end: usize,
+    /// Events, each as often as it happened.
+    events: u64,
     kinds: HashMap<u64, u32>,
 }
 
@@ -144,17 +148,16 @@ impl Window {
         let Some(newest) = self.entries.back().map(|entry| entry.ts) else { return };
         let start = newest.saturating_sub(correlation.timespan);
         let start = self.entries.partition_point(|entry| entry.ts < start);
-        self.trail = Tally { start, end: start, kinds: HashMap::new() };
+        self.trail = Tally { start, end: start, ..Tally::default() };
         self.trail.extend(&self.entries, self.entries.len());
     }
 
     /// What the condition is asked of, when it is met.
     fn count(&self, correlation: &Correlation, tally: &Tally, added: &Entry) -> Option<u64> {
         let count = match correlation.kind {
-            Counted::Events => tally.end.checked_sub(tally.start)?,
-            _ => tally.kinds.len(),
+            Counted::Events => tally.events,
+            _ => u64::try_from(tally.kinds.len()).ok()?,
         };
-        let count = u64::try_from(count).ok()?;
         let met = match &correlation.condition {
             Condition::Count(_) => correlation.condition.meets(count),
             Condition::All if tally.kinds.len() < correlation.members.len() => false,
@@ -236,6 +239,7 @@ impl Tally {
         for entry in entries.range(self.end.min(end)..end) {
             let count = self.kinds.entry(entry.kind).or_default();
             *count = count.saturating_add(1);
+            self.events = self.events.saturating_add(entry.times);
         }
         self.end = end;
     }
@@ -245,7 +249,7 @@ impl Tally {
         while let Some(entry) =
             entries.get(self.start).filter(|entry| self.start < self.end && entry.ts < since)
         {
-            self.forget(entry.kind);
+            self.forget(entry);
             self.start = self.start.saturating_add(1);
         }
     }
@@ -256,17 +260,18 @@ impl Tally {
             && self.end > 0
             && let Some(entry) = entries.front()
         {
-            self.forget(entry.kind);
+            self.forget(entry);
         }
         self.start = self.start.saturating_sub(1);
         self.end = self.end.saturating_sub(1);
     }
 
-    fn forget(&mut self, kind: u64) {
-        if let Some(count) = self.kinds.get_mut(&kind) {
+    fn forget(&mut self, entry: &Entry) {
+        self.events = self.events.saturating_sub(entry.times);
+        if let Some(count) = self.kinds.get_mut(&entry.kind) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.kinds.remove(&kind);
+                self.kinds.remove(&entry.kind);
             }
         }
     }
