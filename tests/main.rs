@@ -1,7 +1,9 @@
 //! Table of contents of the tests that need more than one crate.
 
 mod engine; // the embedded store, as its clients see it
+mod parsers; // golden pairs of the parsers
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
+mod public_logs; // the parsers against public logs and the truth that comes with them
 mod python; // environments for clients that exist in Python only
 mod site; // the real processes that the others use
 mod tidy; // documents, rules and dashboards are true to the code

@@ -324,7 +324,7 @@ fn push<'t>(kind: &str, name: &'t str, written: Written<'t>, fields: &mut Fields
         Written::Quoted(value) | Written::Nested(value) => Cow::Borrowed(value),
         Written::Bare("(null)") => return fields.0.push((Cow::Borrowed(name), Value::Null)),
         Written::Bare(value) => {
-            let value = value.strip_suffix(',').unwrap_or(value);
+            let value = value.strip_suffix([',', '"']).unwrap_or(value);
             let encoded = argument || ENCODED.contains(&name);
             encoded
                 .then(|| unhex(value))
@@ -407,6 +407,7 @@ fn socket<'t>(saddr: &str, fields: &mut Fields<'t>) {
             let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
             fields.text("path", format!("{mark}{}", text::decode(path)));
         }
+        [0, 0, ..] => fields.text("saddr_fam", "unspec"),
         [16, 0, ..] => fields.text("saddr_fam", "netlink"),
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! What parsers put together: native fields, and a line as far as it was understood.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::time::Stamp;
 use crate::{LogSource, ParseStatus, Value};
@@ -104,10 +104,13 @@ impl<'t> Line<'t> {
     }
 }
 
-/// The address that a text is: without brackets and without the zone of a link-local one.
+/// The address that a text is: without brackets, without the zone of a link-local one, and IPv4 in its own form where it
+/// is written as a mapped IPv6 address, so that one peer has one name.
 pub(super) fn address(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = inner.split_once('%').map_or(inner, |(address, _)| address);
+    let unmapped = address.strip_prefix("::ffff:").filter(|rest| rest.parse::<Ipv4Addr>().is_ok());
+    let address = unmapped.unwrap_or(address);
     address.parse::<IpAddr>().is_ok().then_some(address)
 }
 

@@ -156,3 +156,6 @@ fn event<'a>(
 fn stated<'a>(stated: &'a str, found: &'static str) -> &'a str {
     if stated.is_empty() { found } else { stated }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ enum Shape {
     Peer,
     /// `PEER on ADDRESS port N`
     Connection,
+    /// `ADDRESS port N.`: the server's own
+    Listen,
     /// `TEXT from PEER`
     TextFrom,
     /// `HOST [ADDRESS] failed`
@@ -41,8 +43,8 @@ enum Shape {
 }
 
 use Shape::{
-    Connection, HostAddress, Login, Pam, Peer, Reason, ReverseMapping, SessionEnd, SessionStart, TextFrom,
-    UserFrom, UserPeer,
+    Connection, HostAddress, Listen, Login, Pam, Peer, Reason, ReverseMapping, SessionEnd, SessionStart,
+    TextFrom, UserFrom, UserPeer,
 };
 
 /// Known messages: how they start, what happened, how it ended, how they go on. The first that fits is taken.
@@ -53,9 +55,10 @@ const KINDS: &[(&str, &str, &str, Shape)] = &[
     ("Partial ", "login_partial", "", Login),
     ("Invalid user ", "invalid_user", "failure", UserFrom),
     ("Illegal user ", "invalid_user", "failure", UserFrom),
-    ("input_userauth_request: invalid user ", "userauth_request", "failure", UserFrom),
-    ("input_userauth_request: illegal user ", "userauth_request", "failure", UserFrom),
+    ("input_userauth_request: invalid user", "userauth_request", "failure", UserFrom),
+    ("input_userauth_request: illegal user", "userauth_request", "failure", UserFrom),
     ("maximum authentication attempts exceeded for ", "auth_limit", "failure", UserFrom),
+    ("PAM service(", "auth_limit", "failure", Reason),
     ("PAM: ", "pam_auth", "failure", Pam),
     ("PAM ", "pam_auth", "failure", Pam),
     ("User child is on pid ", "child", "", Reason),
@@ -70,6 +73,8 @@ const KINDS: &[(&str, &str, &str, Shape)] = &[
     ("Connection reset by ", "connection_reset", "", UserPeer),
     ("Connection closed", "connection_closed", "", Reason),
     ("Connection reset", "connection_reset", "", Reason),
+    ("Write failed: ", "connection_closed", "", Reason),
+    ("Read error from remote host ", "connection_reset", "", Peer),
     ("Closing connection to ", "connection_closed", "", Peer),
     ("Connection from ", "connect", "", Connection),
     ("ssh_dispatch_run_fatal: Connection from ", "protocol_error", "failure", UserPeer),
@@ -109,7 +114,7 @@ const KINDS: &[(&str, &str, &str, Shape)] = &[
     ("Starting session: ", "session_start", "", SessionStart),
     ("Close session: ", "session_end", "", SessionEnd),
     ("subsystem request for ", "subsystem", "", Reason),
-    ("Server listening on ", "listen", "", Peer),
+    ("Server listening on ", "listen", "success", Listen),
     ("Received signal ", "terminate", "", Reason),
     ("Received SIGHUP", "restart", "", Reason),
     ("Exiting on signal ", "terminate", "", Reason),
@@ -151,12 +156,13 @@ impl Shape {
         match self {
             Login => login(text, fields),
             UserFrom => {
-                let user = from_peer(text, fields)?;
+                let user = from_peer(text.strip_prefix(' ').unwrap_or(text), fields)?;
                 account(user, fields);
             }
             UserPeer => user_peer(text, fields),
             Peer => peer_and_reason(text, fields),
             Connection => connection(text, fields)?,
+            Listen => own_address(text, fields)?,
             TextFrom => {
                 let reason = from_peer(text, fields)?;
                 fields.text_unless_empty("reason", reason);
@@ -292,7 +298,11 @@ fn connection<'t>(text: &'t str, fields: &mut Fields<'t>) -> Option<()> {
         return Some(());
     };
     peer_and_reason(from, fields);
-    let (_, (host, port)) = peer(on).ok()?;
+    own_address(on, fields)
+}
+
+fn own_address<'t>(text: &'t str, fields: &mut Fields<'t>) -> Option<()> {
+    let (_, (host, port)) = peer(text).ok()?;
     fields.text("dst_ip", host);
     if let Some(port) = port {
         fields.number("dst_port", port);

@@ -300,6 +300,14 @@ fn nginx_error(line: &str) -> Option<Line<'_>> {
         Some(at) => rest.split_at_checked(at).unwrap_or((rest, "")),
         None => (rest, ""),
     };
+    // `*46 `: the number of the connection.
+    let text = match text.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
+        Some((number, text)) => {
+            fields.number("connection", number);
+            text
+        }
+        None => text,
+    };
     fields.text("error", text);
     error_context(context, &mut fields);
     Some(Line { stamp: Some(stamp), source: error_source("nginx"), status: ParseStatus::Parsed, fields })

@@ -1,0 +1,223 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Value;
+
+const FORMATS: [Format; 6] =
+    [Format::Auto, Format::Syslog, Format::Auditd, Format::Web, Format::Json, Format::Otlp];
+
+/// Lines that every parser has a way into; properties cut and change them.
+const LINES: [&str; 14] = [
+    "Nov 23 09:15:07 web01 sshd[1]: Failed password for invalid user a from 203.0.113.9 port 51302 ssh2",
+    "Nov 23 09:15:07 web01 sshd[1]: Disconnected from user ana 203.0.113.9 port 51234",
+    "<34>1 2026-11-23T02:15:07Z web01 su 1 - [a@1 k=\"v\\\"\"] 'su root' failed",
+    "Nov 23 09:15:07 web01 sudo: ana : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/id",
+    "Nov 23 09:15:07 web01 login: pam_unix(login:auth): authentication failure; uid=0 rhost=203.0.113.9  user=root",
+    "type=SYSCALL msg=audit(1795400107.120:501): arch=c000003e syscall=59 success=yes a0=1 pid=4 exe=\"/bin/sh\"",
+    "type=EXECVE msg=audit(1795400107.120:501): argc=2 a0=\"sh\" a1=2D63",
+    "type=PROCTITLE msg=audit(1795400107.120:501): proctitle=6964",
+    "type=USER_LOGIN msg=audit(1795400108.000:502): pid=1 msg='op=login acct=\"a\" addr=203.0.113.9 res=failed'",
+    "203.0.113.9 - - [23/Nov/2026:09:15:07 +0700] \"GET /a%20?b=\\x22 HTTP/1.1\" 200 5 \"-\" \"curl\"",
+    "2026/11/23 09:15:07 [error] 31#31: *46 failed, client: 203.0.113.9, request: \"GET / HTTP/1.1\"",
+    "[Mon Nov 23 09:15:07 2026] [core:error] [pid 1:tid 2] [client 203.0.113.9:51234] AH00126",
+    "{\"ts\":1795400107,\"a\":{\"b\":[1,{\"c\":null}]},\"d\":\"\\u1ec5\"}",
+    "{\"body\":\"type=CWD msg=audit(1.0:1): cwd=2F\",\"time\":1795400107120394000,\"attributes\":{\"a\":1}}",
+];
+
+fn batch(format: Format, lines: &[Vec<u8>]) -> Batch {
+    let header = Header { format, ..Header::default() };
+    Batch::new(header, lines.iter().map(|bytes| Record { time: 0, offset: 0, bytes })).unwrap()
+}
+
+/// A line of one of the formats with some of its bytes changed, or any bytes.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let changed = (
+        0..LINES.len(),
+        prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        0..200_usize,
+    )
+        .prop_map(|(line, changes, length)| {
+            let mut line = LINES[line].as_bytes().to_vec();
+            for (index, byte) in changes {
+                let index = index.index(line.len());
+                line[index] = byte;
+            }
+            line.truncate(line.len().max(length) - line.len().min(length) / 4);
+            line
+        });
+    prop_oneof![3 => changed, 1 => prop::collection::vec(any::<u8>(), 0..120)]
+}
+
+/// Which records the events are made of: each must be there once, in order.
+fn covered(events: &[Event<'_>]) -> u32 {
+    events.iter().fold(0, |next, event| {
+        assert_eq!(event.record, next, "events are runs of records, without a gap");
+        assert!(event.records > 0);
+        next + event.records
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_record_belongs_to_exactly_one_event(lines in prop::collection::vec(line(), 0..12), format in 0..FORMATS.len()) {
+        let batch = batch(FORMATS[format], &lines);
+        let events = parse_batch(&batch);
+        prop_assert_eq!(covered(&events) as usize, lines.len());
+        for event in &events {
+            prop_assert!(unicode_normalization::is_nfc(&event.message));
+            let texts = event.fields.iter().filter_map(|(_, value)| value.as_text());
+            let bytes: usize = texts.map(str::len).sum();
+            let record: usize = lines[event.record as usize..][..event.records as usize].iter().map(Vec::len).sum();
+            prop_assert!(bytes <= 16 * record + 256, "{} bytes of fields from {} bytes", bytes, record);
+        }
+    }
+
+    #[test]
+    fn a_batch_that_ends_where_it_may_gives_the_same_events(lines in prop::collection::vec(line(), 2..12), at in any::<prop::sample::Index>()) {
+        let at = at.index(lines.len() - 1) + 1;
+        let (head, tail) = lines.split_at(at);
+        let whole = parse_batch(&batch(Format::Auto, &lines)).len();
+        let parts = parse_batch(&batch(Format::Auto, head)).len() + parse_batch(&batch(Format::Auto, tail)).len();
+        if cuts_before(Format::Auto, &lines[at - 1], Some(&lines[at])) {
+            prop_assert_eq!(whole, parts);
+        } else {
+            prop_assert!(whole <= parts);
+        }
+    }
+}
+
+/// The only event of one line.
+fn one(format: Format, line: &str, check: impl FnOnce(&Event<'_>)) {
+    let batch = batch(format, &[line.as_bytes().to_vec()]);
+    let events = parse_batch(&batch);
+    assert_eq!(events.len(), 1);
+    check(&events[0]);
+}
+
+fn count(event: &Event<'_>, name: impl Fn(&str) -> bool) -> usize {
+    event.fields.iter().filter(|(field, _)| name(field)).count()
+}
+
+#[test]
+fn ends_an_event_only_where_it_surely_ends() {
+    let cuts = |previous: &str, next: Option<&str>| {
+        cuts_before(Format::Auto, previous.as_bytes(), next.map(str::as_bytes))
+    };
+    let [syscall, execve, title, login] = [LINES[5], LINES[6], LINES[7], LINES[8]];
+    assert!(!cuts(syscall, Some(execve)));
+    assert!(cuts(syscall, Some(login)));
+    assert!(!cuts(syscall, None));
+    assert!(cuts(title, None), "PROCTITLE is the last record");
+    assert!(cuts(login, None), "what a program tells is one record");
+    assert!(cuts(LINES[0], None));
+    assert!(
+        cuts_before(Format::Syslog, syscall.as_bytes(), Some(execve.as_bytes())),
+        "syslog has no events of several lines"
+    );
+}
+
+#[test]
+fn reads_an_event_of_as_many_records_as_the_limit_and_rejects_one_more() {
+    let records = |count: u32| {
+        let lines = vec![LINES[6].as_bytes().to_vec(); count as usize];
+        parse_batch(&batch(Format::Auditd, &lines)).len()
+    };
+    assert_eq!(records(auditd::EVENT_RECORDS_MAX), 1);
+    assert_eq!(records(auditd::EVENT_RECORDS_MAX + 1), 2);
+}
+
+#[test]
+fn reads_as_many_pairs_of_a_record_as_the_limit_and_rejects_one_more() {
+    let pairs = |count: usize| {
+        let mut read = 0;
+        let line = format!("type=X msg=audit(1.0:1):{}", " k=v".repeat(count));
+        one(Format::Auditd, &line, |event| read = count_of(event, "k"));
+        read
+    };
+    fn count_of(event: &Event<'_>, name: &str) -> usize {
+        event.values(name).count()
+    }
+    assert_eq!(pairs(4096), 4096);
+    assert_eq!(pairs(4097), 4096);
+}
+
+#[test]
+fn reads_as_many_parameters_as_the_limit_and_rejects_one_more() {
+    for (params, read) in [(64, 64), (65, 64)] {
+        let line = format!("<34>1 - h app - - [id{}] text", " k=\"v\"".repeat(params));
+        one(Format::Syslog, &line, |event| {
+            assert_eq!(count(event, |name| name == "id.k"), read);
+            assert_eq!(event.status, ParseStatus::Envelope);
+        });
+    }
+}
+
+#[test]
+fn reads_a_tag_as_long_as_the_limit_and_rejects_one_byte_more() {
+    for (length, read) in [(255, true), (256, false)] {
+        let line = format!("Nov 23 09:15:07 web01 {}: text", "p".repeat(length));
+        one(Format::Syslog, &line, |event| assert_eq!(event.text("program").is_some(), read));
+    }
+}
+
+#[test]
+fn reads_a_method_as_long_as_the_limit_and_rejects_one_byte_more() {
+    for (length, read) in [(32, true), (33, false)] {
+        let line = format!(
+            "203.0.113.9 - - [23/Nov/2026:09:15:07 +0700] \"{} / HTTP/1.1\" 200 5",
+            "M".repeat(length)
+        );
+        one(Format::Web, &line, |event| {
+            assert_eq!(event.text("cs-method").is_some(), read);
+            assert_eq!(event.text("request").is_none(), read);
+        });
+    }
+}
+
+#[test]
+fn reads_two_rounds_of_percent_encoding_and_rejects_a_third() {
+    for (encoded, decoded) in [("%2541", "A"), ("%252541", "%41")] {
+        let line = format!("203.0.113.9 - - [23/Nov/2026:09:15:07 +0700] \"GET /{encoded} HTTP/1.1\" 200 5");
+        one(Format::Web, &line, |event| {
+            let stems: Vec<_> =
+                event.values("cs-uri-stem").map(|value| value.to_text().into_owned()).collect();
+            assert_eq!(stems, [format!("/{encoded}"), format!("/{decoded}")]);
+        });
+    }
+}
+
+#[test]
+fn reads_json_as_deep_as_the_limit_and_rejects_one_level_more() {
+    for (depth, read) in [(16, 1), (17, 0)] {
+        let line = format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        one(Format::Json, &line, |event| {
+            assert_eq!(event.status, ParseStatus::Parsed);
+            assert_eq!(event.fields.len(), read);
+        });
+    }
+    let deep = format!("{}1{}", "{\"a\":".repeat(100_000 / 6), "}".repeat(100_000 / 6));
+    one(Format::Json, &deep[..60_000], |event| assert_eq!(event.status, ParseStatus::Raw));
+}
+
+#[test]
+fn reads_as_many_fields_of_json_as_the_limit_and_rejects_one_more() {
+    for (fields, read) in [(512, 512), (513, 512)] {
+        let pairs: Vec<String> = (0..fields).map(|index| format!("\"k{index}\":{index}")).collect();
+        one(Format::Json, &format!("{{{}}}", pairs.join(",")), |event| {
+            assert_eq!(event.fields.len(), read);
+            assert_eq!(event.values("k0").next(), Some(&Value::Int(0)));
+        });
+    }
+}
+
+#[test]
+fn fields_of_plain_text_are_slices_of_the_batch() {
+    for line in [LINES[0], LINES[3]] {
+        let batch = batch(Format::Auto, &[line.as_bytes().to_vec()]);
+        let events = parse_batch(&batch);
+        let borrowed = events[0].fields.iter().all(|(name, value)| {
+            matches!(name, Cow::Borrowed(_)) && !matches!(value, Value::Text(Cow::Owned(_)))
+        });
+        assert!(borrowed && matches!(events[0].message, Cow::Borrowed(_)), "{line}");
+    }
+}
