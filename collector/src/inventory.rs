@@ -26,7 +26,7 @@ const PROBLEMS_MAX: usize = 50;
 
 /// Why the inventory is not taken.
 #[derive(Debug, Error)]
-pub(crate) enum InventoryError {
+pub enum InventoryError {
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
@@ -109,6 +109,7 @@ impl Inventory {
     }
 
     /// Reads the text of one file; `path` is for its errors.
+    #[cfg(test)]
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, InventoryError> {
         let mut draft = Draft::default();
         draft.add(path, text)?;
@@ -130,6 +131,7 @@ impl Inventory {
     }
 
     /// A system of this inventory.
+    #[cfg(test)]
     pub(crate) fn system(&self, index: SystemIndex) -> &System {
         &self.systems[index.0]
     }
@@ -142,9 +144,12 @@ impl Inventory {
     pub(crate) fn systems(&self) -> &[System] {
         &self.systems
     }
+}
 
-    pub(crate) fn organisations(&self) -> &[Organisation] {
-        &self.organisations
+impl SystemIndex {
+    /// Position in [`Inventory::systems`].
+    pub(crate) fn number(self) -> usize {
+        self.0
     }
 }
 

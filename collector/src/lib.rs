@@ -1,36 +1,43 @@
 //! The collector: the path of an event from the intake to the store, and the tools that people use on what is stored.
 #![deny(unsafe_code)] // the one exception is the module that binds libchdb
 
+mod admit;
+mod alert;
 mod batch;
 mod ca;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod classify;
 mod cli;
+mod clock;
 mod config;
+mod dead_letter;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod door;
 mod drill;
 mod engine;
+mod evaluate;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod gaps;
+mod grouping;
+mod insert;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod intake;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod inventory;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod metrics;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod migrate;
 #[allow(dead_code, reason = "its first users are about to land")]
 mod otlp;
 mod people;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod priority;
-#[allow(dead_code, reason = "its first users are about to land")]
+mod recover;
 mod row;
+mod row_binary;
 #[cfg(test)]
 mod site;
+mod store;
 mod tls;
+mod write_alerts;
+mod write_events;
 
 pub use batch::{Delivery, Fate, Gap, Identity};
 pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
@@ -40,4 +47,10 @@ pub use config::{
     Metrics, Otlp, Store, Tls,
 };
 pub use engine::{Launch, READER, StoreProcess, WRITER};
+pub use evaluate::RuleSet;
+pub use inventory::InventoryError;
+pub use migrate::MigrateError;
+pub use priority::LevelsError;
+pub use recover::RecoverError;
+pub use store::{Pipeline, StartError, check as check_store, start as start_store};
 pub use tls::{Peer, PeerError, TlsError, server_config};

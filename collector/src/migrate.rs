@@ -25,7 +25,7 @@ const DATABASE: &str = "{database}";
 
 /// Why the schema is not up to date.
 #[derive(Debug, Error)]
-pub(crate) enum MigrateError {
+pub enum MigrateError {
     #[error("migration {name}: {source}")]
     Store { name: &'static str, source: clickhouse::error::Error },
     #[error(

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use detect::Severity;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -20,23 +21,13 @@ const RETENTION_DAYS_MAX: u16 = 3650;
 
 /// Why a table is not taken.
 #[derive(Debug, Error)]
-pub(crate) enum LevelsError {
+pub enum LevelsError {
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
     Toml { path: PathBuf, source: toml::de::Error },
     #[error("{}: {key}: expected {expected}, found {found}", path.display())]
     Invalid { path: PathBuf, key: String, expected: String, found: String },
-}
-
-/// How bad a match of a rule is; Sigma's `level`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Severity {
-    Informational,
-    Low,
-    Medium,
-    High,
-    Critical,
 }
 
 /// How soon an alert wants a person.
@@ -189,19 +180,6 @@ impl RetentionTable {
             }
         }
         Ok(table)
-    }
-}
-
-impl Severity {
-    /// The name in Sigma and in the store.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Informational => "informational",
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
     }
 }
 

@@ -14,13 +14,15 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use event::{Dictionary, Event, Micros, Natives, Value};
 
+use crate::row_binary::{Put, put_length};
+
 /// Microseconds of a day.
 const DAY: Micros = 24 * 3600 * 1_000_000;
 /// Stands for "the source does not say" in the column `syslog_severity`.
 const NO_SEVERITY: u8 = 255;
 
 /// Between the values of a native name that stands several times (FIELDS.md).
-const VALUES_SEPARATOR: char = '\n';
+pub(crate) const VALUES_SEPARATOR: char = '\n';
 
 /// Declares the columns: the row, their list, and how each is filled and encoded.
 macro_rules! columns {
@@ -145,6 +147,20 @@ impl Filler {
     /// The native names of a Sigma service.
     pub(crate) fn natives(&self, service: &str) -> Natives<'_> {
         self.dictionary.natives(service)
+    }
+
+    /// The column that a native field of a Sigma service fills.
+    pub(crate) fn column(&self, service: &str, native: &str) -> Option<&str> {
+        let index = self.natives(service).column(native)?;
+        self.dictionary.fields.get(index).map(|field| &*field.name)
+    }
+
+    /// The columns that a native field fills, whatever the service.
+    pub(crate) fn columns_of<'n>(&'n self, native: &'n str) -> impl Iterator<Item = &'n str> {
+        let fields = self.dictionary.fields.iter();
+        let fills =
+            move |field: &&event::CoreField| field.native.values().flatten().any(|name| name == native);
+        fields.filter(fills).map(|field| &*field.name)
     }
 
     /// Fills a row's typed columns and `fields` from an event. `format` is the kind of an event without a log source.
@@ -279,26 +295,12 @@ fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
     Default::default()
 }
 
-/// A column's type: how it is written as RowBinary, and how a native field fills it.
-trait Put {
-    fn put(&self, out: &mut Vec<u8>);
-}
-
+/// How a native field fills a column of this type.
 trait Fill<'a> {
     /// Columns that no native field fills say no.
     fn fill(&mut self, _value: &'a Value<'a>, _bytes_max: usize) -> bool {
         false
     }
-}
-
-macro_rules! number {
-    ($($type:ty),*) => {$(
-        impl Put for $type {
-            fn put(&self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-        }
-    )*};
 }
 
 macro_rules! native_number {
@@ -314,7 +316,6 @@ macro_rules! native_number {
     )*};
 }
 
-number!(u8, u16, u32, u64, i64);
 native_number!(u16, u32, u64);
 impl Fill<'_> for u8 {}
 impl Fill<'_> for i64 {}
@@ -322,31 +323,6 @@ impl Fill<'_> for &str {}
 impl Fill<'_> for &[u8] {}
 impl Fill<'_> for &[&str] {}
 impl Fill<'_> for Fields<'_> {}
-
-impl Put for [u8] {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_length(self.len(), out);
-        out.extend_from_slice(self);
-    }
-}
-
-impl Put for &[u8] {
-    fn put(&self, out: &mut Vec<u8>) {
-        (**self).put(out);
-    }
-}
-
-impl Put for &str {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.as_bytes().put(out);
-    }
-}
-
-impl Put for Cow<'_, str> {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.as_bytes().put(out);
-    }
-}
 
 impl<'a> Fill<'a> for Cow<'a, str> {
     fn fill(&mut self, value: &'a Value<'a>, bytes_max: usize) -> bool {
@@ -361,13 +337,6 @@ impl<'a> Fill<'a> for Cow<'a, str> {
     }
 }
 
-impl Put for &[&str] {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_length(self.len(), out);
-        self.iter().for_each(|text| text.put(out));
-    }
-}
-
 impl Default for Address {
     fn default() -> Self {
         Self(Ipv6Addr::UNSPECIFIED)
@@ -376,7 +345,7 @@ impl Default for Address {
 
 impl Put for Address {
     fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.octets());
+        self.0.put(out);
     }
 }
 
@@ -441,14 +410,6 @@ impl Put for Fields<'_> {
             value.put(out);
         }
     }
-}
-
-fn put_length(mut length: usize, out: &mut Vec<u8>) {
-    while length >= 0x80 {
-        out.push(length.to_le_bytes()[0] | 0x80);
-        length >>= 7;
-    }
-    out.push(length.to_le_bytes()[0]);
 }
 
 /// An address as a log writes it. IPv4 is mapped.
@@ -581,22 +542,6 @@ mod tests {
             let event = event(&[("outcome", text(&long))]);
             assert_eq!(fill(&event, "").outcome.len(), kept);
         }
-    }
-
-    #[test]
-    fn encodes_as_row_binary() {
-        let mut out = Vec::new();
-        "x".repeat(300).as_str().put(&mut out);
-        assert_eq!((&out[..2], out.len()), (&[0xac, 0x02][..], 302));
-        out.clear();
-        (&["a", ""][..]).put(&mut out);
-        assert_eq!(out, [2, 1, b'a', 0]);
-        out.clear();
-        Address(Ipv6Addr::LOCALHOST).put(&mut out);
-        assert_eq!(out, Ipv6Addr::LOCALHOST.octets());
-        out.clear();
-        0x0102_u16.put(&mut out);
-        assert_eq!(out, [2, 1]);
     }
 
     #[test]

@@ -1,0 +1,341 @@
+//! From hits to alerts: correlate, group, and hand on what changed together with its batch. One thread, the only one with a
+//! memory: the windows of correlations and the open alerts.
+//!
+//! Two alerts are the collector's own: batches of an agent that never came, and rows that the store refused. They take the
+//! same way as those of rules.
+//!
+//! Limits: those of [`grouping`](crate::grouping) and of the correlator; lines that are kept as evidence for correlations
+//! ([`LINES_MAX`]); notices that wait ([`NOTICES_MAX`]).
+
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv6Addr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use detect::{CorrelationHit, Correlator, EventKey, Severity};
+use event::Micros;
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use tokio::sync::mpsc;
+
+use crate::admit::Origin;
+use crate::batch::{Gap, Identity};
+use crate::clock::now;
+use crate::evaluate::{Evaluation, Finding, Rules, Site};
+use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, Sample};
+use crate::metrics;
+use crate::write_alerts::Alerted;
+
+/// Lines of events that correlations may show, kept until newer ones come: some 5 MB.
+const LINES_MAX: usize = 20_000;
+/// Notices of other stages that wait. A further one is dropped and counted: the dead letters themselves are in the store.
+const NOTICES_MAX: usize = 1_024;
+/// How often windows and alerts are looked at that nothing happens to.
+const TICK: Duration = Duration::from_secs(1);
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    opened: metrics::counters("vonggac_alert_opened_total", "Alerts opened.", &["severity", "priority"]),
+    hits: metrics::counter("vonggac_alert_hits_total", "Hits that alerts count."),
+    counted: metrics::counter("vonggac_alert_counted_total", "Hits that came again and were counted before."),
+    correlations: metrics::counter("vonggac_alert_correlations_total", "Firings of correlation rules."),
+    open: metrics::gauge("vonggac_alert_open_count", "Alerts that may get further hits."),
+    evicted: metrics::counter(
+        "vonggac_alert_evicted_total",
+        "Alerts closed early because too many were open.",
+    ),
+    groups_evicted: metrics::gauge(
+        "vonggac_alert_correlation_evicted_groups",
+        "Groups and events of correlations dropped by a limit, since the rules were loaded.",
+    ),
+    notices_dropped: metrics::counter(
+        "vonggac_alert_notices_dropped_total",
+        "Notices dropped because too many waited.",
+    ),
+});
+
+struct Metrics {
+    opened: IntCounterVec,
+    hits: IntCounter,
+    counted: IntCounter,
+    correlations: IntCounter,
+    open: IntGauge,
+    evicted: IntCounter,
+    groups_evicted: IntGauge,
+    notices_dropped: IntCounter,
+}
+
+/// What another stage found out and people should know.
+#[derive(Clone, Debug)]
+pub(crate) enum Notice {
+    /// The store refused rows of a batch.
+    DeadLetters { origin: Arc<Origin>, rows: usize },
+}
+
+/// The way of a notice to this stage. Never blocks: the stage that sends is behind this one.
+#[derive(Clone, Debug)]
+pub(crate) struct Notices(SyncSender<Notice>);
+
+impl Notices {
+    pub(crate) fn channel() -> (Self, Receiver<Notice>) {
+        let (sender, receiver) = sync_channel(NOTICES_MAX);
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn send(&self, notice: Notice) {
+        if self.0.try_send(notice).is_err() {
+            METRICS.notices_dropped.inc();
+        }
+    }
+}
+
+/// The stage.
+pub(crate) struct AlertStage {
+    pub(crate) input: Receiver<Evaluation>,
+    pub(crate) notices: Receiver<Notice>,
+    pub(crate) output: mpsc::Sender<Alerted>,
+    pub(crate) alerts: Alerts,
+}
+
+impl AlertStage {
+    /// Runs until the stage before is gone, or the one behind.
+    pub(crate) fn run(mut self) {
+        LazyLock::force(&METRICS);
+        loop {
+            let alerted = match self.input.recv_timeout(TICK) {
+                Ok(evaluation) => self.alerts.take(evaluation, now()),
+                Err(RecvTimeoutError::Timeout) => self.alerts.tick(now()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            for notice in self.notices.try_iter() {
+                self.alerts.notice(notice, now());
+            }
+            if (alerted.batch.is_some() || !alerted.alerts.is_empty())
+                && self.output.blocking_send(alerted).is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// What the stage remembers.
+pub(crate) struct Alerts {
+    grouping: Grouping,
+    correlator: Correlator,
+    rules: Arc<Rules>,
+    lines: Lines,
+    own: Own,
+    ticked: Micros,
+    evicted: u64,
+}
+
+impl Alerts {
+    pub(crate) fn new(grouping: Grouping, site: Arc<Site>) -> Self {
+        let rules = site.rules.current();
+        Self {
+            grouping,
+            correlator: rules.engine.correlator(),
+            rules,
+            lines: Lines::default(),
+            own: Own::new(site),
+            ticked: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Fills the windows of correlations with hits of an earlier life. What fires was an alert then.
+    pub(crate) fn remember(&mut self, hits: impl IntoIterator<Item = detect::Hit>, now: Micros) {
+        for hit in hits {
+            self.correlator.observe(hit, now);
+        }
+    }
+
+    fn take(&mut self, evaluation: Evaluation, now: Micros) -> Alerted {
+        let Evaluation { evaluated, rules, findings, gap } = evaluation;
+        if !Arc::ptr_eq(&rules, &self.rules) {
+            // Other rules: their windows start empty.
+            self.correlator = rules.engine.correlator();
+            self.rules = rules;
+        }
+        if let Some(gap) = gap {
+            let hit = self.own.gap(&evaluated.ticket.origin, gap);
+            self.observe(&hit, now);
+        }
+        for finding in findings {
+            self.find(finding, now);
+        }
+        if now.saturating_sub(self.ticked) >= i64::try_from(TICK.as_micros()).unwrap_or(i64::MAX) {
+            self.expire(now);
+        }
+        Alerted { alerts: self.changed(now), batch: Some(evaluated) }
+    }
+
+    fn tick(&mut self, now: Micros) -> Alerted {
+        self.expire(now);
+        Alerted { alerts: self.changed(now), batch: None }
+    }
+
+    fn notice(&mut self, notice: Notice, now: Micros) {
+        let Notice::DeadLetters { origin, rows } = notice;
+        let hit = self.own.dead_letters(&origin, rows, now);
+        self.observe(&hit, now);
+    }
+
+    fn changed(&mut self, now: Micros) -> Vec<AlertRow> {
+        METRICS.open.set(i64::try_from(self.grouping.open_count()).unwrap_or(i64::MAX));
+        METRICS.evicted.inc_by(self.grouping.evicted() - self.evicted);
+        self.evicted = self.grouping.evicted();
+        self.grouping.changed(now)
+    }
+
+    fn expire(&mut self, now: Micros) {
+        self.ticked = now;
+        self.grouping.expire(now);
+        self.correlator.expire(now);
+        let dropped = self.correlator.counters().into_iter();
+        let dropped: u64 = dropped.map(|counter| counter.groups_evicted + counter.events_dropped).sum();
+        METRICS.groups_evicted.set(i64::try_from(dropped).unwrap_or(i64::MAX));
+    }
+
+    fn find(&mut self, finding: Finding, now: Micros) {
+        let Finding { hit, correlated, alerts } = finding;
+        if alerts {
+            self.observe(&hit, now);
+        }
+        let Some(correlated) = correlated else { return };
+        self.lines.keep(&correlated.event, &hit);
+        for fired in self.correlator.observe(correlated, now) {
+            METRICS.correlations.inc();
+            if fired.rule.alerts {
+                let hit = self.correlation(&fired, &hit);
+                self.observe(&hit, now);
+            }
+        }
+    }
+
+    /// The hit of a correlation: its own rule, group and events, and for the rest what the event has that fired it.
+    fn correlation(&self, fired: &CorrelationHit, last: &Hit) -> Hit {
+        let group = fired.group.iter().map(|(_, value)| &**value).collect::<Vec<_>>().join(", ");
+        let mut matched = fired.group.clone();
+        matched.push(("count".to_owned(), fired.count.to_string()));
+        let samples: Vec<Sample> = fired.events.iter().filter_map(|event| self.lines.sample(event)).collect();
+        Hit {
+            cause: self.rules.cause(&fired.rule),
+            entity: (!group.is_empty()).then_some(group),
+            matched,
+            samples: if samples.is_empty() { last.samples.clone() } else { samples },
+            ..last.clone()
+        }
+    }
+
+    fn observe(&mut self, hit: &Hit, now: Micros) {
+        match self.grouping.observe(hit, now) {
+            Outcome::Opened(priority) => {
+                METRICS.hits.inc();
+                METRICS.opened.with_label_values(&[hit.cause.severity.as_str(), priority.as_str()]).inc();
+            }
+            Outcome::Joined => METRICS.hits.inc(),
+            Outcome::Counted => METRICS.counted.inc(),
+        }
+    }
+}
+
+/// Lines of the last events that correlations look at.
+#[derive(Default)]
+struct Lines {
+    by_event: HashMap<EventKey, Sample>,
+    order: VecDeque<EventKey>,
+}
+
+impl Lines {
+    fn keep(&mut self, event: &EventKey, hit: &Hit) {
+        let Some(sample) = hit.samples.first() else { return };
+        if self.by_event.insert(event.clone(), sample.clone()).is_some() {
+            return;
+        }
+        self.order.push_back(event.clone());
+        if self.order.len() > LINES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_event.remove(&oldest);
+        }
+    }
+
+    fn sample(&self, event: &EventKey) -> Option<Sample> {
+        self.by_event.get(event).cloned()
+    }
+}
+
+/// The collector's own alerts.
+struct Own {
+    gap: Arc<Cause>,
+    dead_letters: Arc<Cause>,
+    site: Arc<Site>,
+}
+
+impl Own {
+    fn new(site: Arc<Site>) -> Self {
+        let cause = |id: &str, title: &str, severity| {
+            Arc::new(Cause {
+                id: id.to_owned(),
+                title: title.to_owned(),
+                path: String::new(),
+                severity,
+                tactics: Vec::new(),
+                techniques: Vec::new(),
+            })
+        };
+        Self {
+            gap: cause("vonggac-sequence-gap", "Batches of an agent never came", Severity::High),
+            dead_letters: cause("vonggac-dead-letters", "The store refused rows", Severity::Medium),
+            site,
+        }
+    }
+
+    fn gap(&self, origin: &Arc<Origin>, gap: Gap) -> Hit {
+        let line = format!(
+            "{} batches of {}, numbers {} to {}, are missing before {}: they were lost between the agent's ledger and here",
+            gap.batches(),
+            origin.identity.agent,
+            gap.first,
+            gap.last,
+            origin.identity
+        );
+        let matched =
+            vec![("first".to_owned(), gap.first.to_string()), ("last".to_owned(), gap.last.to_string())];
+        self.hit(&self.gap, origin, origin.received, matched, line)
+    }
+
+    fn dead_letters(&self, origin: &Arc<Origin>, rows: usize, now: Micros) -> Hit {
+        let line = format!(
+            "the store refused {rows} rows of the batch {} ({}): see the table dead_letters",
+            origin.identity, origin.source
+        );
+        let matched =
+            vec![("rows".to_owned(), rows.to_string()), ("source".to_owned(), origin.source.clone())];
+        self.hit(&self.dead_letters, origin, now, matched, line)
+    }
+
+    fn hit(
+        &self,
+        cause: &Arc<Cause>,
+        origin: &Arc<Origin>,
+        ts: Micros,
+        matched: Vec<(String, String)>,
+        line: String,
+    ) -> Hit {
+        let Identity { agent, .. } = &origin.identity;
+        Hit {
+            cause: Arc::clone(cause),
+            place: Arc::clone(self.site.place_of_host(agent)),
+            origin: Arc::clone(origin),
+            ts,
+            host: agent.clone(),
+            src_ip: Ipv6Addr::UNSPECIFIED,
+            user: String::new(),
+            entity: Some(agent.clone()),
+            matched,
+            samples: vec![Sample { event: origin.identity.to_string(), line }],
+        }
+    }
+}

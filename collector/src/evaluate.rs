@@ -1,0 +1,343 @@
+//! From a batch to encoded rows and hits: parse, match, classify, encode. On threads of their own, never on the async pool.
+//!
+//! All batches of one agent go to one thread, so they stay in order. A thread keeps its buffers from batch to batch, and
+//! what a batch gives is owned by it: rows as bytes, hits as the little that alerts and correlations need.
+//!
+//! A batch that may have been sent before ([`Header::resent`](event::Header)) is parsed first, because the times of its
+//! events are what makes asking the store cheap. What the store has is left out of the rows. Its hits are not: they are
+//! counted once by [`grouping`](crate::grouping), and the windows of correlations need them after a restart.
+//!
+//! What this never does: drop an event that no parser takes. It is stored raw, marked and counted by source.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv6Addr;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use clickhouse::Client;
+use detect::{Engine, EventKey, Match, Rule, Scratch};
+use event::{Batch, Event, ParseStatus, Record};
+use prometheus::{IntCounter, IntCounterVec};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::admit::{Admitted, Origin};
+use crate::batch::Gap;
+use crate::classify::classify;
+use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
+use crate::inventory::{Inventory, Level, System, SystemIndex};
+use crate::metrics;
+use crate::priority::Levels;
+use crate::recover;
+use crate::row::{Blocks, EventRow, Filler};
+use crate::write_events::Evaluated;
+
+/// Sources that have a label of their own in metrics. Agents' configurations name some dozens; a path with a number in it,
+/// one for each file, would make a label each.
+const SOURCES_MAX: usize = 1_000;
+/// The label of the sources beyond.
+const OTHER_SOURCES: &str = "other";
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    parsed: metrics::counters(
+        "vonggac_evaluate_events_total",
+        "Events by source, format and how far they were understood.",
+        &["source", "format", "status"],
+    ),
+    received: metrics::counters("vonggac_evaluate_received_total", "Events received.", &["agent"]),
+    known: metrics::counters(
+        "vonggac_evaluate_known_total",
+        "Events received again that an earlier collector had stored.",
+        &["agent"],
+    ),
+    matches: metrics::counter("vonggac_evaluate_matches_total", "Matches of rules."),
+});
+
+struct Metrics {
+    parsed: IntCounterVec,
+    received: IntCounterVec,
+    known: IntCounterVec,
+    matches: IntCounter,
+}
+
+/// Rules as they are used now. Swapped whole: a batch is evaluated by one set.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet(Arc<RwLock<Arc<Rules>>>);
+
+/// A set of rules, and what alerts show of each.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) engine: Engine,
+    causes: HashMap<String, Arc<Cause>>,
+}
+
+/// What all threads share.
+pub(crate) struct Site {
+    pub(crate) inventory: Inventory,
+    /// What alerts show of each system of the inventory, in its order.
+    places: Vec<Arc<Place>>,
+    nowhere: Arc<Place>,
+    pub(crate) levels: Levels,
+    pub(crate) filler: Filler,
+    pub(crate) rules: RuleSet,
+}
+
+/// A batch's rows and hits.
+pub(crate) struct Evaluation {
+    pub(crate) evaluated: Evaluated,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) gap: Option<Gap>,
+}
+
+/// A match of a rule: an alert's hit, a correlation's hit, or both. The sample is the event as evidence.
+pub(crate) struct Finding {
+    pub(crate) hit: Hit,
+    pub(crate) correlated: Option<detect::Hit>,
+    /// Whether the hit is an alert of its own.
+    pub(crate) alerts: bool,
+}
+
+/// One thread of the stage.
+pub(crate) struct Evaluate {
+    pub(crate) site: Arc<Site>,
+    pub(crate) client: Client,
+    pub(crate) runtime: Handle,
+    pub(crate) input: mpsc::Receiver<Admitted>,
+    pub(crate) output: SyncSender<Evaluation>,
+}
+
+impl Evaluate {
+    /// Runs until the stage before is gone, or the one behind.
+    pub(crate) fn run(mut self) {
+        LazyLock::force(&METRICS);
+        let mut thread = Thread::new(Arc::clone(&self.site));
+        while let Some(admitted) = self.input.blocking_recv() {
+            let resent = admitted.batch.header.resent;
+            let mut evaluation = thread.evaluate(admitted);
+            if resent {
+                self.leave_out_stored(&mut evaluation.evaluated);
+            }
+            if self.output.send(evaluation).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn leave_out_stored(&self, evaluated: &mut Evaluated) {
+        let identity = &evaluated.ticket.origin.identity;
+        let range = evaluated.first_event..=evaluated.last_event;
+        let stored = self.runtime.block_on(recover::stored_records(&self.client, identity, range));
+        if !stored.is_empty() {
+            let known = u64::try_from(stored.len()).unwrap_or_default();
+            METRICS.known.with_label_values(&[&identity.agent]).inc_by(known);
+            let blocks = std::mem::take(&mut evaluated.blocks);
+            evaluated.blocks = blocks.without(&stored);
+        }
+    }
+}
+
+impl Site {
+    pub(crate) fn new(inventory: Inventory, levels: Levels, filler: Filler, rules: RuleSet) -> Self {
+        let place = |system: &System| {
+            Arc::new(Place {
+                system_id: system.id.clone(),
+                system_name: system.name.clone(),
+                level: system.level(),
+                level_basis: system.level.as_ref().map(Level::describe).unwrap_or_default(),
+                organisation: inventory.organisation_name(&system.owner).to_owned(),
+            })
+        };
+        let places = inventory.systems().iter().map(place).collect();
+        Self { places, nowhere: Arc::default(), inventory, levels, filler, rules }
+    }
+
+    /// The system of a host.
+    pub(crate) fn place_of_host(&self, host: &str) -> &Arc<Place> {
+        self.place(self.inventory.by_host(host))
+    }
+
+    fn place(&self, system: Option<SystemIndex>) -> &Arc<Place> {
+        system.and_then(|index| self.places.get(index.number())).unwrap_or(&self.nowhere)
+    }
+}
+
+impl RuleSet {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(Rules::new(engine)))))
+    }
+
+    /// The set to evaluate the next batch with.
+    pub(crate) fn current(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another set in place of it.
+    pub fn replace(&self, engine: Engine) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::new(engine));
+    }
+}
+
+impl Rules {
+    fn new(engine: Engine) -> Self {
+        let causes = engine.rules().iter().map(|rule| (rule.id.clone(), Arc::new(Cause::of(rule)))).collect();
+        Self { engine, causes }
+    }
+
+    /// What alerts show of a rule of this set.
+    pub(crate) fn cause(&self, rule: &Rule) -> Arc<Cause> {
+        self.causes.get(&rule.id).map_or_else(|| Arc::new(Cause::of(rule)), Arc::clone)
+    }
+}
+
+/// What one thread keeps from batch to batch.
+struct Thread {
+    site: Arc<Site>,
+    scratch: Scratch,
+    /// Sources that have a label of their own in metrics.
+    sources: HashSet<String>,
+}
+
+impl Thread {
+    fn new(site: Arc<Site>) -> Self {
+        Self { site, scratch: Scratch::default(), sources: HashSet::new() }
+    }
+
+    fn evaluate(&mut self, admitted: Admitted) -> Evaluation {
+        let Admitted { ticket, batch, gap } = admitted;
+        let rules = self.site.rules.current();
+        let events = event::parse_batch(&batch);
+        let mut pass = Pass {
+            site: &self.site,
+            rules: &rules,
+            origin: &ticket.origin,
+            agent: ticket.origin.identity.agent.as_str().into(),
+            host_system: self.site.inventory.by_host(&ticket.origin.identity.agent),
+            format: batch.header.format.as_str(),
+            records: batch.records().collect(),
+            blocks: Blocks::default(),
+            findings: Vec::new(),
+        };
+        for event in &events {
+            let matches = rules.engine.evaluate(event, &mut self.scratch);
+            pass.take(event, &matches);
+        }
+        let Pass { blocks, findings, .. } = pass;
+        self.count(&batch, &events, findings.len());
+        let times = || events.iter().map(|event| event.ts);
+        let received = ticket.origin.received;
+        let first_event = times().min().unwrap_or(received);
+        let last_event = times().max().unwrap_or(received);
+        drop(events);
+        Evaluation { evaluated: Evaluated { ticket, blocks, first_event, last_event }, rules, findings, gap }
+    }
+
+    fn count(&mut self, batch: &Batch, events: &[Event<'_>], matches: usize) {
+        let header = &batch.header;
+        let number = |count: usize| u64::try_from(count).unwrap_or_default();
+        METRICS.received.with_label_values(&[&header.agent]).inc_by(number(events.len()));
+        METRICS.matches.inc_by(number(matches));
+        if self.sources.len() < SOURCES_MAX && !self.sources.contains(&header.source) {
+            self.sources.insert(header.source.clone());
+        }
+        let source = self.sources.get(&header.source).map_or(OTHER_SOURCES, String::as_str);
+        for status in [ParseStatus::Parsed, ParseStatus::Envelope, ParseStatus::Raw] {
+            let count = events.iter().filter(|event| event.status == status).count();
+            let labels = [source, header.format.as_str(), status.as_str()];
+            METRICS.parsed.with_label_values(&labels).inc_by(number(count));
+        }
+    }
+}
+
+/// One batch on its way through a thread.
+struct Pass<'b> {
+    site: &'b Site,
+    rules: &'b Rules,
+    origin: &'b Arc<Origin>,
+    agent: Arc<str>,
+    host_system: Option<SystemIndex>,
+    format: &'static str,
+    records: Vec<Record<'b>>,
+    blocks: Blocks,
+    findings: Vec<Finding>,
+}
+
+impl Pass<'_> {
+    fn take(&mut self, event: &Event<'_>, matches: &[Match]) {
+        let first = usize::try_from(event.record).unwrap_or(usize::MAX);
+        let count = usize::try_from(event.records).unwrap_or(usize::MAX);
+        let records = self.records.get(first..first.saturating_add(count)).unwrap_or_default();
+        let raw = exact(&event.message, records);
+        let ids: Vec<&str> = matches.iter().map(|found| &*found.rule.id).collect();
+        let mut row = EventRow { rules: &ids, raw: &raw, ..EventRow::default() };
+        let Origin { identity, source, drill_id, received } = &**self.origin;
+        let filler = &self.site.filler;
+        filler.fill(&mut row, event, filler.natives(event.log_source.service), self.format);
+        (row.host, row.agent, row.source, row.drill_id) =
+            (&identity.agent, &identity.agent, source, drill_id);
+        (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
+        row.offset = records.first().map_or(0, |record| record.offset);
+        let system = self.host_system.or_else(|| {
+            let inventory = &self.site.inventory;
+            classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
+        });
+        let place = self.site.place(system);
+        (row.system_id, row.sys_level) = (&place.system_id, place.level);
+        row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
+        self.blocks.push(&row);
+        for found in matches {
+            let finding = self.finding(event, found, place, row.src_ip.0, &row.user);
+            self.findings.extend(finding);
+        }
+    }
+
+    /// None: the rule is neither an alert nor material for one.
+    fn finding(
+        &self,
+        event: &Event<'_>,
+        found: &Match,
+        place: &Arc<Place>,
+        src_ip: Ipv6Addr,
+        user: &str,
+    ) -> Option<Finding> {
+        let identity = &self.origin.identity;
+        let record = event.record;
+        let key =
+            EventKey { agent: Arc::clone(&self.agent), epoch: identity.epoch, seq: identity.seq, record };
+        let correlated = self.rules.engine.hit(found, event, key);
+        if correlated.is_none() && !found.rule.alerts {
+            return None;
+        }
+        let end = event.message.floor_char_boundary(SAMPLE_BYTES_MAX);
+        let hit = Hit {
+            cause: self.rules.cause(&found.rule),
+            place: Arc::clone(place),
+            origin: Arc::clone(self.origin),
+            ts: event.ts,
+            host: identity.agent.clone(),
+            src_ip,
+            user: user.to_owned(),
+            entity: None,
+            matched: found.fields.clone(),
+            samples: vec![Sample {
+                event: format!("{identity}:{record}"),
+                line: event.message[..end].to_owned(),
+            }],
+        };
+        Some(Finding { hit, correlated, alerts: found.rule.alerts })
+    }
+}
+
+/// The exact bytes of an event's records, joined by line feeds; empty when the message holds just these.
+fn exact<'r>(message: &str, records: &[Record<'r>]) -> Cow<'r, [u8]> {
+    match records {
+        [] => Cow::Borrowed(&[]),
+        [record] if record.bytes == message.as_bytes() => Cow::Borrowed(&[]),
+        [record] => Cow::Borrowed(record.bytes),
+        records => {
+            let joined = records.iter().map(|record| record.bytes).collect::<Vec<_>>().join(&b'\n');
+            if joined == message.as_bytes() { Cow::Borrowed(&[]) } else { Cow::Owned(joined) }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Inserts into the store: repeated until the store says yes, with the same bytes and the same token.
+//!
+//! The token is the hash of what is inserted, which holds the identity of each event: the store ignores an insert whose
+//! token it has already seen (`insert_deduplication_token`), so an insert of which nobody knows whether it was done is
+//! simply done again. Without an answer nothing is dropped and nothing is acknowledged; the stages before this one wait.
+//!
+//! One thing is not repeated: what the store refuses as bad data would be refused for ever. [`Refused`] says so, and the
+//! caller takes the rows apart.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use clickhouse::Client;
+use clickhouse::error::Error;
+use prometheus::{Histogram, IntCounter};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::config::{ConfigError, Endpoint};
+use crate::metrics;
+
+/// An answer to one insert. 20,000 rows with the text index take a busy store some seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// One chunk taken by the socket.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// First and longest wait before an insert is repeated: a restarted embedded store answers after half a second.
+const WAIT_FIRST: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// ClickHouse's codes for data that it will never take: parsing, ranges, types, sizes, constraints.
+const BAD_DATA: [u32; 18] = [6, 25, 26, 27, 32, 33, 38, 41, 43, 53, 69, 70, 72, 117, 131, 349, 441, 469];
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    repeats: metrics::counter(
+        "vonggac_store_repeats_total",
+        "Inserts repeated because the store gave no yes.",
+    ),
+    refused: metrics::counter("vonggac_store_refused_total", "Inserts that the store refused as bad data."),
+    seconds: metrics::histogram(
+        "vonggac_store_insert_seconds",
+        "Time until the store said yes to an insert, repeats included.",
+        &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0],
+    ),
+});
+
+struct Metrics {
+    repeats: IntCounter,
+    refused: IntCounter,
+    seconds: Histogram,
+}
+
+/// The store refuses the rows as bad data, in its own words.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Refused(pub(crate) String);
+
+/// Inserts into one table.
+#[derive(Clone)]
+pub(crate) struct Insert {
+    client: Client,
+    sql: String,
+    /// Tells tables apart in the token.
+    table: &'static str,
+}
+
+/// A client of the store. Rows are not validated against the table: the schema is checked when the collector starts.
+pub(crate) fn client(endpoint: &Endpoint) -> Result<Client, ConfigError> {
+    LazyLock::force(&METRICS);
+    Ok(Client::default()
+        .with_url(&endpoint.url)
+        .with_user(&endpoint.user)
+        .with_password(endpoint.password()?)
+        .with_database(&endpoint.database)
+        .with_validation(false))
+}
+
+impl Insert {
+    /// `columns` as they are encoded.
+    pub(crate) fn new(client: &Client, table: &'static str, columns: &str) -> Self {
+        Self {
+            client: client.clone(),
+            sql: format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"),
+            table,
+        }
+    }
+
+    /// Inserts encoded rows. Comes back when they are stored or refused, however long the store is away.
+    pub(crate) async fn put(&self, rows: &[u8]) -> Result<(), Refused> {
+        let start = Instant::now();
+        let token = self.token(rows);
+        let mut wait = WAIT_FIRST;
+        loop {
+            let Err(error) = self.once(rows, &token).await else { break };
+            if is_bad_data(&error) {
+                METRICS.refused.inc();
+                return Err(Refused(error.to_string()));
+            }
+            METRICS.repeats.inc();
+            tracing::warn!(table = self.table, %error, wait_ms = wait.as_millis(), "insert is repeated");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+        METRICS.seconds.observe(start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn once(&self, rows: &[u8], token: &str) -> Result<(), Error> {
+        let mut insert = self
+            .client
+            .insert_formatted_with(&*self.sql)
+            .with_setting("insert_deduplication_token", token)
+            .with_timeouts(Some(SEND_TIMEOUT), Some(ANSWER_TIMEOUT))
+            .buffered();
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let written = insert.write(rest).await?;
+            rest = &rest[written..];
+        }
+        insert.end().await
+    }
+
+    fn token(&self, rows: &[u8]) -> String {
+        let mut hash = Xxh3Default::new();
+        hash.update(self.table.as_bytes());
+        hash.update(rows);
+        format!("{:032x}", hash.digest128())
+    }
+}
+
+fn is_bad_data(error: &Error) -> bool {
+    let Error::BadResponse(text) = error else { return false };
+    code(text).is_some_and(|code| BAD_DATA.contains(&code))
+}
+
+/// `Code: 33. DB::Exception: ...`
+fn code(text: &str) -> Option<u32> {
+    let (_, rest) = text.split_once("Code: ")?;
+    let end = rest.find(|character: char| !character.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bad_data_is_not_repeated() {
+        let cases = [
+            (
+                Error::BadResponse(
+                    "Code: 469. DB::Exception: Constraint `c` is violated (VIOLATED_CONSTRAINT)".into(),
+                ),
+                true,
+            ),
+            (
+                Error::BadResponse(
+                    "Code: 33. DB::Exception: Cannot read all data (CANNOT_READ_ALL_DATA)".into(),
+                ),
+                true,
+            ),
+            (
+                Error::BadResponse("Code: 241. DB::Exception: Memory limit (MEMORY_LIMIT_EXCEEDED)".into()),
+                false,
+            ),
+            (Error::BadResponse("Code: 252. DB::Exception: Too many parts (TOO_MANY_PARTS)".into()), false),
+            (Error::BadResponse("Code: 60. DB::Exception: no such table (UNKNOWN_TABLE)".into()), false),
+            (Error::BadResponse("502 Bad Gateway".into()), false),
+            (Error::TimedOut, false),
+            (Error::Network("Code: 33. reset".into()), false),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(is_bad_data(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_same_for_the_same_rows_of_the_same_table() {
+        let insert = |table| Insert::new(&Client::default(), table, "a");
+        assert_eq!(insert("events").token(b"rows"), insert("events").token(b"rows"));
+        assert_ne!(insert("events").token(b"rows"), insert("events").token(b"row"));
+        assert_ne!(insert("events").token(b"rows"), insert("alerts").token(b"rows"));
+    }
+}

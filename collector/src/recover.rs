@@ -1,0 +1,193 @@
+//! What an earlier collector left behind: the store is asked, because what that collector knew is gone with it.
+//!
+//! - At the start nothing is let in while an insert of the earlier collector still runs: it would be invisible to the
+//!   questions below and be there a moment later.
+//! - A batch that may have been sent before is looked up by its identity, the host and the time range of its events: that
+//!   reads a few granules.
+//! - Alerts that were touched of late are opened again, with the numbers of the batches that they count.
+//! - Correlations get back what their windows held: the events of the last [`RECALL`] that their rules matched, at most
+//!   [`RECALLED_MAX`]. A window that is longer starts with these.
+//!
+//! Every question is repeated until the store answers.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clickhouse::{Client, Row};
+use detect::{Engine, EventKey, Kind, Rule};
+use event::Micros;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::batch::Identity;
+use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
+use crate::row::{Filler, VALUES_SEPARATOR};
+
+/// Between two tries of a question.
+const WAIT: Duration = Duration::from_millis(500);
+/// Between two looks whether inserts still run.
+const LOOK: Duration = Duration::from_millis(200);
+/// An insert of a collector that is gone ends when its connection does. One that is still there after this has hung.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How far back the windows of correlations are filled again, by the time of receipt.
+const RECALL: Micros = 3600 * 1_000_000;
+/// Events that are recalled, the newest first: as many as the correlator holds of one rule.
+const RECALLED_MAX: usize = detect::limits::RULE_EVENTS_MAX;
+
+/// Why the store is not ready for this collector.
+#[derive(Debug, Error)]
+pub enum RecoverError {
+    #[error(
+        "{running} inserts into {database} still run after {} s: another collector writes to it, or they hang",
+        QUIET_TIMEOUT.as_secs()
+    )]
+    Busy { database: String, running: u64 },
+}
+
+/// How far an agent is stored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Row)]
+pub(crate) struct AgentSeq {
+    pub(crate) agent: String,
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+}
+
+/// Waits until no insert into the database runs.
+pub(crate) async fn until_quiet(client: &Client, database: &str) -> Result<(), RecoverError> {
+    let sql = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = ?";
+    let deadline = tokio::time::Instant::now() + QUIET_TIMEOUT;
+    loop {
+        let running: u64 = answer("running inserts", || client.query(sql).bind(database).fetch_one()).await;
+        if running == 0 {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(RecoverError::Busy { database: database.to_owned(), running });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The records of a batch that the store has, as events or as dead letters. `range` holds the times of its events.
+pub(crate) async fn stored_records(
+    client: &Client,
+    identity: &Identity,
+    range: RangeInclusive<Micros>,
+) -> Vec<u32> {
+    let sql = "SELECT record FROM events WHERE host = ? AND agent = ? AND epoch = ? AND seq = ? \
+        AND ts BETWEEN fromUnixTimestamp64Micro(?, 'UTC') AND fromUnixTimestamp64Micro(?, 'UTC') \
+        UNION ALL SELECT record FROM dead_letters WHERE agent = ? AND epoch = ? AND seq = ?";
+    let Identity { agent, epoch, seq } = identity;
+    answer("a batch that was sent again", || {
+        let query = client.query(sql).bind(agent).bind(agent).bind(epoch).bind(seq);
+        let query = query.bind(range.start()).bind(range.end());
+        query.bind(agent).bind(epoch).bind(seq).fetch_all()
+    })
+    .await
+}
+
+/// The alerts that may get further hits.
+pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Vec<AlertRow> {
+    let since = u64::try_from(now.saturating_sub(IDLE_MAX)).unwrap_or_default();
+    let sql = "SELECT ?fields FROM alerts FINAL WHERE version >= ? ORDER BY version DESC LIMIT ?";
+    let limit = u64::try_from(OPEN_MAX).unwrap_or(u64::MAX);
+    answer("open alerts", || client.query(sql).bind(since).bind(limit).fetch_all()).await
+}
+
+/// How far each agent is stored.
+pub(crate) async fn agents(client: &Client) -> Vec<AgentSeq> {
+    let sql =
+        "SELECT agent, epoch, max(seq) AS seq FROM agents GROUP BY agent, epoch ORDER BY max(last_seen)";
+    answer("agents", || client.query(sql).fetch_all()).await
+}
+
+/// An event that rules of correlations matched.
+#[derive(Clone, Debug, Deserialize, Row)]
+struct Recalled {
+    agent: String,
+    epoch: u64,
+    seq: u64,
+    record: u32,
+    ts: Micros,
+    service: String,
+    rules: Vec<String>,
+    /// Columns as text, by name.
+    columns: Vec<(String, String)>,
+    /// Native fields that fill no column.
+    fields: Vec<(String, String)>,
+}
+
+/// The hits that the windows of correlations held, oldest first.
+pub(crate) async fn correlated_hits(
+    client: &Client,
+    engine: &Engine,
+    filler: &Filler,
+    now: Micros,
+) -> Vec<detect::Hit> {
+    let material = |rule: &&Arc<Rule>| rule.kind == Kind::Detection && engine.is_correlated(rule);
+    let rules: Vec<&Arc<Rule>> = engine.rules().iter().filter(material).collect();
+    if rules.is_empty() {
+        return Vec::new();
+    }
+    let ids: Vec<&str> = rules.iter().map(|rule| &*rule.id).collect();
+    let sql = recall_sql(engine, filler, &rules);
+    let since = now.saturating_sub(RECALL);
+    let limit = u64::try_from(RECALLED_MAX).unwrap_or(u64::MAX);
+    let ask = || client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
+    let events = answer("windows of correlations", ask).await;
+    let hits = events.iter().rev().flat_map(|event| {
+        let matched = rules.iter().filter(|rule| event.rules.contains(&rule.id));
+        matched.map(|rule| event.hit(rule, engine.correlation_keys(rule), filler))
+    });
+    hits.collect()
+}
+
+fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>]) -> String {
+    let names = rules.iter().flat_map(|rule| engine.correlation_keys(rule));
+    let columns: BTreeSet<&str> = names.flat_map(|name| filler.columns_of(name)).collect();
+    // An address stands in its column as IPv6, in the line as it was.
+    let pairs = columns.iter().map(|name| format!("'{name}', replaceOne(toString({name}), '::ffff:', '')"));
+    let pairs = pairs.collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT agent, epoch, seq, record, ts, service, rules, \
+            CAST(map({pairs}), 'Map(String, String)') AS columns, CAST(fields, 'Map(String, String)') AS fields \
+        FROM events WHERE ts_received >= fromUnixTimestamp64Micro(?, 'UTC') AND hasAny(rules, ?) \
+        ORDER BY ts_received DESC, seq DESC, record DESC LIMIT ?"
+    )
+}
+
+impl Recalled {
+    fn hit(&self, rule: &Arc<Rule>, names: &[Arc<str>], filler: &Filler) -> detect::Hit {
+        let mut keys = Vec::new();
+        for name in names {
+            let column = filler.column(&self.service, name);
+            let in_column = self.columns.iter().filter(|(column_name, _)| Some(&**column_name) == column);
+            let in_column =
+                in_column.map(|(_, value)| &**value).filter(|value| !["", "0", "::"].contains(value));
+            let fields = self.fields.iter().filter(|(field, _)| **field == **name);
+            let in_fields = fields.flat_map(|(_, values)| values.split(VALUES_SEPARATOR));
+            keys.extend(in_column.chain(in_fields).map(|value| (Arc::clone(name), value.into())));
+        }
+        let Self { epoch, seq, record, ts, .. } = *self;
+        let event = EventKey { agent: self.agent.as_str().into(), epoch, seq, record };
+        detect::Hit { rule: Arc::clone(rule), ts, event, keys }
+    }
+}
+
+async fn answer<T, F, A>(what: &str, mut ask: F) -> T
+where
+    F: FnMut() -> A,
+    A: Future<Output = clickhouse::error::Result<T>>,
+{
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => tracing::warn!(what, %error, "the store is asked again"),
+        }
+        tokio::time::sleep(WAIT).await;
+    }
+}
