@@ -10,6 +10,7 @@
 //!
 //! Every question is repeated until the store answers.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::{Client, Row};
-use detect::{Engine, EventKey, Kind, Rule};
-use event::Micros;
+use detect::{Engine, EventKey, Kind, Match, Rule};
+use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -141,7 +142,7 @@ pub(crate) async fn correlated_hits(
     let events = answer("windows of correlations", ask).await;
     let hits = events.iter().rev().flat_map(|event| {
         let matched = rules.iter().filter(|rule| event.rules.contains(&rule.id));
-        matched.map(|rule| event.hit(rule, engine.correlation_keys(rule), filler))
+        matched.filter_map(|rule| event.hit(engine, rule, filler))
     });
     hits.collect()
 }
@@ -161,20 +162,37 @@ fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>]) -> String 
 }
 
 impl Recalled {
-    fn hit(&self, rule: &Arc<Rule>, names: &[Arc<str>], filler: &Filler) -> detect::Hit {
-        let mut keys = Vec::new();
-        for name in names {
-            let column = filler.column(&self.service, name);
-            let in_column = self.columns.iter().filter(|(column_name, _)| Some(&**column_name) == column);
-            let in_column =
-                in_column.map(|(_, value)| &**value).filter(|value| !["", "0", "::"].contains(value));
-            let fields = self.fields.iter().filter(|(field, _)| **field == **name);
-            let in_fields = fields.flat_map(|(_, values)| values.split(VALUES_SEPARATOR));
-            keys.extend(in_column.chain(in_fields).map(|value| (Arc::clone(name), value.into())));
-        }
+    /// As much of the event as a correlation looks at: the keys of the rule, and all native fields that fill no column.
+    fn hit(&self, engine: &Engine, rule: &Arc<Rule>, filler: &Filler) -> Option<detect::Hit> {
         let Self { epoch, seq, record, ts, .. } = *self;
-        let event = EventKey { agent: self.agent.as_str().into(), epoch, seq, record };
-        detect::Hit { rule: Arc::clone(rule), ts, event, keys }
+        let in_columns = engine.correlation_keys(rule).iter().filter_map(|name| {
+            let column = filler.column(&self.service, name)?;
+            let (_, value) = self.columns.iter().find(|(column_name, _)| column_name == column)?;
+            (!["", "0", "::"].contains(&&**value)).then(|| (Cow::Borrowed(&**name), typed(value)))
+        });
+        let in_fields = self.fields.iter().flat_map(|(name, values)| {
+            values.split(VALUES_SEPARATOR).map(move |value| (Cow::Borrowed(&**name), typed(value)))
+        });
+        let event = Event {
+            ts,
+            ts_quality: TsQuality::Event,
+            record,
+            records: 1,
+            log_source: LogSource::default(),
+            status: ParseStatus::Parsed,
+            message: Cow::Borrowed(""),
+            fields: in_columns.chain(in_fields).collect(),
+        };
+        let found = Match { rule: Arc::clone(rule), fields: Vec::new() };
+        engine.hit(&found, &event, EventKey { agent: self.agent.as_str().into(), epoch, seq, record })
+    }
+}
+
+/// A number where the text is how a number is written, as parsers make them.
+fn typed(text: &str) -> Value<'_> {
+    match text.parse::<i64>() {
+        Ok(number) if number.to_string() == text => Value::Int(number),
+        _ => Value::Text(Cow::Borrowed(text)),
     }
 }
 
