@@ -52,11 +52,15 @@ impl Metrics {
         let registry = Registry::new();
         let r = &registry;
         Ok(Self {
-            lines: counters(r, "lines_read_total", "Records cut from files")?,
-            bytes: counters(r, "read_bytes_total", "Bytes of files cut into batches")?,
-            lag_bytes: gauges(r, "lag_bytes", "Bytes of a file that are not in a batch yet")?,
-            truncations: counters(r, "truncations_total", "Files found truncated or written anew")?,
-            rotations: counters(r, "rotations_total", "Files found renamed or deleted")?,
+            lines: counters(r, "vonggac_agent_lines_read_total", "Records cut from files")?,
+            bytes: counters(r, "vonggac_agent_read_bytes_total", "Bytes of files cut into batches")?,
+            lag_bytes: gauges(r, "vonggac_agent_lag_bytes", "Bytes of a file that are not in a batch yet")?,
+            truncations: counters(
+                r,
+                "vonggac_agent_truncations_total",
+                "Files found truncated or written anew",
+            )?,
+            rotations: counters(r, "vonggac_agent_rotations_total", "Files found renamed or deleted")?,
             lost_bytes: counter(
                 r,
                 "lost_bytes_total",
@@ -67,11 +71,23 @@ impl Metrics {
                 "lost_records_total",
                 "Records of batches that could not be formed again",
             )?,
-            lost_batches: counter(r, "lost_batches_total", "Batches that could not be formed again")?,
-            lines_cut: counter(r, "line_pieces_total", "Records that are pieces of a line beyond the limit")?,
-            files_open: gauge(r, "files_open", "Files held open")?,
-            file_errors: counter(r, "file_errors_total", "Files that could not be read or followed")?,
-            batches_formed: counter(r, "batches_formed_total", "Batches formed")?,
+            lost_batches: counter(
+                r,
+                "vonggac_agent_lost_batches_total",
+                "Batches that could not be formed again",
+            )?,
+            lines_cut: counter(
+                r,
+                "vonggac_agent_line_pieces_total",
+                "Records that are pieces of a line beyond the limit",
+            )?,
+            files_open: gauge(r, "vonggac_agent_files_open", "Files held open")?,
+            file_errors: counter(
+                r,
+                "vonggac_agent_file_errors_total",
+                "Files that could not be read or followed",
+            )?,
+            batches_formed: counter(r, "vonggac_agent_batches_formed_total", "Batches formed")?,
             batches_sent: counter(
                 r,
                 "batches_sent_total",
@@ -82,21 +98,41 @@ impl Metrics {
                 "batches_resent_total",
                 "Batches sent that may have been sent before",
             )?,
-            batches_acked: counter(r, "batches_acked_total", "Batches that the collector has stored")?,
-            batches_refused: counter(r, "batches_refused_total", "Refusals by the collector")?,
-            in_flight: gauge(r, "batches_in_flight", "Batches held until they are acknowledged")?,
-            wire_bytes: counter(r, "sent_bytes_total", "Bytes of batches written, under TLS")?,
-            ledger_bytes: gauge(r, "ledger_bytes", "Size of the ledger")?,
-            ledger_errors: counter(r, "ledger_errors_total", "Failed writes of the ledger; reading waits")?,
+            batches_acked: counter(
+                r,
+                "vonggac_agent_batches_acked_total",
+                "Batches that the collector has stored",
+            )?,
+            batches_refused: counter(r, "vonggac_agent_batches_refused_total", "Refusals by the collector")?,
+            in_flight: gauge(
+                r,
+                "vonggac_agent_batches_in_flight",
+                "Batches held until they are acknowledged",
+            )?,
+            wire_bytes: counter(r, "vonggac_agent_sent_bytes_total", "Bytes of batches written, under TLS")?,
+            ledger_bytes: gauge(r, "vonggac_agent_ledger_bytes", "Size of the ledger")?,
+            ledger_errors: counter(
+                r,
+                "vonggac_agent_ledger_errors_total",
+                "Failed writes of the ledger; reading waits",
+            )?,
             ledger_damages: counter(
                 r,
                 "ledger_damages_total",
                 "Ledgers found damaged: a new epoch was drawn",
             )?,
-            connected: gauge(r, "connected", "1 while a connection to the collector stands")?,
-            connections: counter(r, "connections_total", "Connections made")?,
-            connection_errors: counter(r, "connection_errors_total", "Connections that failed or ended")?,
-            last_ack: gauge(r, "last_ack_timestamp_seconds", "Time of the last acknowledgement")?,
+            connected: gauge(r, "vonggac_agent_connected", "1 while a connection to the collector stands")?,
+            connections: counter(r, "vonggac_agent_connections_total", "Connections made")?,
+            connection_errors: counter(
+                r,
+                "vonggac_agent_connection_errors_total",
+                "Connections that failed or ended",
+            )?,
+            last_ack: gauge(
+                r,
+                "vonggac_agent_last_ack_timestamp_seconds",
+                "Time of the last acknowledgement",
+            )?,
             registry,
         })
     }
@@ -151,30 +187,26 @@ impl Metrics {
     }
 }
 
-fn name(what: &str) -> String {
-    format!("vonggac_agent_{what}")
-}
-
-fn counter(registry: &Registry, what: &str, help: &str) -> Result<IntCounter> {
-    let counter = IntCounter::new(name(what), help)?;
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
+    let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
 }
 
-fn gauge(registry: &Registry, what: &str, help: &str) -> Result<IntGauge> {
-    let gauge = IntGauge::new(name(what), help)?;
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
+    let gauge = IntGauge::new(name, help)?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
 }
 
-fn counters(registry: &Registry, what: &str, help: &str) -> Result<IntCounterVec> {
-    let counters = IntCounterVec::new(Opts::new(name(what), help), &["source"])?;
+fn counters(registry: &Registry, name: &str, help: &str) -> Result<IntCounterVec> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &["source"])?;
     registry.register(Box::new(counters.clone()))?;
     Ok(counters)
 }
 
-fn gauges(registry: &Registry, what: &str, help: &str) -> Result<IntGaugeVec> {
-    let gauges = IntGaugeVec::new(Opts::new(name(what), help), &["source"])?;
+fn gauges(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec> {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), &["source"])?;
     registry.register(Box::new(gauges.clone()))?;
     Ok(gauges)
 }

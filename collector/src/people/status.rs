@@ -165,27 +165,73 @@ fn collector(config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Counters that must not move, as the collector has them since its start.
+/// Counters that should not move, as the collector has them since its start: a row for each that did.
 fn losses(samples: &[Sample]) -> Vec<Check> {
-    LOSSES
-        .iter()
-        .map(|(name, check, state, meaning)| {
-            let moved: Vec<&Sample> =
-                samples.iter().filter(|sample| sample.name == *name && sample.value > 0.0).collect();
-            if moved.is_empty() {
-                return Check::new(*check, State::Ok, format!("{meaning}: none since the collector started"));
-            }
-            let total: f64 = moved.iter().map(|sample| sample.value).sum();
-            let of: Vec<&str> =
-                moved.iter().map(|sample| sample.labels.as_str()).filter(|of| !of.is_empty()).collect();
-            let of = if of.is_empty() { String::new() } else { format!(" ({})", of.join("; ")) };
-            Check::new(*check, *state, format!("{meaning}: {total}{of} since the collector started"))
-        })
-        .collect()
+    let moved: Vec<Check> = LOSSES.iter().filter_map(|loss| loss.check(samples)).collect();
+    if moved.is_empty() {
+        return vec![Check::new("losses", State::Ok, "none since the collector started")];
+    }
+    moved
 }
 
-/// Metric, name of the check, how bad it is when it is not zero, what it counts.
-const LOSSES: [(&str, &str, State, &str); 0] = [];
+/// A metric that is zero when all is well.
+struct Loss {
+    metric: &'static str,
+    check: &'static str,
+    state: State,
+    meaning: &'static str,
+}
+
+impl Loss {
+    const fn new(metric: &'static str, check: &'static str, state: State, meaning: &'static str) -> Self {
+        Self { metric, check, state, meaning }
+    }
+
+    fn check(&self, samples: &[Sample]) -> Option<Check> {
+        let moved: Vec<&Sample> =
+            samples.iter().filter(|sample| sample.name == self.metric && sample.value > 0.0).collect();
+        let total: f64 = moved.iter().map(|sample| sample.value).sum();
+        let labels: Vec<&str> =
+            moved.iter().map(|sample| sample.labels.as_str()).filter(|labels| !labels.is_empty()).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!(" ({})", labels.join("; ")) };
+        let detail = || format!("{total} {}{labels} since the collector started", self.meaning);
+        (!moved.is_empty()).then(|| Check::new(self.check, self.state, detail()))
+    }
+}
+
+/// What is gone or may be gone is wrong; what was only delayed or turned away is worth a look. Dead letters are counted in
+/// the store.
+const LOSSES: [Loss; 9] = [
+    Loss::new(
+        "vonggac_intake_missing_batches_total",
+        "gaps",
+        State::Wrong,
+        "batches missing in agents' sequence numbers",
+    ),
+    Loss::new("vonggac_otlp_rejected_records_total", "OTLP", State::Wrong, "records rejected"),
+    Loss::new(
+        "vonggac_alert_notices_dropped_total",
+        "notices",
+        State::Wrong,
+        "notices of the collector dropped",
+    ),
+    Loss::new(
+        "vonggac_alert_correlation_evicted_groups",
+        "correlation",
+        State::Notice,
+        "groups or events dropped by a limit",
+    ),
+    Loss::new("vonggac_alert_evicted_total", "grouping", State::Notice, "alerts closed early by a limit"),
+    Loss::new("vonggac_store_repeats_total", "inserts", State::Notice, "inserts repeated"),
+    Loss::new(
+        "vonggac_embedded_store_restarts_total",
+        "embedded store",
+        State::Notice,
+        "unwanted ends of the embedded store",
+    ),
+    Loss::new("vonggac_intake_refused_total", "refused", State::Notice, "frames refused"),
+    Loss::new("vonggac_door_turned_away_total", "turned away", State::Notice, "connections turned away"),
+];
 
 #[derive(Deserialize, Row)]
 struct Totals {
@@ -380,6 +426,22 @@ mod tests {
             .collect();
         assert_eq!(states, [State::Ok, State::Wrong]);
         assert_eq!(senders(&[], &clock, now)[0].state, State::Notice);
+    }
+
+    #[test]
+    fn names_each_loss_with_its_labels() {
+        let sample =
+            |name: &str, labels: &str, value| Sample { name: name.into(), labels: labels.into(), value };
+        let gap = "vonggac_intake_missing_batches_total";
+        let found = losses(&[
+            sample(gap, "agent=\"a\"", 2.0),
+            sample(gap, "agent=\"b\"", 0.0),
+            sample("other", "", 5.0),
+        ]);
+        let detail =
+            "2 batches missing in agents' sequence numbers (agent=\"a\") since the collector started";
+        assert_eq!(found, [Check::new("gaps", State::Wrong, detail)]);
+        assert_eq!(losses(&[sample(gap, "", 0.0)])[0].state, State::Ok);
     }
 
     #[test]
