@@ -63,12 +63,12 @@ impl Metrics {
             rotations: counters(r, "vonggac_agent_rotations_total", "Files found renamed or deleted")?,
             lost_bytes: counter(
                 r,
-                "lost_bytes_total",
+                "vonggac_agent_lost_bytes_total",
                 "Bytes known to be lost: truncated or deleted unread",
             )?,
             lost_records: counter(
                 r,
-                "lost_records_total",
+                "vonggac_agent_lost_records_total",
                 "Records of batches that could not be formed again",
             )?,
             lost_batches: counter(
@@ -90,12 +90,12 @@ impl Metrics {
             batches_formed: counter(r, "vonggac_agent_batches_formed_total", "Batches formed")?,
             batches_sent: counter(
                 r,
-                "batches_sent_total",
+                "vonggac_agent_batches_sent_total",
                 "Batches written to the network, each time counted",
             )?,
             batches_resent: counter(
                 r,
-                "batches_resent_total",
+                "vonggac_agent_batches_resent_total",
                 "Batches sent that may have been sent before",
             )?,
             batches_acked: counter(
@@ -118,7 +118,7 @@ impl Metrics {
             )?,
             ledger_damages: counter(
                 r,
-                "ledger_damages_total",
+                "vonggac_agent_ledger_damages_total",
                 "Ledgers found damaged: a new epoch was drawn",
             )?,
             connected: gauge(r, "vonggac_agent_connected", "1 while a connection to the collector stands")?,
