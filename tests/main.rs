@@ -1,6 +1,7 @@
 //! Table of contents of the tests that need more than one crate.
 
 mod engine; // the embedded store, as its clients see it
+mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
 mod public_logs; // the parsers against public logs and the truth that comes with them

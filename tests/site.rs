@@ -236,6 +236,13 @@ key = "{ca}/{host}.key"
         Ok(())
     }
 
+    /// Tells the collector to end, and waits for it.
+    pub(crate) fn end_collector(&mut self) -> Result<std::process::ExitStatus> {
+        let mut collector = self.collector.take().context("the collector runs")?;
+        kill(collector.id(), libc::SIGTERM)?;
+        Ok(collector.wait()?)
+    }
+
     /// Ends the store with SIGKILL; the collector is to start it again.
     pub(crate) fn kill_store(&self) -> Result<()> {
         let collector = self.collector.as_ref().context("the collector runs")?.id();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, drill, engine, people};
+use crate::{ca, drill, engine, people, serve};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -20,6 +20,7 @@ pub struct Cli {
 // A subcommand NAME is a line `Name(name::Args),` here and a line `Command::Name(args) => name::run(args),` in `run`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Alerts(people::AlertsArgs),
     Alert(people::AlertArgs),
     Events(people::EventsArgs),
@@ -32,6 +33,7 @@ enum Command {
 /// Runs the subcommand.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Serve(args) => serve::run(args),
         Command::Alerts(args) => people::run_alerts(&args),
         Command::Alert(args) => people::run_alert(&args),
         Command::Events(args) => people::run_events(&args),

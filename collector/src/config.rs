@@ -66,6 +66,8 @@ pub struct Config {
     pub systems: PathBuf,
     /// Levels, and how they turn the severity of a rule into the priority of an alert.
     pub levels: PathBuf,
+    /// How much the daemon says on standard error.
+    pub log: LogLevel,
     pub intake: Intake,
     pub otlp: Otlp,
     pub tls: Tls,
@@ -74,6 +76,18 @@ pub struct Config {
     pub metrics: Metrics,
     pub alert: Alert,
     pub limits: Limits,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
 }
 
 /// Batches of our agents.
@@ -279,11 +293,13 @@ impl Config {
     }
 
     /// Numbers that make sense only within a range.
-    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 14] {
+    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 16] {
         let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let limits = &self.limits;
         let batch = wide(event::BATCH_BYTES_MAX);
         [
+            // Nobody could find a store on a port that the kernel chose.
+            ("store.listen (port)", 1..=65_535, self.store.listen.port().into()),
             ("store.memory_bytes_max", 256 << 20..=1 << 50, self.store.memory_bytes_max),
             ("alert.window_s", 1..=86_400, self.alert.window_s),
             ("limits.connections_max", 1..=100_000, wide(limits.connections_max)),
@@ -298,6 +314,7 @@ impl Config {
             ("limits.otlp_timeout_s", 1..=600, limits.otlp_timeout_s),
             ("limits.threads", 0..=1_024, wide(limits.threads)),
             ("limits.stop_grace_s", 1..=600, limits.stop_grace_s),
+            ("limits.store_ready_timeout_s", 1..=3_600, limits.store_ready_timeout_s),
         ]
     }
 }
@@ -345,6 +362,7 @@ impl Default for Config {
             rules: vec!["/usr/share/vonggac/rules/sigma".into()],
             systems: "/etc/vonggac/systems.toml".into(),
             levels: "/usr/share/vonggac/rules/levels".into(),
+            log: LogLevel::default(),
             intake: Intake::default(),
             otlp: Otlp::default(),
             tls: Tls::default(),
@@ -414,7 +432,7 @@ impl Default for Limits {
             window_bytes: 32 << 20,
             queue_batches: 64,
             otlp_request_bytes_max: event::BATCH_BYTES_MAX,
-            otlp_requests_max: 64,
+            otlp_requests_max: 32,
             otlp_timeout_s: 30,
             threads: 0,
             stop_grace_s: 20,
@@ -423,8 +441,101 @@ impl Default for Limits {
     }
 }
 
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
 fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_digit())
         && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../deploy/vonggac.toml");
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/site/etc/vonggac.toml"))
+    }
+
+    fn rejected(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn reads_the_shipped_file_as_the_defaults() {
+        assert_eq!(parse(SHIPPED).unwrap(), Config::default());
+        assert_eq!(parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn reads_every_line_of_the_shipped_file_that_is_a_key_commented_out_or_not() {
+        let uncommented: String = SHIPPED
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let config = parse(&uncommented).unwrap();
+        assert_eq!(config.endpoint().url, "https://clickhouse.example.vn:8443");
+        assert_eq!(config.store.library.unwrap(), Path::new("/usr/lib/vonggac/libchdb.so"));
+    }
+
+    fn is_key(line: &str) -> bool {
+        line.split_once(" = ").is_some_and(|(key, _)| is_identifier(key))
+    }
+
+    #[test]
+    fn starts_relative_paths_at_the_folder_of_the_file() {
+        let config = parse("data_dir = \"../data\"\nrules = [\"rules\", \"/opt/rules\"]").unwrap();
+        assert_eq!(config.data_dir, Path::new("/site/etc/../data"));
+        assert_eq!(config.rules, [Path::new("/site/etc/rules"), Path::new("/opt/rules")]);
+        let password = config.reader_endpoint().password_file.unwrap();
+        assert_eq!(password, Path::new("/site/etc/../data/store/reader.password"));
+    }
+
+    #[test]
+    fn rejects_with_file_key_and_what_was_expected() {
+        let cases = [
+            ("datadir = \"x\"", "unknown field `datadir`"),
+            ("[limits]\nthreads = \"two\"", "line 2"),
+            ("[intake]\nlisten = \"here\"", "listen = \"here\""),
+            (
+                "[limits]\nqueue_batches = 0",
+                "limits.queue_batches: expected a number from 1 to 65536, found 0",
+            ),
+            ("[alert]\nwindow_s = 86401", "alert.window_s: expected a number from 1 to 86400, found 86401"),
+            ("[store]\nlisten = \"0.0.0.0:8123\"", "store.listen: expected a loopback address"),
+            ("[clickhouse]\nurl = \"localhost\"", "clickhouse.url: expected http://HOST:PORT"),
+            ("[clickhouse]\ndatabase = \"a; DROP\"", "clickhouse.database: expected a name"),
+            ("rules = []", "rules: expected at least one folder, found none"),
+            ("log = \"loud\"", "expected one of `error`, `warn`, `info`, `debug`, `trace`"),
+        ];
+        for (text, expected) in cases {
+            let error = rejected(text);
+            assert!(error.starts_with("/site/etc/vonggac.toml: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn takes_the_first_and_the_last_value_of_each_range() {
+        let config = Config::default();
+        for (key, range, found) in config.ranges() {
+            assert!(range.contains(&found), "{key}: its default {found} is not in {range:?}");
+        }
+        assert!(parse("[alert]\nwindow_s = 86400").is_ok());
+        assert!(parse("[alert]\nwindow_s = 1").is_ok());
+        assert!(parse("[alert]\nwindow_s = 0").is_err());
+    }
 }

@@ -10,31 +10,32 @@ mod cli;
 mod clock;
 mod config;
 mod dead_letter;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod door;
 mod drill;
 mod engine;
 mod evaluate;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod gaps;
 mod grouping;
+mod http;
 mod insert;
-#[allow(dead_code, reason = "its first users are about to land")]
 mod intake;
 mod inventory;
-#[allow(dead_code, reason = "its first users are about to land")]
+mod log;
 mod metrics;
 mod migrate;
-#[allow(dead_code, reason = "its first users are about to land")]
+mod notify;
 mod otlp;
 mod people;
 mod priority;
 mod recover;
 mod row;
 mod row_binary;
+mod rule_files;
+mod serve;
 #[cfg(test)]
 mod site;
 mod store;
+mod supervise;
 mod tls;
 mod write_alerts;
 mod write_events;
@@ -44,7 +45,7 @@ pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init,
 pub use cli::{Cli, run};
 pub use config::{
     Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Intake, Limits,
-    Metrics, Otlp, Store, Tls,
+    LogLevel, Metrics, Otlp, Store, Tls,
 };
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;

@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         listen.ip().is_loopback(),
         "--listen {listen}: the embedded store listens on loopback only (127.0.0.1 or [::1]); it has no TLS"
     );
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).try_init(); // kept as it is where it is set up already
+    crate::log::to_stderr(tracing::Level::INFO);
     let library = library::find(library.as_deref(), &data_dir)?;
     let layout = config::Layout::make(&data_dir)?;
     let _lock = layout.lock(if child { LOCK_WAIT } else { std::time::Duration::ZERO })?;

@@ -1,9 +1,9 @@
 //! From an OTLP request to records: each `LogRecord` becomes one line of JSON that stands alone.
 //!
-//!     {"time": 1700000000000000000, "observed": ..., "severity": 9, "severity_text": "INFO", "body": ...,
+//!     {"time": 1700000000000000000, "observed": ..., "severity": "INFO", "severity_number": 9, "body": ...,
 //!      "event_name": "...", "attributes": {...}, "trace_id": "hex", "span_id": "hex"}
 //!
-//! Times are nanoseconds since 1970. What is absent or empty in the request is absent here. `attributes` are those of the
+//! Times are nanoseconds since 1970. `severity` is the sender's text, or the number where it gives no text. What is absent or empty in the request is absent here. `attributes` are those of the
 //! resource, the scope (with `otel.scope.name` and `otel.scope.version`) and the record together; of one name the innermost
 //! stands. Bytes are base64, numbers that JSON cannot say are text: as in OTLP's own JSON encoding.
 //!
@@ -121,12 +121,12 @@ fn object(record: LogRecord, outer: &Map<String, Value>) -> Map<String, Value> {
     own.extend(attributes(record.attributes));
     let number = |number: u64| (number != 0).then(|| number.into());
     let text = |text: String| (!text.is_empty()).then_some(Value::String(text));
-    let severity = u64::try_from(record.severity_number).unwrap_or(0);
+    let severity_number = number(u64::try_from(record.severity_number).unwrap_or(0));
     let members = [
         ("time", number(record.time_unix_nano)),
         ("observed", number(record.observed_time_unix_nano)),
-        ("severity", number(severity)),
-        ("severity_text", text(record.severity_text)),
+        ("severity", text(record.severity_text).or_else(|| severity_number.clone())),
+        ("severity_number", severity_number),
         ("body", record.body.map(value).filter(|body| !body.is_null())),
         ("event_name", text(record.event_name)),
         ("attributes", (!own.is_empty()).then_some(Value::Object(own))),

@@ -114,7 +114,7 @@ async fn answers_once_stored_and_keeps_everything_a_record_says() {
     assert_eq!(
         lines(batch),
         [concat!(
-            r#"{"time":1700000000000000001,"severity":9,"severity_text":"INFO","body":"đăng nhập","attributes":"#,
+            r#"{"time":1700000000000000001,"severity":"INFO","severity_number":9,"body":"đăng nhập","attributes":"#,
             r#"{"host.name":"WEB01","otel.scope.name":"app","list":["NaN","x"],"raw":"/wA="},"#,
             r#""trace_id":"01010101010101010101010101010101","span_id":"0202020202020202"}"#
         )]
