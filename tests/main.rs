@@ -1,5 +1,6 @@
 //! Table of contents of the tests that need more than one crate.
 
+mod bruteforce; // the rule against a count of our own, on real logs
 mod engine; // the embedded store, as its clients see it
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers
