@@ -499,4 +499,31 @@ mod tests {
             assert_eq!(Reply::decode(&reply.encode()).unwrap(), reply);
         }
     }
+
+    /// The blocks of bytes in `WIRE.md`, in order.
+    fn documented() -> Vec<Vec<u8>> {
+        let blocks = include_str!("../WIRE.md").split("```hex").skip(1);
+        let bytes = |block: &str| {
+            let digits = block.split("```").next().unwrap().split_whitespace();
+            digits.map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+        };
+        blocks.map(bytes).collect()
+    }
+
+    #[test]
+    fn reads_the_documented_example() {
+        let [batch, reply] = documented().try_into().unwrap();
+        let records = [(0, b"one line".as_slice()), (9, b"another")].map(|(offset, bytes)| Record {
+            time: 1_700_000_000_000_000,
+            offset,
+            bytes,
+        });
+        let encoded = Encoder::new(1).unwrap().encode(&mut header(), records).unwrap();
+        let hex = encoded.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+        let decoded =
+            Batch::decode(&batch).unwrap_or_else(|error| panic!("WIRE.md: {error}; now it is {hex}"));
+        assert_eq!(decoded.records().collect::<Vec<_>>(), records, "now it is {hex}");
+        assert_eq!(decoded.header, Batch::decode(&encoded).unwrap().header);
+        assert_eq!(Reply::decode(&reply).unwrap(), Reply::Ack { seq: 3 });
+    }
 }
