@@ -17,27 +17,30 @@ use crate::site::{engine_present, program, root, until};
 /// A batch of the collector's usual size: more rows than one block of the Native format's client-side reader took.
 const BATCH: u64 = 5_000;
 
+/// Where a store listens that may choose.
+const FREE_PORT: &str = "127.0.0.1:0";
+
 /// A running store; its data are removed when it is dropped.
-struct Store {
-    folder: TempDir,
+pub(crate) struct Store {
+    pub(crate) folder: TempDir,
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 fn library() -> PathBuf {
     std::env::var_os("VONGGAC_CHDB").map_or(root().join(".vonggac/lib/libchdb.so"), PathBuf::from)
 }
 
-fn command(data_dir: &Path) -> Command {
+fn command(data_dir: &Path, listen: &str) -> Command {
     let mut command = Command::new(program("vonggac"));
-    command.args(["store", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command.args(["store", "--listen", listen, "--data-dir"]).arg(data_dir);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command
 }
 
 /// Starts a store as the collector does, and waits until it answers.
-fn spawn(data_dir: &Path) -> Result<(Child, SocketAddr)> {
-    let mut process = command(data_dir).arg("--child").arg("--library").arg(library()).spawn()?;
+fn spawn(data_dir: &Path, listen: &str) -> Result<(Child, SocketAddr)> {
+    let mut process = command(data_dir, listen).arg("--child").arg("--library").arg(library()).spawn()?;
     let mut line = String::new();
     BufReader::new(process.stdout.take().context("standard output")?).read_line(&mut line)?;
     let address = line.trim().strip_prefix("ready ").with_context(|| format!("not ready: {line:?}"))?;
@@ -45,17 +48,17 @@ fn spawn(data_dir: &Path) -> Result<(Child, SocketAddr)> {
 }
 
 impl Store {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let folder = TempDir::new()?;
-        let (process, address) = spawn(folder.path())?;
+        let (process, address) = spawn(folder.path(), FREE_PORT)?;
         Ok(Self { folder, process, address })
     }
 
-    /// Kills the store where it stands and starts it again on the same data.
-    fn kill_and_restart(&mut self) -> Result<()> {
+    /// Kills the store where it stands and starts it again on the same data and the same address.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
-        (self.process, self.address) = spawn(self.folder.path())?;
+        (self.process, self.address) = spawn(self.folder.path(), &self.address.to_string())?;
         Ok(())
     }
 
@@ -64,7 +67,7 @@ impl Store {
         std::fs::read_to_string(path).expect("a password is made at first start")
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let url = format!("http://{}", self.address);
         Client::default().with_url(url).with_user("vonggac").with_password(self.password("writer"))
     }
@@ -631,7 +634,7 @@ fn refused(command: &mut Command) -> Result<String> {
 #[test]
 fn a_store_that_cannot_start_says_why() -> Result<()> {
     let folder = TempDir::new()?;
-    let said = refused(command(folder.path()).args(["--library", "/nowhere/libchdb.so"]))?;
+    let said = refused(command(folder.path(), FREE_PORT).args(["--library", "/nowhere/libchdb.so"]))?;
     assert!(said.contains("/nowhere/libchdb.so") && said.contains("deploy/fetch-engine"), "{said}");
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8123"] {
         let mut command = Command::new(program("vonggac"));
@@ -640,7 +643,7 @@ fn a_store_that_cannot_start_says_why() -> Result<()> {
     }
     let not_a_library = folder.path().join("libchdb.so");
     std::fs::write(&not_a_library, "text")?;
-    let said = refused(command(folder.path()).arg("--library").arg(&not_a_library))?;
+    let said = refused(command(folder.path(), FREE_PORT).arg("--library").arg(&not_a_library))?;
     assert!(said.contains("cannot load"), "{said}");
     Ok(())
 }
@@ -648,7 +651,7 @@ fn a_store_that_cannot_start_says_why() -> Result<()> {
 #[test]
 fn data_are_served_by_one_store() -> Result<()> {
     with_store("one store", async |store| {
-        let said = refused(command(store.folder.path()).arg("--library").arg(library()))?;
+        let said = refused(command(store.folder.path(), FREE_PORT).arg("--library").arg(library()))?;
         assert!(said.contains("in use by another"), "{said}");
         Ok(())
     })
@@ -661,7 +664,7 @@ fn a_store_ends_with_its_parent_and_on_a_signal() -> Result<()> {
         insert_numbers(&store.client(), 0..BATCH, "a").await?;
         drop(store.process.stdin.take()); // what the death of the parent does
         assert!(store.process.wait()?.success());
-        (store.process, store.address) = spawn(store.folder.path())?;
+        (store.process, store.address) = spawn(store.folder.path(), FREE_PORT)?;
         assert_eq!(state(&store.client()).await?.0, BATCH);
         let id = store.process.id().to_string();
         assert!(Command::new("kill").arg(&id).status()?.success());

@@ -8,4 +8,5 @@ mod pipeline; // a log line becomes a row exactly once, whatever is killed
 mod public_logs; // the parsers against public logs and the truth that comes with them
 mod python; // environments for clients that exist in Python only
 mod site; // the real processes that the others use
+mod store; // batches in, rows and alerts out, exactly once
 mod tidy; // documents, rules and dashboards are true to the code

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// How long anything may take before a test gives up: generous, because a loaded machine is no failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a condition that only another process can tell is asked for again.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// The collector and its store.
 pub(crate) struct Site {
