@@ -1,5 +1,6 @@
 //! Table of contents of the tests that need more than one crate.
 
+mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod bruteforce; // the rule against a count of our own, on real logs
 mod engine; // the embedded store, as its clients see it
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
@@ -7,6 +8,7 @@ mod parsers; // golden pairs of the parsers
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
 mod public_logs; // the parsers against public logs and the truth that comes with them
 mod python; // environments for clients that exist in Python only
+mod sink; // a collector that only remembers
 mod site; // the real processes that the others use
 mod store; // batches in, rows and alerts out, exactly once
 mod tidy; // documents, rules and dashboards are true to the code

@@ -300,7 +300,8 @@ impl Drop for Agent {
     }
 }
 
-fn http_get(address: &str, path: &str) -> Result<String> {
+/// The body of a page, with its head.
+pub(crate) fn http_get(address: &str, path: &str) -> Result<String> {
     http(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"))
 }
 

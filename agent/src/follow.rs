@@ -38,12 +38,31 @@ pub(crate) struct Followed {
     /// The fingerprint that the ledger has.
     pub(crate) recorded: Fingerprint,
     file: File,
-    /// Length and time of change at the last look.
-    looked: (u64, i64, i64),
+    /// Longest that it was seen.
+    seen: u64,
+    /// Length and time of change when it was read last, and when it was looked at last.
+    read: Stamp,
+    observed: Stamp,
     /// Nothing more can be cut while the file is so long.
     dry: bool,
     /// Whole lines wait at this position for the rest of their event, since then.
     held: Option<(u64, Instant)>,
+}
+
+/// Length and time of change: equal ones mean that nothing was written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Stamp {
+    length: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(Self { length: metadata.len(), seconds, nanoseconds })
+    }
 }
 
 /// What reading a file gave.
@@ -60,8 +79,19 @@ pub(crate) enum Look {
 impl Followed {
     pub(crate) fn new(known: Known, file: File, place: Place, utc_offset_s: Option<i32>) -> Self {
         let recorded = known.fingerprint;
-        let looked = (known.position, 0, 0);
-        Self { known, utc_offset_s, place, recorded, file, looked, dry: false, held: None }
+        let (seen, unread) = (known.position, Stamp::default());
+        Self {
+            known,
+            utc_offset_s,
+            place,
+            recorded,
+            file,
+            seen,
+            read: unread,
+            observed: unread,
+            dry: false,
+            held: None,
+        }
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -74,7 +104,7 @@ impl Followed {
 
     /// Bytes seen that are in no batch.
     pub(crate) fn lag(&self) -> u64 {
-        self.looked.0.saturating_sub(self.known.position)
+        self.seen.saturating_sub(self.known.position)
     }
 
     /// Whether its path now leads to another file, or nowhere.
@@ -85,30 +115,39 @@ impl Followed {
         }
     }
 
+    /// Whether what is known of it is still there: not truncated, nor truncated and grown again.
+    pub(crate) fn is_whole(&mut self) -> io::Result<bool> {
+        let stamp = Stamp::of(&self.file)?;
+        if stamp.length >= self.known.position && stamp == self.observed {
+            return Ok(true);
+        }
+        let Some(fingerprint) = self.known.fingerprint.confirm(&self.file)? else { return Ok(false) };
+        let length = Stamp::of(&self.file)?.length;
+        if length < self.known.position {
+            return Ok(false);
+        }
+        self.known.fingerprint = fingerprint;
+        self.observed = stamp;
+        self.seen = self.seen.max(length);
+        Ok(true)
+    }
+
     /// Reads from the position on.
     pub(crate) fn read(&mut self, buffer: &mut [u8], now: Instant) -> io::Result<Look> {
-        let metadata = self.file.metadata()?;
-        let look = (metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-        let changed = look != self.looked;
-        if metadata.len() < self.known.position {
-            return Ok(Look::Truncated);
-        }
+        let stamp = Stamp::of(&self.file)?;
+        let changed = stamp != self.read;
         if !changed && (self.dry || self.lag() == 0) && self.ending(now) == Ending::Open {
             return Ok(Look::Same);
         }
         let count = read_full_at(&self.file, buffer, self.known.position)?;
         // After the read, so that bytes of a file written anew meanwhile are not taken for the old one's.
-        match self.known.fingerprint.confirm(&self.file)? {
-            Some(fingerprint) if self.file.metadata()?.len() >= self.known.position => {
-                self.known.fingerprint = fingerprint;
-            }
-            _ => return Ok(Look::Truncated),
+        if !self.is_whole()? {
+            return Ok(Look::Truncated);
         }
         if let (true, Place::Rotated { quiet_since }) = (changed, &mut self.place) {
             *quiet_since = now;
         }
-        (self.looked, self.dry) = (look, false);
-        self.looked.0 = self.looked.0.max(self.known.position + count as u64);
+        (self.read, self.dry) = (stamp, false);
         Ok(if count == 0 { Look::Same } else { Look::Bytes { count, more: count == buffer.len() } })
     }
 
@@ -296,6 +335,7 @@ mod tests {
             followed.known.position = LINE.len() as u64;
             assert_eq!(followed.read(&mut buffer, now).unwrap(), Look::Same);
             std::fs::write(&path, written_anew).unwrap();
+            assert!(!followed.is_whole().unwrap(), "{written_anew:?}");
             assert_eq!(followed.read(&mut buffer, now).unwrap(), Look::Truncated, "{written_anew:?}");
             std::fs::write(&path, LINE).unwrap();
         }

@@ -17,6 +17,9 @@ pub(crate) const FILES_MAX: usize = 512;
 pub(crate) const SIBLINGS_MAX: usize = 4096;
 /// How often the globs are expanded again. A known path is looked at on every tick; this is for new names only.
 pub(crate) const RESCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// How much earlier than our clock a new file may say it was born: file systems stamp with a coarse clock (up to 10 ms
+/// behind), network ones with the server's.
+pub(crate) const CLOCK_GRAIN: Duration = Duration::from_secs(1);
 /// How long lines wait for the rest of their event (records of one audit serial) before they go without it. auditd writes
 /// the records of an event together; two seconds is its own `end_of_event_timeout`.
 pub(crate) const GROUP_HOLD: Duration = Duration::from_secs(2);

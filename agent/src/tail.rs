@@ -23,7 +23,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use event::RECORD_BYTES_MAX;
@@ -37,7 +37,7 @@ use crate::fingerprint::{Fingerprint, read_full_at};
 use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
 use crate::form::{Former, loss, now, utc_offset_s};
 use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Ledger};
-use crate::limits::{FILES_MAX, RESCAN_INTERVAL};
+use crate::limits::{CLOCK_GRAIN, FILES_MAX, RESCAN_INTERVAL};
 use crate::metrics::Metrics;
 use crate::ship::Frame;
 
@@ -63,6 +63,8 @@ pub(crate) struct Tail {
     /// Paths that could not be opened, so that each is logged once.
     troubled: HashSet<PathBuf>,
     scanned: Option<Instant>,
+    /// When names were looked at last, by this agent or, by its ledger, the one before: what was born since is unread.
+    looked: Option<SystemTime>,
     /// A file was taken up that the ledger does not durably have yet.
     is_name_new: bool,
     /// Which file is first in its turn.
@@ -82,6 +84,7 @@ impl Tail {
             records_max: usize::try_from(batch.records_max)?,
             bytes_max: usize::try_from(batch.bytes_max)?,
         };
+        let looked = ledger.borrow().last_alive();
         let former = Former::new(agent, ledger.borrow().state().epoch, i32::try_from(batch.zstd_level)?)?;
         // Room for a batch up to its last byte, and for the record that fills it with its line end.
         let buffer = vec![0; full.bytes_max + RECORD_BYTES_MAX + 2];
@@ -99,6 +102,7 @@ impl Tail {
             met: HashSet::new(),
             troubled: HashSet::new(),
             scanned: None,
+            looked,
             is_name_new: false,
             turn: 0,
         })
@@ -316,7 +320,9 @@ impl Tail {
 
     /// Looks whether names lead to other files now, and for new names.
     fn follow_names(&mut self) {
-        let now = Instant::now();
+        let (now, looking) = (Instant::now(), SystemTime::now());
+        // First, so that a copy that copytruncate has made is known when new files are looked for.
+        self.follow_contents(now);
         let mut moved = Vec::new();
         for followed in self.files.iter_mut().filter(|followed| followed.is_live()) {
             if followed.has_moved() {
@@ -327,6 +333,7 @@ impl Tail {
         for path in moved {
             debug!(source = path, "rotated");
             self.metrics.rotations.with_label_values(&[&path]).inc();
+            self.follow_born_unseen(Path::new(&path));
             self.follow(Path::new(&path), Start::Beginning);
         }
         let is_due = self.scanned.is_none_or(|scanned| now.duration_since(scanned) >= RESCAN_INTERVAL);
@@ -335,11 +342,27 @@ impl Tail {
             self.scanned = Some(now);
             self.scan(first);
         }
+        self.looked = looking.checked_sub(CLOCK_GRAIN);
         // Where reading of a new file began must be known after a crash, or `start = "end"` would skip lines then.
         if std::mem::take(&mut self.is_name_new) {
             let committed = self.ledger.borrow_mut().commit();
             self.report_commit(committed);
         }
+    }
+
+    /// Looks whether contents were taken away: at once, because a copy may be compressed before `ship` has room again.
+    fn follow_contents(&mut self, now: Instant) {
+        for index in 0..self.files.len() {
+            match self.files[index].is_whole() {
+                Ok(true) => {}
+                Ok(false) => self.follow_truncation(index, now),
+                Err(error) => {
+                    let path = PathBuf::from(&self.files[index].known.path);
+                    self.report_trouble(&path, &error.into());
+                }
+            }
+        }
+        self.files.retain(|followed| !followed.known.retired);
     }
 
     fn report_commit(&self, committed: std::io::Result<()>) -> bool {
@@ -357,8 +380,8 @@ impl Tail {
                     if source.is_excluded(&path.to_string_lossy()) || self.is_followed_under(&path) {
                         continue;
                     }
-                    if first {
-                        self.follow_born_while_away(&path);
+                    if first && self.met.contains(&*path.to_string_lossy()) {
+                        self.follow_born_unseen(&path);
                     }
                     self.follow(&path, self.start_in(source, &path, first));
                 }
@@ -376,26 +399,22 @@ impl Tail {
         match found {
             _ if !first || self.met.contains(&*path.to_string_lossy()) => Start::Beginning,
             Found::New => source.start,
-            Found::Whole { .. } if self.was_born_while_away(path) => Start::Beginning,
+            Found::Whole { .. } if self.was_born_unseen(path) => Start::Beginning,
             Found::Whole { .. } => source.start,
             Found::Damaged { .. } => Start::Beginning,
         }
     }
 
-    /// Whether a file was made after the agent before this one last wrote.
-    fn was_born_while_away(&self, path: &Path) -> bool {
+    /// Whether a file was made after names were looked at last.
+    fn was_born_unseen(&self, path: &Path) -> bool {
         let born = std::fs::metadata(path).and_then(|metadata| metadata.created()).ok();
-        matches!((born, self.ledger.borrow().last_alive()), (Some(born), Some(alive)) if born > alive)
+        matches!((born, self.looked), (Some(born), Some(looked)) if born > looked)
     }
 
-    /// Files under names that rotation gives, made while no agent ran: nobody has read them.
-    fn follow_born_while_away(&mut self, path: &Path) {
-        if !self.met.contains(&*path.to_string_lossy()) {
-            return;
-        }
+    /// Files under names that rotation gives, made since the last look: rotation came twice, or no agent ran.
+    fn follow_born_unseen(&mut self, path: &Path) {
         for sibling in siblings(path).into_iter().rev() {
-            if self.was_born_while_away(&sibling) {
-                info!(source = %path.display(), file = %sibling.display(), "rotated while no agent ran");
+            if self.was_born_unseen(&sibling) {
                 self.follow_as(
                     &sibling,
                     path,

@@ -1,0 +1,413 @@
+//! The agent under what loses lines elsewhere: rotation of both kinds, kill -9, a collector that comes and goes, a full
+//! window, a torn ledger; and under collectors that it must not trust. A real agent process against a sink that remembers.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::sink::{Authority, Received, Sink, write_identity};
+use crate::site::{free_port, http_get, program, until};
+
+/// Lines of the rotation tests.
+const LINES: u64 = 100_000;
+/// The window of the agents here; small, so that it is often full.
+const WINDOW: u64 = 4;
+
+/// Batches that wait between the agent's stages beside the window.
+const QUEUE: u64 = 8;
+
+/// An agent, its log file and its sink.
+struct Scene {
+    folder: TempDir,
+    sink: Sink,
+    agent: Option<Child>,
+    metrics_port: u16,
+    /// The next number to be written.
+    next: u64,
+    authority: Authority,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let authority = Authority::new()?;
+        let sink = Sink::start(&authority, "localhost")?;
+        let folder = tempfile::tempdir()?;
+        write_identity(folder.path(), &authority, &authority.issue("web01")?)?;
+        let scene = Self { folder, sink, agent: None, metrics_port: free_port(), next: 0, authority };
+        scene.configure(scene.sink.port, "")?;
+        File::create(scene.log())?;
+        Ok(scene)
+    }
+
+    /// Writes the configuration; `collector` are more keys of its table.
+    fn configure(&self, port: u16, collector: &str) -> Result<()> {
+        let metrics = self.metrics_port;
+        let text = format!(
+            r#"
+data_dir = "data"
+[collector]
+address = "localhost:{port}"
+{collector}
+[tls]
+ca = "ca.crt"
+cert = "agent.crt"
+key = "agent.key"
+[batch]
+flush_interval_ms = 20
+records_max = 500
+window = {WINDOW}
+[metrics]
+listen = "127.0.0.1:{metrics}"
+[[source]]
+paths = ["*.log"]
+format = "syslog"
+start = "beginning"
+"#
+        );
+        Ok(std::fs::write(self.path("agent.toml"), text)?)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path("numbered.log")
+    }
+
+    fn start_agent(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.path("agent.stderr"))?;
+        let agent = Command::new(program("vonggac-agent"))
+            .arg("--config")
+            .arg(self.path("agent.toml"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        self.agent = Some(agent);
+        Ok(())
+    }
+
+    fn kill_agent(&mut self) -> Result<()> {
+        let mut agent = self.agent.take().context("the agent runs")?;
+        agent.kill()?;
+        agent.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM; the agent must end well.
+    fn stop_agent(&mut self) -> Result<()> {
+        let mut agent = self.agent.take().context("the agent runs")?;
+        let told = Command::new("kill").arg(agent.id().to_string()).status()?;
+        ensure!(told.success(), "kill: {told}");
+        let status = agent.wait()?;
+        ensure!(status.success(), "SIGTERM: {status}");
+        Ok(())
+    }
+
+    /// Appends so many numbered lines to a file.
+    fn write_to(&mut self, path: &Path, count: u64) -> Result<()> {
+        let mut file = std::io::BufWriter::new(File::options().append(true).create(true).open(path)?);
+        for number in self.next..self.next + count {
+            file.write_all(line(number).as_bytes())?;
+            file.write_all(b"\n")?;
+        }
+        file.flush()?;
+        self.next += count;
+        Ok(())
+    }
+
+    fn write(&mut self, count: u64) -> Result<()> {
+        self.write_to(&self.log(), count)
+    }
+
+    /// Renames as logrotate does; the writer goes on in the old file for a while before it opens the new one.
+    fn rotate_by_renaming(&mut self, late_lines: u64) -> Result<()> {
+        self.make_room()?;
+        let old = self.path("numbered.log.1");
+        std::fs::rename(self.log(), &old)?;
+        self.write_to(&old, late_lines / 2)?;
+        File::create(self.log())?;
+        self.write_to(&old, late_lines - late_lines / 2)
+    }
+
+    /// Copies and truncates as logrotate does; the writer writes nothing in between.
+    fn rotate_by_copying(&self) -> Result<()> {
+        self.make_room()?;
+        std::fs::copy(self.log(), self.path("numbered.log.1"))?;
+        Ok(File::options().write(true).open(self.log())?.set_len(0)?)
+    }
+
+    /// `.1` becomes `.2`, and so on.
+    fn make_room(&self) -> Result<()> {
+        for number in (1..20).rev() {
+            let older = self.path(&format!("numbered.log.{number}"));
+            if older.try_exists()? {
+                std::fs::rename(older, self.path(&format!("numbered.log.{}", number + 1)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until so many lines have come, whichever they are.
+    fn until_received(&self, lines: u64) -> Result<()> {
+        until(&format!("{lines} lines have come"), || {
+            Ok((self.sink.received().records() >= lines).then_some(()))
+        })
+    }
+
+    fn metric(&self, name: &str) -> Result<f64> {
+        let page = http_get(&format!("127.0.0.1:{}", self.metrics_port), "/metrics")?;
+        let line = page
+            .lines()
+            .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        Ok(line
+            .and_then(|line| line.rsplit(' ').next())
+            .map_or(0.0, |value| value.parse().unwrap_or(f64::NAN)))
+    }
+
+    /// Waits for a metric; an agent that does not answer yet is waited for, too.
+    fn until_metric(&self, name: &str, holds: impl Fn(f64) -> bool) -> Result<()> {
+        until(name, || Ok(self.metric(name).is_ok_and(&holds).then_some(())))
+    }
+
+    /// Every line once, under one identity, in order of the files; numbers without gaps.
+    fn assert_complete(&self) {
+        let received = self.sink.received();
+        assert_sound(&received);
+        let mut lines = received.lines();
+        lines.sort_unstable();
+        let expected = (0..self.next).map(line);
+        if let Some((found, expected)) =
+            lines.iter().zip(expected).find(|(found, expected)| *found != expected)
+        {
+            panic!("{} lines came; found {found:?}, expected {expected:?}", lines.len());
+        }
+        assert_eq!(lines.len() as u64, self.next);
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if self.agent.is_some() {
+            let _killed = self.kill_agent();
+        }
+        // Shown only when the test fails, by a panic or an error.
+        let log = std::fs::read_to_string(self.path("agent.stderr")).unwrap_or_default();
+        eprintln!("--- the agent's log\n{log}");
+    }
+}
+
+fn line(number: u64) -> String {
+    format!("<13>1 2026-11-23T02:00:00+07:00 web01 counter 1 - - line number {number:010}, of common length")
+}
+
+fn assert_sound(received: &Received) {
+    assert!(received.wrongs.is_empty(), "{:?}", received.wrongs);
+    assert!(received.has_no_gap(), "{} epochs", received.epochs());
+}
+
+#[test]
+fn reads_every_line_once_through_renaming() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.start_agent()?;
+    for _ in 0..5 {
+        scene.write(LINES / 5 - 200)?;
+        scene.rotate_by_renaming(200)?;
+    }
+    scene.until_received(LINES)?;
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
+/// While the copy is there, nothing is lost, however far behind the agent is; without one, nothing is lost that the agent
+/// had the chance to read.
+#[test]
+fn reads_every_line_once_through_copytruncate() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.start_agent()?;
+    for round in 0..5 {
+        // The agent has seen how the file begins, but is behind when it is rotated.
+        scene.write(100)?;
+        scene.until_received(LINES / 5 * round + 100)?;
+        scene.write(LINES / 10 - 100)?;
+        scene.rotate_by_copying()?;
+        scene.write(LINES / 10)?;
+        scene.until_received(LINES / 5 * (round + 1))?;
+        File::options().write(true).open(scene.log())?.set_len(0)?;
+    }
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
+/// Truncated with no copy while nothing can be sent: lost, to the byte as it is told.
+#[test]
+fn tells_the_centre_of_lines_that_were_truncated_unread() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.sink.withhold(true);
+    scene.start_agent()?;
+    scene.write(50_000)?;
+    let line_bytes = line(0).len() as f64 + 1.0;
+    let written = 50_000.0 * line_bytes;
+    let lag = || scene.metric("vonggac_agent_lag_bytes");
+    let read = || scene.metric("vonggac_agent_read_bytes_total");
+    scene.until_metric("vonggac_agent_batches_formed_total", |formed| formed == (WINDOW + QUEUE) as f64)?;
+    until("the lag is counted", || Ok((read()? > 0.0 && read()? + lag()? == written).then_some(())))?;
+    let (lag, read) = (lag()?, read()?);
+    assert!(lag > 0.0, "the window bounds what is read");
+    std::fs::write(scene.log(), "")?;
+    scene.until_metric("vonggac_agent_lost_bytes_total", |lost| lost == lag)?;
+    scene.next = 50_000;
+    scene.write(1000)?;
+    scene.sink.withhold(false);
+    // And one notice.
+    let lines = (read / line_bytes) as u64 + 1000 + 1;
+    scene.until_received(lines)?;
+    let received = scene.sink.received();
+    assert_sound(&received);
+    let notices: Vec<_> = received.batches().filter(|batch| batch.header.product == "vonggac").collect();
+    let [notice] = notices.as_slice() else { panic!("{} notices", notices.len()) };
+    let text = String::from_utf8(notice.records().next().context("a record")?.bytes.to_vec())?;
+    let notice: serde_json::Value = serde_json::from_str(&text)?;
+    assert_eq!(notice["bytes"].as_f64(), Some(lag), "{text}");
+    assert_eq!(received.records(), lines);
+    Ok(())
+}
+
+/// kill -9 of the agent wherever it is, also in the middle of a rotation; a sink that breaks connections and goes away.
+#[test]
+fn sends_the_same_batches_again_after_kills() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.sink.break_after(9);
+    scene.start_agent()?;
+    // How many batches' lines come before each kill: anything, but the same on each run of the test.
+    for (round, lines) in [700_u64, 40, 5_300, 1, 2_900, 9_000, 250, 8_000].into_iter().enumerate() {
+        let before = scene.sink.received().records();
+        scene.write(LINES / 10)?;
+        scene.until_received(before + lines)?;
+        match round % 4 {
+            0 => scene.kill_agent()?,
+            1 => {
+                scene.kill_agent()?;
+                scene.rotate_by_renaming(300)?;
+            }
+            2 => {
+                scene.rotate_by_renaming(300)?;
+                scene.kill_agent()?;
+            }
+            _ => {
+                scene.sink.stop();
+                scene.write(LINES / 20)?;
+                scene.kill_agent()?;
+                scene.rotate_by_copying()?;
+                scene.start_agent()?;
+                scene.sink.start_again()?;
+                scene.until_received(scene.next)?;
+                continue;
+            }
+        }
+        scene.write(100)?;
+        scene.start_agent()?;
+    }
+    scene.until_received(scene.next)?;
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
+/// What an append that a power failure has cut leaves behind.
+#[test]
+fn goes_on_with_a_torn_ledger() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.sink.break_after(5);
+    scene.start_agent()?;
+    for torn in [&b"\x00"[..], b"\x00\x09", b"\x00\x39L\x00\x00\x00\x00\x00\x00\x00\x09"] {
+        scene.write(5_000)?;
+        scene.until_received(scene.next - 2_500)?;
+        scene.kill_agent()?;
+        File::options().append(true).open(scene.path("data/ledger"))?.write_all(torn)?;
+        scene.start_agent()?;
+    }
+    scene.until_received(scene.next)?;
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
+/// A batch that was not acknowledged, and whose file is gone after a crash: its number is filled by a notice.
+#[test]
+fn fills_the_number_of_a_batch_that_is_gone() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.sink.withhold(true);
+    scene.start_agent()?;
+    scene.write(500)?;
+    scene.until_received(500)?;
+    scene.kill_agent()?;
+    std::fs::write(scene.log(), "")?;
+    // Another sink, that has never seen the batch.
+    scene.sink = Sink::start(&scene.authority, "localhost")?;
+    scene.configure(scene.sink.port, "")?;
+    scene.write(500)?;
+    scene.start_agent()?;
+    scene.until_received(500 + 1)?;
+    scene.until_metric("vonggac_agent_lost_records_total", |lost| lost >= 1.0)?;
+    scene.stop_agent()?;
+    let received = scene.sink.received();
+    assert_sound(&received);
+    let first = received.batches().next().context("a batch")?;
+    assert_eq!((first.header.seq, first.header.resent), (1, true));
+    assert_eq!(first.header.service, "agent");
+    let lines = received.lines();
+    assert!(lines[0].contains("\"lines_lost\""), "{}", lines[0]);
+    assert_eq!(lines.last(), Some(&line(999)));
+    Ok(())
+}
+
+#[test]
+fn rejects_a_collector_of_another_name_or_authority() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let foreign = Sink::start(&Authority::new()?, "localhost")?;
+    let misnamed = Sink::start(&scene.authority, "other.example")?;
+    scene.write(10)?;
+    for sink in [&foreign, &misnamed] {
+        scene.configure(sink.port, "")?;
+        scene.start_agent()?;
+        until("the agent tries more than once", || Ok((sink.handshakes_failed() >= 2).then_some(())))?;
+        scene.kill_agent()?;
+        assert_eq!(sink.received().records(), 0);
+    }
+    // The same sink, by the name that it has: nothing but the name was wrong.
+    scene.configure(misnamed.port, "server_name = \"other.example\"")?;
+    scene.start_agent()?;
+    until("the lines come", || Ok((misnamed.received().records() == 10).then_some(())))?;
+    scene.stop_agent()
+}
+
+#[test]
+fn rejects_a_second_agent_and_a_wrong_name() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.write(1)?;
+    scene.start_agent()?;
+    scene.until_received(1)?;
+    let said = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
+        let config = scene.path("agent.toml");
+        let output =
+            Command::new(program("vonggac-agent")).arg("--config").arg(config).args(arguments).output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let (code, text) = said(&[])?;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("data_dir") && text.contains("no other agent"), "{text}");
+    assert_eq!(said(&["--check"])?.0, Some(0));
+    let config = std::fs::read_to_string(scene.path("agent.toml"))?;
+    std::fs::write(scene.path("agent.toml"), format!("agent = \"db01\"\n{config}"))?;
+    let (code, text) = said(&["--check"])?;
+    assert_eq!(code, Some(1));
+    assert!(text.contains("agent = \"db01\": expected \"web01\""), "{text}");
+    Ok(())
+}
