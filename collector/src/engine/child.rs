@@ -95,3 +95,51 @@ fn command(launch: &Launch) -> Command {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A program that says what the script says, in place of `vonggac store`.
+    fn launch(folder: &tempfile::TempDir, script: &str) -> Launch {
+        let program = folder.path().join("store");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let data_dir = folder.path().into();
+        Launch { program, data_dir, listen, library: Some("/lib/x.so".into()), memory_bytes_max: 7 }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn starts_when_the_child_says_that_it_answers_and_stops_it_by_closing_its_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo \"$@\" > $(dirname $0)/arguments; echo ready 127.0.0.1:77; cat; exit 3";
+        let store = StoreProcess::start(&launch(&folder, script), PATIENCE).await.unwrap();
+        assert_eq!(store.address(), SocketAddr::from(([127, 0, 0, 1], 77)));
+        assert_eq!(store.stop().await.unwrap().code(), Some(3));
+        let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
+        assert!(arguments.starts_with("store --child --data-dir "), "{arguments}");
+        assert!(arguments.ends_with("--memory-bytes-max 7 --library /lib/x.so\n"), "{arguments}");
+    }
+
+    #[tokio::test]
+    async fn tells_a_child_that_ends_from_one_that_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = StoreProcess::start(&launch(&folder, "exit 2"), PATIENCE).await.unwrap_err();
+        assert!(error.to_string().contains("did not start (exit status: 2)"), "{error}");
+        let error = StoreProcess::start(&launch(&folder, "cat"), Duration::ZERO).await.unwrap_err();
+        assert!(error.to_string().contains("not ready within"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn notices_the_end_of_the_child() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store =
+            StoreProcess::start(&launch(&folder, "echo ready [::1]:9; exit 4"), PATIENCE).await.unwrap();
+        assert_eq!(store.wait().await.unwrap().code(), Some(4));
+    }
+}

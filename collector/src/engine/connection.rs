@@ -152,7 +152,7 @@ impl Connection {
         }
     }
 
-    /// Takes the settings of the last request back; those that a session SET by itself stay.
+    /// Takes the settings of the last request back; others that the session SET by itself stay.
     pub(super) fn restore(&mut self) {
         for name in std::mem::take(&mut self.changed) {
             let value = if name == "log_comment" { quote(&self.tag) } else { "DEFAULT".into() };

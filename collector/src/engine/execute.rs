@@ -84,6 +84,15 @@ fn log(access: Access, text: &[u8], start: Instant, outcome: &Result<Counters, E
     }
 }
 
+/// A statement without data.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    text: &'a [u8],
+    /// The format that it names, and where that clause begins.
+    format: Option<(&'a str, usize)>,
+    class: Class,
+}
+
 /// What the steps of a statement share.
 struct Work<'a> {
     engine: &'a Engine,
@@ -118,8 +127,9 @@ impl Work<'_> {
                 Ok(counters)
             }
             Shape::Whole { format } => {
-                self.admit(connection.classify(text), text)?;
-                self.answer(&mut connection, text, format, reply)
+                let class = connection.classify(text).unwrap_or_default();
+                self.admit(class, text)?;
+                self.answer(&mut connection, Asked { text, format, class }, reply)
             }
         }
     }
@@ -171,8 +181,7 @@ impl Work<'_> {
     }
 
     /// Decides by what the engine's own parser says of the statement.
-    fn admit(&self, class: Option<Class>, text: &[u8]) -> Result<(), Exception> {
-        let Class { statements, read_only } = class.unwrap_or(Class { statements: 0, read_only: false });
+    fn admit(&self, Class { statements, read_only }: Class, text: &[u8]) -> Result<(), Exception> {
         // What does not parse is run to get the parser's words, but only where a first part cannot run before the rest fails.
         let single = !bare(text).contains(&b';');
         match statements {
@@ -191,24 +200,20 @@ impl Work<'_> {
     fn answer(
         &self,
         connection: &mut Connection,
-        text: &[u8],
-        asked: Option<(&str, usize)>,
+        asked: Asked<'_>,
         reply: &mut Reply,
     ) -> Result<Counters, Exception> {
+        let Asked { text, format: clause, class } = asked;
         let default = self.order.default_format.as_deref().filter(|name| !name.is_empty());
-        let format = asked.map(|(name, _)| name).or(default).unwrap_or(FORMAT_DEFAULT);
+        let format = clause.map(|(name, _)| name).or(default).unwrap_or(FORMAT_DEFAULT);
         let parameters = &self.order.parameters;
-        if !self.order.wait_end && is_read(text) && STREAMED.contains(&format) {
+        // Only what reads is streamed: a result without rows may mean that the statement is run once more, below.
+        if class.read_only && !self.order.wait_end && is_select(text) && STREAMED.contains(&format) {
             if stream(connection, text, format, parameters, reply)? {
                 return Ok(Counters::default());
             }
-            let bare = asked.map_or(text, |(_, at)| &text[..at]);
-            let head = if format == ROW_BINARY_HEADED {
-                describe(connection, bare, parameters)
-            } else {
-                Some(Vec::new())
-            };
-            if let Some(head) = head {
+            let select = clause.map_or(text, |(_, at)| &text[..at]);
+            if let Some(head) = head_without_rows(connection, select, format, parameters) {
                 reply.begin(format, Counters::default())?;
                 reply.data(&head)?;
                 return Ok(Counters::default());
@@ -282,15 +287,23 @@ fn stream(
     Ok(true)
 }
 
-/// The head of an empty result. `None` where the statement cannot be described (SHOW, EXPLAIN): then it is run as a whole.
-fn describe(connection: &mut Connection, text: &[u8], parameters: &[(String, String)]) -> Option<Vec<u8>> {
+/// What a result without rows consists of. `None` where the statement cannot be described: then it is run as a whole.
+fn head_without_rows(
+    connection: &mut Connection,
+    text: &[u8],
+    format: &str,
+    parameters: &[(String, String)],
+) -> Option<Vec<u8>> {
+    if format != ROW_BINARY_HEADED {
+        return Some(Vec::new());
+    }
     let statement = [b"DESCRIBE TABLE (", bare(text), b"\n) SETTINGS describe_compact_output = 1"].concat();
     let answer = connection.query(&statement, "RowBinary", parameters).ok()?;
     head_from_description(answer.data())
 }
 
-/// Whether the statement has a result that may be worth streaming.
-fn is_read(text: &[u8]) -> bool {
+/// Whether the statement may have a result worth streaming; SHOW, EXPLAIN and the like have a few rows.
+fn is_select(text: &[u8]) -> bool {
     let word: Vec<u8> = text
         .trim_ascii_start()
         .iter()

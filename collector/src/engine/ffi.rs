@@ -97,8 +97,8 @@ pub(super) enum LoadError {
     TooOld { found: String },
 }
 
-/// What a statement is, as the engine's own parser says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a statement is, as the engine's own parser says. The default is what does not parse.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Class {
     pub(super) statements: u32,
     /// Leaves no trace: SELECT, SHOW, DESCRIBE, EXPLAIN, EXISTS, CHECK.
