@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, drill, engine, people, serve};
+use crate::{ca, drill, engine, people, rules, serve};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ enum Command {
     Status(people::StatusArgs),
     Drill(drill::Args),
     Ca(ca::Args),
+    Rules(rules::Args),
     Store(engine::Args),
 }
 
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => people::run_status(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Ca(args) => ca::run(args),
+        Command::Rules(args) => rules::run(args),
         Command::Store(args) => engine::run(args),
     }
 }

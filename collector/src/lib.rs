@@ -30,7 +30,7 @@ mod priority;
 mod recover;
 mod row;
 mod row_binary;
-mod rule_files;
+mod rules;
 mod serve;
 #[cfg(test)]
 mod site;

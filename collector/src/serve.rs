@@ -25,7 +25,7 @@ use crate::intake::Intake;
 use crate::log;
 use crate::notify::{READY, STOPPING, notify};
 use crate::otlp::{ALPN, Otlp};
-use crate::rule_files;
+use crate::rules;
 use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
@@ -92,7 +92,7 @@ fn check(path: &ConfigArg) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (rules, problems) = rule_files::load(&config.rules);
+    let (rules, problems) = rules::load_in_words(&config.rules);
     let findings: Vec<String> = [
         server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
         password(&config).err().map(|error| format!("clickhouse.password_file: {error}")),
@@ -144,7 +144,7 @@ impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
         let intake_tls = server_config(&config.tls, &[])?;
         let otlp_tls = server_config(&config.tls, &[ALPN])?;
-        let (rules, problems) = rule_files::load(&config.rules);
+        let (rules, problems) = rules::load_in_words(&config.rules);
         report(&problems);
         info!(rules = rules.rules().len(), not_loaded = problems.len(), "rules loaded");
         let supervisor = match config.clickhouse.url {
@@ -202,7 +202,8 @@ impl Daemon {
     /// Loads the rules anew; a set in which something does not load is not taken.
     async fn reload(&mut self) {
         let dirs = self.config.rules.clone();
-        let Ok((rules, problems)) = tokio::task::spawn_blocking(move || rule_files::load(&dirs)).await else {
+        let Ok((rules, problems)) = tokio::task::spawn_blocking(move || rules::load_in_words(&dirs)).await
+        else {
             return;
         };
         report(&problems);

@@ -120,7 +120,7 @@ impl<'p> Linker<'p> {
         let (reason, line) = if error.starts_with("Condition parse error") && has_aggregation(document) {
             (Reason::Aggregation, document.line_of("condition:"))
         } else {
-            (Reason::Parser(first_lines(error)), parser_line(document, error))
+            (Reason::Parser(one_line(error)), parser_line(document, error))
         };
         self.problems.push(Problem {
             path: place.origin.path.clone(),
@@ -171,7 +171,7 @@ impl<'p> Linker<'p> {
             if let Some(earlier) = self.known.get(key) {
                 let (path, line) = (earlier.path.clone(), earlier.line);
                 let reason = Reason::Duplicate { what: key.0, id: key.1.clone(), path, line };
-                return Err(Fault::near(reason, key.1.clone()));
+                return Err(Fault::near(reason, key.0.replace("the ", "") + ":"));
             }
         }
         for key in std::iter::once(id).chain(name) {
@@ -380,9 +380,18 @@ fn has_aggregation(document: &Document<'_>) -> bool {
 /// A condition may be folded over some lines.
 const CONDITION_LINES: usize = 3;
 
-/// An error of the parser draws the place below it: what is said first is enough beside a line number.
-fn first_lines(error: &str) -> String {
-    error.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+/// What the parser says, on one line; of a condition's error, what was expected where, without the drawing of the place.
+fn one_line(error: &str) -> String {
+    let column = error.strip_prefix("Condition parse error at 1:").map(|rest| rest.split([':', ' ']).next());
+    match (column, error.split_once("= expected ")) {
+        (Some(Some(column)), Some((_, expected))) => {
+            let expected = expected.trim().replace("EOI", "its end").replace("_op", "");
+            format!(
+                "the condition is outside the specified grammar: at character {column} expected {expected}"
+            )
+        }
+        _ => error.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// YAML errors say `at line N`, of the document.

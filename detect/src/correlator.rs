@@ -4,9 +4,10 @@
 //! a correlation when there is a window, ending at this hit or at an event of its group up to a timespan later, that holds
 //! the hit and meets the condition. (For hits in the order of time that is the window which ends at the hit.)
 //!
-//! - event_count: events in the window, each as often as its line says (`repeat`: syslog's `message repeated 5 times`). value_count: different values. temporal: different rules; all of them where the rule
-//!   gives no condition. temporal_ordered: all rules in their order, with the hit as one of the steps; events of the same
-//!   time count as in order, since many logs have no finer time than the second.
+//! - event_count: events in the window, each as often as its line says (`repeat`: syslog's `message repeated 5 times`).
+//!   value_count: different values. temporal: different rules; all of them where the rule gives no condition.
+//!   temporal_ordered: all rules in their order, with the hit as one of the steps; events of the same time count as in order,
+//!   since many logs have no finer time than the second.
 //! - A group goes on firing: every further hit whose window meets the condition is told again, so that an alert's count
 //!   grows. [`CorrelationHit::new`] tells the first from the further ones: it is set when the group's last hit in order did
 //!   not fire, or has left the window.
@@ -15,7 +16,7 @@
 //!   only `host` is never lacking: it is the agent's.
 //! - A correlation that others refer to is itself a hit of theirs, with the time, the event and the fields of the hit that
 //!   fired it; where events or values are counted only new firings are passed on.
-//! - The same event twice is one event.
+//! - An event that several of the rules match is one event.
 //!
 //! **Late events** are put where they belong. What a late event may need is kept while it is young by either clock: an event
 //! is forgotten when both the group's event time and the clock of arrivals are two timespans further. So a backlog of

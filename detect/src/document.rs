@@ -45,7 +45,7 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Document<'_>>, Reason> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parts: Vec<Part<'_>> = parts(text).into_iter().filter(|part| !is_blank(part.text)).collect();
     if !text.lines().any(|line| line.starts_with("action:")) {
-        return Ok(parts.into_iter().map(alone).collect());
+        return Ok(parts.iter().map(alone).collect());
     }
     if parts.len() > ACTION_DOCUMENTS_MAX {
         return Err(Reason::TooManyDocuments { documents: parts.len(), max: ACTION_DOCUMENTS_MAX });
@@ -90,7 +90,7 @@ fn is_blank(text: &str) -> bool {
         .all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "...")
 }
 
-fn alone(part: Part<'_>) -> Document<'_> {
+fn alone<'t>(part: &Part<'t>) -> Document<'t> {
     Document { line: part.line, text: part.text, parsed: parsed(part.text) }
 }
 

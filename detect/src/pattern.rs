@@ -595,7 +595,7 @@ fn text_predicate(key: &Key, tokens: &[Token], op: TextOp, form: Form) -> Result
         [Token::Many, Token::Literal(needle)] => text(TextOp::EndsWith, needle),
         [Token::Many, Token::Literal(needle), Token::Many] => {
             let needle = text::formed(needle, form);
-            Predicate::Contains { form, finder: Finder::new(needle.as_bytes()).into_owned() }
+            Predicate::Contains { form, finder: Box::new(Finder::new(needle.as_bytes()).into_owned()) }
         }
         pieces => wildcards(key, pieces, form)?,
     })

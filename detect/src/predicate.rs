@@ -26,7 +26,7 @@ pub(crate) enum Predicate {
     },
     Contains {
         form: Form,
-        finder: Finder<'static>,
+        finder: Box<Finder<'static>>,
     },
     /// `|re`, or a text with wildcards.
     Pattern {

@@ -22,6 +22,8 @@ pub struct Problem {
 /// Why.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum Reason {
+    #[error("the file cannot be read: {detail}")]
+    Unreadable { detail: String },
     #[error("the file has {bytes} bytes, at most {max} are read")]
     FileTooLong { bytes: usize, max: usize },
     #[error("the file has {documents} documents and uses `action:`, at most {max} are read")]

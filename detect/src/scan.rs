@@ -368,11 +368,11 @@ impl Item {
             return !self.negated
                 && self.predicates.iter().any(|predicate| matches!(predicate, Predicate::Null));
         }
-        let mut holds =
+        let holds =
             |predicate: &Predicate| look.find(field, |look, slot| look.holds(predicate, slot)).is_some();
         match (self.all, self.negated) {
             (true, negated) => self.predicates.iter().all(holds) != negated,
-            (false, negated) => self.predicates.iter().any(|predicate| holds(predicate)) != negated,
+            (false, negated) => self.predicates.iter().any(holds) != negated,
         }
     }
 

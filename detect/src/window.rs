@@ -12,6 +12,10 @@ use crate::correlation::{Condition, Correlation, Counted};
 use crate::correlator::EventKey;
 use crate::limits::{EVENTS_REPORTED_MAX, WINDOW_EVENTS_MAX};
 
+/// How many entries are looked at for the same event. It comes twice when several rules of a correlation match it, one after
+/// the other; whole batches that come again are not let through to the correlator.
+const SAME_LOOKED_AT: usize = 32;
+
 /// One event of a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -86,18 +90,17 @@ impl Window {
     }
 
     /// Where an entry belongs: behind those of its time; where the order of rules matters, behind those of its own rule and
-    /// the rules before it. None when the same event is there already.
+    /// the rules before it. None when the same event is among the last there already.
     fn place(&self, correlation: &Correlation, entry: &Entry) -> Option<usize> {
-        let from = self.entries.partition_point(|other| other.ts < entry.ts);
-        let to = self.entries.partition_point(|other| other.ts <= entry.ts);
+        let place = match correlation.kind {
+            Counted::RulesInOrder => {
+                self.entries.partition_point(|other| (other.ts, other.kind) <= (entry.ts, entry.kind))
+            }
+            _ => self.entries.partition_point(|other| other.ts <= entry.ts),
+        };
         let same = |other: &Entry| other.kind == entry.kind && other.event == entry.event;
-        if self.entries.range(from..to).any(same) {
-            return None;
-        }
-        if correlation.kind != Counted::RulesInOrder {
-            return Some(to);
-        }
-        Some(self.entries.partition_point(|other| (other.ts, other.kind) <= (entry.ts, entry.kind)))
+        let mut near = self.entries.range(place.saturating_sub(SAME_LOOKED_AT)..place);
+        (!near.any(same)).then_some(place)
     }
 
     fn ask_last(&mut self, correlation: &Correlation, added: &Entry) -> Option<Found> {

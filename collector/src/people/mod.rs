@@ -6,7 +6,7 @@
 mod alert;
 mod alerts;
 mod connect;
-mod escape;
+pub(crate) mod escape;
 mod events;
 mod filter;
 mod output;

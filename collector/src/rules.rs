@@ -1,0 +1,206 @@
+//! Trees of Sigma rules on disk, and `vonggac rules check|test`: the tools of who writes rules.
+//!
+//! Every `.yml` and `.yaml` file below the folders is a rule file, in the order of their names, so that the same tree gives
+//! the same engine. What cannot be read is a problem like any other; nothing is skipped in silence. Samples
+//! ([`samples`]) stand beside the rule file.
+
+mod samples;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Subcommand, ValueEnum};
+use detect::{Engine, Kind, Problem, Reason};
+use serde_json::json;
+
+use crate::people::escape::{json_line, shown};
+
+/// Check rules, and test them against their samples
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load all rules below the folders and list what does not load: file, line, rule, reason
+    ///
+    /// Exit code 0: every rule loads; 1: some do not; 2: a folder cannot be read.
+    Check(CheckArgs),
+    /// Run each rule over the samples beside it: NAME.yml must match every event of NAME.hit and none of NAME.miss
+    ///
+    /// The first line of a sample says how it is read: `#! format=syslog` (auto, syslog, auditd, web, json), and where needed
+    /// `product=`, `service=`, `category=`. The rest are lines as the source writes them. A correlation rule must be raised
+    /// at least once by its .hit as a whole, and not by its .miss.
+    ///
+    /// Exit code 0: all samples are right and every rule has both; 1: not so; 2: a folder cannot be read.
+    Test(samples::TestArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// Folders (or single files) of rules
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// How the findings are written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// One finding a line: FILE:LINE: RULE: REASON
+    #[default]
+    Text,
+    /// One JSON object with the counts and all findings
+    Json,
+}
+
+/// Runs `vonggac rules`.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    match args.command {
+        Command::Check(args) => check(&args),
+        Command::Test(args) => samples::test(&args),
+    }
+}
+
+/// All rules below the folders, compiled, and what is wrong with them.
+pub(crate) fn load(folders: &[PathBuf]) -> (Engine, Vec<Problem>) {
+    let tree = Tree::read(folders);
+    let (engine, problems) = detect::compile(&tree.files);
+    (engine, tree.problems.into_iter().chain(problems).collect())
+}
+
+/// The same, with what does not load in words.
+pub(crate) fn load_in_words(folders: &[PathBuf]) -> (Engine, Vec<String>) {
+    let (engine, problems) = load(folders);
+    (engine, problems.iter().filter(|problem| !problem.loaded).map(ToString::to_string).collect())
+}
+
+/// What a person asks for must be there.
+fn ensure_there(folders: &[PathBuf]) -> Result<()> {
+    for folder in folders {
+        let there = folder.try_exists().with_context(|| format!("{}", folder.display()))?;
+        ensure!(there, "{}: expected a folder of rules, there is none", folder.display());
+    }
+    Ok(())
+}
+
+/// The rule files below some folders.
+struct Tree {
+    /// Path and text.
+    files: Vec<(String, String)>,
+    /// Files that cannot be read.
+    problems: Vec<Problem>,
+}
+
+impl Tree {
+    fn read(folders: &[PathBuf]) -> Self {
+        let mut tree = Self { files: Vec::new(), problems: Vec::new() };
+        folders.iter().for_each(|folder| tree.walk(folder));
+        tree
+    }
+
+    fn walk(&mut self, folder: &Path) {
+        for entry in walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name() {
+            match entry {
+                Ok(entry) if entry.file_type().is_file() && is_rule_file(entry.path()) => {
+                    self.file(entry.path());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let path = error.path().unwrap_or(folder).display().to_string();
+                    self.unreadable(path, Reason::Unreadable { detail: error.to_string() });
+                }
+            }
+        }
+    }
+
+    fn file(&mut self, file: &Path) {
+        let path = file.display().to_string();
+        match read_file(file) {
+            Ok(text) => self.files.push((path, text)),
+            Err(reason) => self.unreadable(path, reason),
+        }
+    }
+
+    fn unreadable(&mut self, path: String, reason: Reason) {
+        self.problems.push(Problem { path, line: None, rule: None, reason, loaded: false });
+    }
+}
+
+fn is_rule_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+}
+
+fn read_file(file: &Path) -> Result<String, Reason> {
+    let unreadable = |error: io::Error| Reason::Unreadable { detail: error.to_string() };
+    let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
+    let (bytes, max) = (usize::try_from(bytes).unwrap_or(usize::MAX), detect::limits::RULE_FILE_BYTES_MAX);
+    if bytes > max {
+        return Err(Reason::FileTooLong { bytes, max });
+    }
+    std::fs::read_to_string(file).map_err(unreadable)
+}
+
+fn check(args: &CheckArgs) -> Result<ExitCode> {
+    ensure_there(&args.folders)?;
+    let (engine, problems) = load(&args.folders);
+    let refused = problems.iter().filter(|problem| !problem.loaded).count();
+    let out = match args.format {
+        Format::Text => text(&engine, &problems, refused),
+        Format::Json => format!("{}\n", json_line(&object(&engine, &problems, refused))?),
+    };
+    write_out(&out)?;
+    Ok(ExitCode::from(u8::from(refused > 0)))
+}
+
+fn text(engine: &Engine, problems: &[Problem], refused: usize) -> String {
+    let mut out = String::new();
+    for problem in problems {
+        let mark = if problem.loaded { "loaded, but: " } else { "" };
+        out.push_str(mark);
+        out.push_str(&shown(&problem.to_string()));
+        out.push('\n');
+    }
+    let (detections, correlations) = (engine.count(Kind::Detection), engine.count(Kind::Correlation));
+    out.push_str(&format!(
+        "{} rules loaded ({detections} detections, {correlations} correlations), {refused} not loaded\n",
+        engine.rules().len()
+    ));
+    out
+}
+
+fn object(engine: &Engine, problems: &[Problem], refused: usize) -> serde_json::Value {
+    let problems: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            json!({
+                "path": problem.path,
+                "line": problem.line,
+                "rule": problem.rule,
+                "reason": problem.reason.to_string(),
+                "loaded": problem.loaded,
+            })
+        })
+        .collect();
+    json!({
+        "loaded": engine.rules().len(),
+        "detections": engine.count(Kind::Detection),
+        "correlations": engine.count(Kind::Correlation),
+        "not_loaded": refused,
+        "problems": problems,
+    })
+}
+
+/// Writes to standard output; a reader who closes it early (`| head`) is no error.
+fn write_out(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

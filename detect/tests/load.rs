@@ -1,0 +1,227 @@
+//! What loading does with files: documents, lines of problems, ids, log sources, filters, references of correlations.
+
+use std::borrow::Cow;
+
+use detect::{Engine, Kind, Problem, Reason, Scratch, Severity, compile};
+use event::{Event, LogSource, ParseStatus, TsQuality, Value};
+
+fn event<'a>(source: LogSource<'a>, fields: &[(&'a str, &'a str)]) -> Event<'a> {
+    Event {
+        ts: 0,
+        ts_quality: TsQuality::Event,
+        record: 0,
+        records: 1,
+        log_source: source,
+        status: ParseStatus::Parsed,
+        message: Cow::Borrowed(""),
+        fields: fields
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(*name), Value::Text(Cow::Borrowed(value))))
+            .collect(),
+    }
+}
+
+fn linux(service: &str) -> LogSource<'_> {
+    LogSource { category: "", product: "linux", service }
+}
+
+fn rule(id: &str, service: &str, extra: &str) -> String {
+    format!(
+        "title: Rule {id}\nid: {id}\nlogsource:\n  product: linux\n  service: {service}\ndetection:\n  s:\n    f: x\n  condition: s\n{extra}"
+    )
+}
+
+fn ids(engine: &Engine, event: &Event<'_>) -> Vec<String> {
+    engine.evaluate(event, &mut Scratch::default()).iter().map(|found| found.rule.id.clone()).collect()
+}
+
+fn shown(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn reads_metadata() {
+    let text = rule(
+        "r",
+        "sshd",
+        "level: high\ndescription: |\n  Two\n  lines\ntags: [attack.initial_access, attack.t1110.001, attack.g0007, cve.2024.1]\nreferences: [https://example.org]\nfalsepositives: [none]\n",
+    );
+    let (engine, problems) = compile(&[("a.yml", text)]);
+    assert_eq!(shown(&problems), [""; 0]);
+    let rule = engine.rule("r").unwrap();
+    assert_eq!((rule.severity, rule.kind, rule.alerts), (Severity::High, Kind::Detection, true));
+    assert_eq!(rule.tactics, ["initial-access"]);
+    assert_eq!(rule.techniques, ["T1110.001"]);
+    assert_eq!((rule.description.as_str(), rule.path.as_str(), rule.line), ("Two\nlines", "a.yml", 1));
+}
+
+#[test]
+fn routes_by_log_source_and_knows_the_children_of_auth() {
+    let files = [
+        ("a.yml", rule("ssh", "sshd", "")),
+        ("b.yml", rule("auth", "auth", "")),
+        ("c.yml", rule("cron", "cron", "")),
+    ];
+    let (engine, _) = compile(&files);
+    let found = |service| ids(&engine, &event(linux(service), &[("f", "x")]));
+    assert_eq!(found("sshd"), ["ssh", "auth"]);
+    assert_eq!(found("sudo"), ["auth"]);
+    assert_eq!(found("auth"), ["auth"]);
+    assert_eq!(found("cron"), ["cron"]);
+    assert_eq!(found(""), [""; 0], "what the event does not say is not guessed");
+    let execve = LogSource { category: "process_creation", product: "linux", service: "sshd" };
+    assert_eq!(ids(&engine, &event(execve, &[("f", "x")])), ["ssh", "auth"]);
+}
+
+#[test]
+fn reads_documents_one_by_one_with_their_lines() {
+    let text = format!(
+        "# comment\n---\n{}---\ntitle: bad\nid: bad\nlogsource: {{product: linux}}\ndetection:\n  s:\n    f|nonsense: 1\n  condition: s\n---\n{}",
+        rule("one", "sshd", ""),
+        rule("two", "sshd", "")
+    );
+    let (engine, problems) = compile(&[("a.yml", text)]);
+    assert_eq!(engine.rules().len(), 2);
+    assert_eq!(shown(&problems), ["a.yml:18: bad: Unknown modifier 'nonsense'"]);
+    assert_eq!(engine.rule("two").unwrap().line, 20);
+}
+
+#[test]
+fn follows_global_and_repeat() {
+    let text = "action: global\ntitle: G\nlogsource: {product: linux, service: sshd}\ndetection:\n  condition: s\n---\nid: one\ndetection:\n  s: {f: x}\n---\naction: repeat\nid: two\ndetection:\n  s: {f: y}\n---\naction: reset\n---\nid: three\n";
+    let (engine, problems) = compile(&[("a.yml", text)]);
+    assert_eq!(ids(&engine, &event(linux("sshd"), &[("f", "x")])), ["one"]);
+    assert_eq!(ids(&engine, &event(linux("sshd"), &[("f", "y")])), ["two"]);
+    assert_eq!(shown(&problems), ["a.yml:17: three: Missing required field 'title'"]);
+}
+
+#[test]
+fn tells_the_line_of_broken_yaml() {
+    let (_, problems) = compile(&[("a.yml", "title: a\nid: x\nlogsource: [\n")]);
+    assert_eq!((problems.len(), problems[0].loaded), (1, false));
+    assert!(problems[0].line.is_some_and(|line| line >= 3), "{:?}", problems[0]);
+    let (_, problems) = compile(&[("a.yml", rule("x", "sshd", "level: urgent\n"))]);
+    assert_eq!(problems.iter().map(|problem| problem.loaded).collect::<Vec<_>>(), [true], "{problems:?}");
+}
+
+#[test]
+fn refuses_the_second_of_an_id_or_a_name() {
+    let files = [
+        ("a.yml", rule("one", "sshd", "name: n\n")),
+        ("b.yml", rule("one", "sshd", "")),
+        ("c.yml", rule("two", "sshd", "name: n\n")),
+    ];
+    let (engine, problems) = compile(&files);
+    assert_eq!(engine.rules().len(), 1);
+    assert_eq!(
+        shown(&problems),
+        [
+            "b.yml:2: one: the id `one` stands already in a.yml:1",
+            "c.yml:10: two: the name `n` stands already in a.yml:1"
+        ]
+    );
+}
+
+#[test]
+fn refuses_rules_without_a_log_source_and_of_a_newer_sigma() {
+    let text = "title: t\nid: t\ndetection:\n  s: {f: x}\n  condition: s\n";
+    assert_eq!(compile(&[("a.yml", text)]).1[0].reason, Reason::NoLogSource);
+    let (_, problems) = compile(&[("a.yml", rule("t", "sshd", "sigma-version: 3\n"))]);
+    assert_eq!(problems[0].reason, Reason::Version { major: 3 });
+}
+
+#[test]
+fn puts_filters_on_the_rules_they_name() {
+    let filter = |rules: &str, service: &str| {
+        format!(
+            "title: F\nlogsource:\n  product: linux\n  service: {service}\nfilter:\n  rules: {rules}\n  s:\n    user: admin\n  condition: not s\n"
+        )
+    };
+    let run = |filter: String| {
+        let files = [
+            ("a.yml", rule("one", "sshd", "name: first\n")),
+            ("b.yml", rule("two", "sshd", "")),
+            ("f.yml", filter),
+        ];
+        let (engine, problems) = compile(&files);
+        (ids(&engine, &event(linux("sshd"), &[("f", "x"), ("user", "admin")])), shown(&problems))
+    };
+    assert_eq!(run(filter("[one]", "sshd")), (vec!["two".to_owned()], vec![]));
+    assert_eq!(run(filter("[first]", "sshd")), (vec!["two".to_owned()], vec![]));
+    assert_eq!(run(filter("any", "sshd")), (vec![], vec![]));
+    let (found, problems) = run(filter("[one]", "cron"));
+    assert_eq!((found.len(), problems.len()), (2, 1), "{problems:?}");
+    let (_, problems) = run(filter("[gone]", "sshd"));
+    assert_eq!(problems, ["f.yml:6: F: the rule `gone` that it refers to is not loaded"]);
+}
+
+fn correlation(id: &str, rules: &str, rest: &str) -> String {
+    format!(
+        "title: C {id}\nid: {id}\ncorrelation:\n  type: event_count\n  rules: {rules}\n  group-by: [user]\n  timespan: 5m\n  condition: {{gte: 2}}\n{rest}"
+    )
+}
+
+#[test]
+fn material_of_a_correlation_does_not_alert_unless_it_says_so() {
+    let run = |rest: &str| {
+        let (engine, problems) =
+            compile(&[("a.yml", rule("base", "sshd", "")), ("c.yml", correlation("c", "[base]", rest))]);
+        assert_eq!(shown(&problems), [""; 0]);
+        engine.rules().iter().map(|rule| rule.alerts).collect::<Vec<_>>()
+    };
+    assert_eq!(run(""), [false, true]);
+    assert_eq!(run("generate: true\n"), [true, true]);
+}
+
+#[test]
+fn resolves_chains_in_any_order_and_names_what_is_missing() {
+    let base = ("z.yml", rule("base", "sshd", ""));
+    let files = [
+        ("a.yml", correlation("top", "[middle]", "")),
+        ("b.yml", correlation("middle", "[base]", "")),
+        base.clone(),
+    ];
+    let (engine, problems) = compile(&files);
+    assert_eq!((engine.count(Kind::Correlation), problems.len()), (2, 0), "{problems:?}");
+    let files =
+        [("a.yml", correlation("top", "[middle]", "")), ("b.yml", correlation("middle", "[top]", "")), base];
+    let (engine, problems) = compile(&files);
+    assert_eq!(engine.count(Kind::Correlation), 0);
+    assert_eq!(engine.rules().len(), 1);
+    assert_eq!(problems.len(), 2, "a cycle: {problems:?}");
+}
+
+#[test]
+fn refuses_correlations_it_would_misread() {
+    let run = |text: &str| {
+        let (engine, problems) = compile(&[
+            ("a.yml", rule("base", "sshd", "")),
+            ("c.yml", format!("title: C\nid: c\ncorrelation:\n{text}")),
+        ]);
+        assert_eq!(engine.count(Kind::Correlation), 0, "{text}");
+        problems[0].to_string()
+    };
+    let common = "  rules: [base]\n  group-by: [user]\n";
+    assert!(
+        run(&format!("{common}  type: value_sum\n  timespan: 5m\n  condition: {{gte: 2, field: x}}\n"))
+            .contains("value_sum is not supported")
+    );
+    assert!(
+        run(&format!("{common}  type: value_count\n  timespan: 5m\n  condition: {{gte: 2}}\n"))
+            .contains("needs a `field`")
+    );
+    assert!(
+        run(&format!("{common}  type: event_count\n  timespan: 5m\n  condition: {{gte: 20000}}\n"))
+            .contains("the threshold 20000")
+    );
+    assert!(
+        run(&format!("{common}  type: event_count\n  timespan: 2M\n  condition: {{gte: 2}}\n"))
+            .contains("timespan 2M")
+    );
+    assert!(
+        run("  rules: [base, base]\n  type: temporal\n  group-by: [user]\n  timespan: 5m\n")
+            .contains("twice")
+    );
+    let alias = "  rules: [base]\n  type: event_count\n  group-by: [who]\n  aliases:\n    who:\n      other: user\n  timespan: 5m\n  condition: {gte: 2}\n";
+    assert!(run(alias).contains("alias `who`"));
+}
