@@ -336,6 +336,20 @@ fn a_correlation_goes_on_where_the_earlier_collector_was() -> Result<()> {
 }
 
 #[test]
+fn batches_that_never_came_are_an_alert() -> Result<()> {
+    with_way("batches that never came", |mut way| async move {
+        way.stored(1, false, &failed(1)).await?;
+        way.restart().await?;
+        way.stored(5, false, &failed(1)).await?;
+        let alerts = way.alerts("vonggac-sequence-gap").await?;
+        let [alert] = &alerts[..] else { anyhow::bail!("one alert: {alerts:?}") };
+        assert_eq!((&*alert.system_id, &*alert.priority, &*alert.entity), ("cong", "P2", "web01"));
+        assert!(alert.samples[0].starts_with("3 batches of web01, numbers 2 to 4, are missing"), "{alert:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn what_the_store_refuses_becomes_a_dead_letter_and_the_rest_is_stored() -> Result<()> {
     with_way("dead letters", |mut way| async move {
         way.execute("ALTER TABLE events ADD CONSTRAINT poison CHECK NOT hasToken(message, 'poison')").await?;

@@ -26,8 +26,8 @@ use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, Sample};
 use crate::metrics;
 use crate::write_alerts::Alerted;
 
-/// Lines of events that correlations may show, kept until newer ones come: some 5 MB.
-const LINES_MAX: usize = 20_000;
+/// Lines of events that correlations may show, kept until newer ones come: some 3 MB of usual lines, 40 MB of the longest.
+const LINES_MAX: usize = 10_000;
 /// Notices of other stages that wait. A further one is dropped and counted: the dead letters themselves are in the store.
 const NOTICES_MAX: usize = 1_024;
 /// How often windows and alerts are looked at that nothing happens to.
