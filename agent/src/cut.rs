@@ -208,11 +208,31 @@ mod tests {
         assert_eq!(full, (Cut::Full, 2), "full with the record that crosses the limit");
     }
 
+    #[test]
+    fn keeps_the_records_of_an_audit_event_together() {
+        let record =
+            |kind: &str, serial: u32| format!("type={kind} msg=audit(1700000000.123:{serial}): a=1\n");
+        let event = |serial| ["SYSCALL", "CWD", "EOE"].map(|kind| record(kind, serial)).concat();
+        let (whole, open) = (event(1), record("SYSCALL", 2) + &record("CWD", 2));
+        let mut spans = Vec::new();
+        let mut cut = |bytes: &str, records_max, ending| {
+            let full = Full { records_max, bytes_max: 100_000 };
+            let found = cut_batch(bytes.as_bytes(), 0, Format::Auditd, full, ending, &mut spans);
+            (found, spans.len())
+        };
+        assert_eq!(cut(&(whole.clone() + &open), 100, Ending::Open), (Cut::Rest, 3), "the open event waits");
+        assert_eq!(cut(&open, 100, Ending::Open), (Cut::Nothing, 0));
+        assert_eq!(cut(&open, 100, Ending::Late), (Cut::Rest, 2));
+        assert_eq!(cut(&(whole.clone() + &event(2)), 5, Ending::Open), (Cut::Full, 3), "full, in an event");
+        assert_eq!(cut(&whole, 2, Ending::Open), (Cut::Full, 2), "longer than a batch");
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
         /// Cuts of a growing file, formed again each on its own, are the records of the whole file.
         #[test]
         fn forms_the_same_records_again(
-            lines in prop::collection::vec((0_usize..4, 0_usize..5, any::<bool>()), 0..12),
+            lines in prop::collection::vec((0_usize..4, 0_usize..5, any::<bool>()), 0..8),
             steps in prop::collection::vec(1_usize..90_000, 1..20),
         ) {
             let lengths = [0, 7, RECORD_BYTES_MAX - 1, 2 * RECORD_BYTES_MAX];

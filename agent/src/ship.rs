@@ -67,7 +67,7 @@ pub(crate) struct Ship {
 enum End {
     /// Everything is acknowledged and nothing more comes.
     Done,
-    /// The network or the peer.
+    /// The network or the peer. `progress` when it was of use: the next pause is a short one.
     Lost { reason: anyhow::Error, progress: bool },
     /// The collector does not take a batch.
     Refused { seq: u64, reason: String },
@@ -111,7 +111,12 @@ impl Ship {
                     if progress {
                         backoff = BACKOFF_MIN;
                     }
-                    warn!(collector = %self.address, held = self.held.len(), "no connection: {reason:#}");
+                    // A collector closes a connection that was idle for long: nobody needs to be woken for that.
+                    if progress && self.held.is_empty() {
+                        info!(collector = %self.address, "connection ended: {reason:#}");
+                    } else {
+                        warn!(collector = %self.address, held = self.held.len(), "no connection: {reason:#}");
+                    }
                 }
                 End::Refused { seq, reason } => {
                     self.metrics.batches_refused.inc();
@@ -140,11 +145,11 @@ impl Ship {
     async fn session(&mut self, stream: TlsStream<TcpStream>) -> End {
         let (mut replies, mut batches) = tokio::io::split(stream);
         let mut inbox = Vec::with_capacity(REPLY_BYTES_MAX);
-        let mut progress = false;
+        let (start, mut progress) = (Instant::now(), false);
         self.written = 0;
         match self.exchange(&mut replies, &mut batches, &mut inbox, &mut progress).await {
             Ok(end) => end,
-            Err(reason) => End::Lost { reason, progress },
+            Err(reason) => End::Lost { reason, progress: progress || start.elapsed() >= BACKOFF_MAX },
         }
     }
 
