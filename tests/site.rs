@@ -208,13 +208,14 @@ key = "{ca}/{host}.key"
         let password = std::fs::read_to_string(self.path("data/store/writer.password"))?;
         let address = format!("127.0.0.1:{}", self.store_port);
         let length = sql.len();
+        // HTTP/1.0: the answer comes unchunked and ends with the connection.
         let request = format!(
-            "POST /?database=vonggac HTTP/1.1\r\nHost: {address}\r\nX-ClickHouse-User: vonggac\r\nX-ClickHouse-Key: {}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{sql}",
+            "POST /?database=vonggac HTTP/1.0\r\nHost: {address}\r\nX-ClickHouse-User: vonggac\r\nX-ClickHouse-Key: {}\r\nContent-Length: {length}\r\n\r\n{sql}",
             password.trim()
         );
         let answer = http(&address, &request)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "{sql}: {head}\n{body}");
+        ensure!(head.split(' ').nth(1) == Some("200"), "{sql}: {head}\n{body}");
         Ok(body.trim_end().to_owned())
     }
 
