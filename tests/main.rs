@@ -5,6 +5,7 @@ mod bruteforce; // the rule against a count of our own, on real logs
 mod engine; // the embedded store, as its clients see it
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers
+mod people; // what people type: answers, exit codes, hostile text, a small drill
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
 mod public_logs; // the parsers against public logs and the truth that comes with them
 mod python; // environments for clients that exist in Python only
