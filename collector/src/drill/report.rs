@@ -100,7 +100,7 @@ fn summary(out: &mut String, recording: &Recording, score: &Score) {
         ),
     );
     if score.events_split > 0 {
-        line("", format!("{} cut in two between batches", counted_usize(score.events_split, "event")));
+        line("", format!("{} of several records taken for two", counted_usize(score.events_split, "event")));
     }
     if let Some(systems) = recording.systems.as_ref().filter(|_| score.unclassified_alerts > 0) {
         let unknown = counted_usize(score.unclassified_alerts, "alert");

@@ -49,7 +49,7 @@ pub(crate) struct Score {
     pub(crate) events_stored: usize,
     pub(crate) events_lost: usize,
     pub(crate) events_doubled: usize,
-    /// Rows at places where no event began: an event that was cut in two.
+    /// Rows at places where no event began: an event of several records that was taken for two.
     pub(crate) events_split: usize,
     pub(crate) unclassified_alerts: usize,
 }
@@ -207,15 +207,15 @@ impl Outcome<'_> {
         Latency { measured: times.len(), p50, max: times.last().copied() }
     }
 
-    /// When the line was written that made the alert: of the events that it named at first, the last one of its first time.
+    /// When the line was written that made the alert: the event that the alert opened at. An alert names its first events
+    /// only; where that one is not among them, it is the earliest written one of that time on its host.
     fn cause(&self, alert: &Alert, by_id: &HashMap<&str, &EventRow>) -> Option<Micros> {
+        let written = |event: &EventRow| self.written.get(&(event.source.clone(), event.offset)).copied();
         let named = alert.opened_by.iter().filter_map(|id| by_id.get(id.as_str()));
-        let at = |event: &&&EventRow| event.ts == alert.opened;
-        named
-            .filter(at)
-            .filter_map(|event| self.written.get(&(event.source.clone(), event.offset)))
-            .max()
-            .copied()
+        let named = named.filter(|event| event.ts == alert.opened).filter_map(|event| written(event)).max();
+        let alike =
+            || self.events.iter().filter(|event| event.ts == alert.opened && event.host == alert.row.host);
+        named.or_else(|| alike().filter_map(written).min())
     }
 }
 

@@ -144,7 +144,8 @@ fn show(alert: &Alert, config: &Config, format: Format, clock: &Clock) -> Result
     match format {
         Format::Text => print_text(&explained(alert, rule.as_ref(), clock)),
         Format::Json => {
-            let explained = Explained { alert, rule: rule.as_ref(), next: alert.next_commands() };
+            let explained =
+                Explained { alert, rule: rule.as_ref(), next: alert.next_commands(rule.as_ref()) };
             print_text(&(json_line(&explained)? + "\n"))
         }
     }
@@ -173,7 +174,7 @@ fn explained(alert: &Alert, rule: Option<&Words>, clock: &Clock) -> String {
     page.line("alert", &alert.id);
     page.line("drill", &alert.drill_id);
     page.line("severity", &alert.severity);
-    page.line("priority", &format!("{}: {}", alert.priority, alert.priority_reason));
+    page.line("priority", &alert.why_urgent());
     page.line("tactics", &alert.tactics.join(", "));
     page.line("techniques", &alert.techniques.join(", "));
     page.section("Where");
@@ -203,7 +204,7 @@ fn explained(alert: &Alert, rule: Option<&Words>, clock: &Clock) -> String {
     page.section(&format!("Lines (the first {} of {})", alert.samples.len(), counted(alert.hits, "event")));
     alert.samples.iter().for_each(|line| page.raw(&unhex(line)));
     page.section("Next");
-    alert.next_commands().iter().for_each(|command| page.raw(command.as_bytes()));
+    alert.next_commands(rule).iter().for_each(|command| page.raw(command.as_bytes()));
     page.0
 }
 
@@ -212,6 +213,12 @@ fn named(name: &str, id: &str, otherwise: &str) -> String {
 }
 
 impl Alert {
+    /// The priority and its reason, which may begin with the priority itself.
+    fn why_urgent(&self) -> String {
+        let (priority, reason) = (&self.priority, &self.priority_reason);
+        if reason.starts_with(priority.as_str()) { reason.clone() } else { format!("{priority}: {reason}") }
+    }
+
     fn level(&self) -> String {
         match self.sys_level {
             0 => "not classified".to_owned(),
@@ -221,7 +228,7 @@ impl Alert {
     }
 
     /// Commands that lead on from here.
-    fn next_commands(&self) -> Vec<String> {
+    fn next_commands(&self, rule: Option<&Words>) -> Vec<String> {
         let since = iso(self.first_seen.saturating_sub(AROUND));
         let until = iso(self.last_seen.saturating_add(AROUND));
         let drill = match self.drill_id.as_str() {
@@ -231,10 +238,11 @@ impl Alert {
         let window = format!("--since {since} --until {until}{drill}");
         let address = shown_address(&self.src_ip);
         let host = quoted(&self.host);
-        let mut commands = vec![
-            format!("vonggac events --rule {} {window}", quoted(&self.rule_id)),
-            format!("vonggac events --host {host} {window}"),
-        ];
+        let mut commands = vec![format!("vonggac events --host {host} {window}")];
+        // Events name the rules of single events that they matched, not the correlations that they led to.
+        if !rule.is_some_and(|rule| rule.correlation) {
+            commands.insert(0, format!("vonggac events --rule {} {window}", quoted(&self.rule_id)));
+        }
         if !address.is_empty() {
             commands.push(format!("vonggac events --address {address} {window}"));
             commands.push(format!("vonggac alerts --address {address} --since 1w{drill}"));
@@ -348,7 +356,7 @@ mod tests {
     #[test]
     fn json_leaves_nothing_out() {
         let alert = alert();
-        let explained = Explained { alert: &alert, rule: None, next: alert.next_commands() };
+        let explained = Explained { alert: &alert, rule: None, next: alert.next_commands(None) };
         let value: serde_json::Value = serde_json::from_str(&json_line(&explained).unwrap()).unwrap();
         assert_eq!(value["matched"]["src_ip"], "192.0.2.7\u{1b}[2J");
         assert_eq!(value["src_ip"], "192.0.2.7");

@@ -18,6 +18,8 @@ pub(crate) struct Words {
     pub(crate) description: String,
     pub(crate) falsepositives: Vec<String>,
     pub(crate) references: Vec<String>,
+    /// It counts or orders the matches of other rules.
+    pub(crate) correlation: bool,
 }
 
 /// The words of the rule `id` in the file at `path`, which may be relative to a tree of rules.
@@ -35,10 +37,11 @@ fn read(file: &Path, id: &str) -> Option<Words> {
     let rule = collection.rules.into_iter().find(|rule| rule.id.as_deref() == Some(id));
     let rule = rule.map(|rule| (rule.description, rule.falsepositives, rule.references));
     let correlation = || collection.correlations.into_iter().find(|rule| rule.id.as_deref() == Some(id));
+    let correlated = rule.is_none();
     let (description, falsepositives, references) =
         rule.or_else(|| correlation().map(|rule| (rule.description, rule.falsepositives, rule.references)))?;
     let description = description.unwrap_or_default();
-    Some(Words { file: file.to_owned(), description, falsepositives, references })
+    Some(Words { file: file.to_owned(), description, falsepositives, references, correlation: correlated })
 }
 
 #[cfg(test)]
@@ -55,6 +58,7 @@ mod tests {
         let found = words(&config, "a.yml", "5f1d").unwrap();
         assert_eq!(found.description.trim_end(), "Two\nlines");
         assert_eq!(found.falsepositives, ["none"]);
+        assert!(!found.correlation);
         let path = folder.path().join("a.yml");
         assert_eq!(words(&config, path.to_str().unwrap(), "5f1d"), Some(found));
         assert_eq!(words(&config, "a.yml", "other"), None);
