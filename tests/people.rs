@@ -36,18 +36,18 @@ const ALERTS: &str = r"INSERT INTO alerts (id, version, rule_id, rule_title, rul
     techniques, system_id, system_name, sys_level, level_basis, host, entity, src_ip, user, hits, first_seen, last_seen,
     created_at, matched, samples, drill_id) VALUES
     ('aaaa1111', 1, 'rule-one', 'Brute force', 'x.yml', 'high', 'P2', 'high on level 3', ['T1110.001'], 'portal',
-     'Cổng dịch vụ công', 3, 'QĐ 100', 'web01', '192.0.2.7', toIPv6('192.0.2.7'), 'root', 12, now64(6) - 600, now64(6) - 60,
+     'Cổng dịch vụ công', 3, 'QĐ 100', 'web01', '192.0.2.7', toIPv6('192.0.2.7'), 'root', 12, now64(6) - 10800, now64(6) - 7200,
      now64(6), map('field', 'a\x1B[2Jb'), ['line \x1B[31m\xFF\nP1  forged'], ''),
     ('aaaa2222', 1, 'rule-two', 'Web scan', 'y.yml', 'low', 'P4', 'low', [], '', '', 0, '', 'db01', '2001:db8::1',
-     toIPv6('2001:db8::1'), '', 1, now64(6) - 30, now64(6) - 30, now64(6), map(), [], ''),
+     toIPv6('2001:db8::1'), '', 1, now64(6) - 1800, now64(6) - 1800, now64(6), map(), [], ''),
     ('bbbb3333', 1, 'rule-one', 'Brute force', 'x.yml', 'critical', 'P1', 'critical', [], 'portal', 'Cổng dịch vụ công', 3, '',
-     'web01', 'x', toIPv6('::'), '', 1, now64(6) - 30, now64(6) - 30, now64(6), map(), [], 'some-drill')";
+     'web01', 'x', toIPv6('::'), '', 1, now64(6) - 1800, now64(6) - 1800, now64(6), map(), [], 'some-drill')";
 
 const EVENTS: &str = r"INSERT INTO events (ts, ts_received, ts_quality, kind, parse_status, host, agent, source, system_id, seq,
     record, retention_days, rules, user, src_ip, syslog_severity, message, raw) VALUES
-    (now64(6) - 20, now64(6), 'event', 'sshd', 'parsed', 'web01', 'web01', '/var/log/auth.log', 'portal', 1, 0, 90,
+    (now64(6) - 2400, now64(6), 'event', 'sshd', 'parsed', 'web01', 'web01', '/var/log/auth.log', 'portal', 1, 0, 90,
      ['rule-one'], 'root', toIPv6('192.0.2.7'), 255, 'Failed password for ĐỖ from 192.0.2.7', ''),
-    (now64(6) - 10, now64(6), 'event', 'syslog', 'raw', 'db01', 'db01', '/var/log/x', '', 1, 0, 90, [], '', toIPv6('::'), 255,
+    (now64(6) - 600, now64(6), 'event', 'syslog', 'raw', 'db01', 'db01', '/var/log/x', '', 1, 0, 90, [], '', toIPv6('::'), 255,
      'evil \x1B[2J\n2026-01-01 forged', 'evil \x1B[2J\xFF')";
 
 fn vonggac(site: &Site, arguments: &[&str]) -> Result<Output> {
@@ -111,8 +111,8 @@ fn filters_alerts(site: &Site) -> Result<()> {
         (&["--address", "2001:db8::1"], &["aaaa2222"]),
         (&["--rule", "rule-t"], &["aaaa2222"]),
         (&["--rule", "brute"], &["aaaa1111"]),
-        (&["--since", "45s"], &["aaaa2222"]),
-        (&["--until", "5m"], &["aaaa1111"]),
+        (&["--since", "1h"], &["aaaa2222"]),
+        (&["--until", "1h"], &["aaaa1111"]),
         (&["--limit", "1"], &["aaaa1111"]),
         // What is typed is a value, never SQL.
         (&["--host", "x' OR 1=1 --"], &[]),
@@ -144,7 +144,7 @@ fn filters_events(site: &Site) -> Result<()> {
         (&["--system", "portal"], &["web01"]),
         (&["--kind", "syslog"], &["db01"]),
         (&["--rule", "rule-o"], &["web01"]),
-        (&["--since", "15s"], &["db01"]),
+        (&["--since", "20m"], &["db01"]),
         (&["--limit", "1"], &["db01"]),
         (&["--text", "' OR 1=1 --"], &[]),
     ] {
