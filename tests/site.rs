@@ -42,10 +42,14 @@ pub(crate) fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The embedded store's library: where the environment says, else where deploy/fetch-engine puts it.
+pub(crate) fn engine() -> PathBuf {
+    std::env::var_os("VONGGAC_CHDB").map_or_else(|| root().join(".vonggac/lib/libchdb.so"), PathBuf::from)
+}
+
 /// Whether the embedded store's library is there. Says so when it is not; in CI that is a failure.
 pub(crate) fn engine_present(test: &str) -> bool {
-    let local = root().join(".vonggac/lib/libchdb.so");
-    let present = std::env::var_os("VONGGAC_CHDB").map_or(local, PathBuf::from).is_file();
+    let present = engine().is_file();
     if !present {
         assert!(std::env::var_os("CI").is_none(), "{test}: no libchdb.so: deploy/fetch-engine gets it");
         eprintln!("SKIPPED {test}: no libchdb.so; deploy/fetch-engine gets it");
@@ -135,6 +139,7 @@ listen = "127.0.0.1:{store_port}"
         let log = std::fs::File::options().create(true).append(true).open(self.path("collector.log"))?;
         let process = Command::new(program("vonggac"))
             .args(["serve", "--config", &self.path("vonggac.toml")])
+            .env("VONGGAC_CHDB", engine())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
