@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up: generous, because a loaded machine is no failure.
@@ -73,10 +73,8 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Result<Option<T>>) 
         if let Ok(Some(value)) = last {
             return Ok(value);
         }
-        if start.elapsed() > PATIENCE {
-            last.with_context(|| format!("waited in vain: {what}"))?;
-            bail!("waited in vain: {what}");
-        }
+        // A panic, so that the logs of the processes are shown.
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}; last: {:?}", last.err());
         std::thread::sleep(ASK_EVERY);
     }
 }
