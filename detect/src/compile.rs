@@ -117,7 +117,7 @@ impl<'p> Linker<'p> {
     }
 
     fn parser_error(&mut self, document: &Document<'_>, place: &Place, error: &str, loaded: bool) {
-        let (reason, line) = if error.starts_with("Condition parse error") && has_aggregation(document) {
+        let (reason, line) = if error.starts_with("Condition parse error") && has_aggregation(error) {
             (Reason::Aggregation, document.line_of("condition:"))
         } else {
             (Reason::Parser(one_line(error)), parser_line(document, error))
@@ -371,14 +371,11 @@ fn line_of(place: &Place, near: &str) -> Option<usize> {
     place.origin.line.checked_add(offset)
 }
 
-/// Whether a condition goes on after a pipe.
-fn has_aggregation(document: &Document<'_>) -> bool {
-    let condition = document.text.lines().skip_while(|line| !line.trim_start().starts_with("condition:"));
-    condition.take(CONDITION_LINES).any(|line| line.contains('|'))
+/// Whether a condition goes on after a pipe: the error draws the line of the condition behind `1 | `.
+fn has_aggregation(error: &str) -> bool {
+    let drawn = error.lines().filter_map(|line| line.trim_start().split_once(" | "));
+    drawn.filter(|(number, _)| number.parse::<usize>().is_ok()).any(|(_, condition)| condition.contains('|'))
 }
-
-/// A condition may be folded over some lines.
-const CONDITION_LINES: usize = 3;
 
 /// What the parser says, on one line; of a condition's error, what was expected where, without the drawing of the place.
 fn one_line(error: &str) -> String {

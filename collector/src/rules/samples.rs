@@ -145,23 +145,8 @@ fn header(first: &str) -> Result<Header> {
     let words = first
         .strip_prefix(MARK)
         .with_context(|| format!("expected `{MARK} format=...` on the first line"))?;
-    let mut header = Header {
-        agent: HOST.to_owned(),
-        epoch: 1,
-        seq: 1,
-        resent: false,
-        source: "sample".to_owned(),
-        format: Format::Auto,
-        category: String::new(),
-        product: String::new(),
-        service: String::new(),
-        drill_id: String::new(),
-        time_base: 0,
-        utc_offset_s: 0,
-        records: 0,
-        dictionary_id: 0,
-        checksum: 0,
-    };
+    let mut header =
+        Header { agent: HOST.to_owned(), epoch: 1, seq: 1, source: HOST.to_owned(), ..Header::default() };
     for word in words.split_whitespace() {
         let (key, value) = word.split_once('=').with_context(|| format!("`{word}`: expected KEY=VALUE"))?;
         match key {
