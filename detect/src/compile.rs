@@ -160,7 +160,11 @@ impl<'p> Linker<'p> {
                 selections.push(compiler.selection(name, selection, 0)?);
             }
         }
-        Ok((selections, condition::tree(&detection.conditions, &names)?))
+        let mut condition = condition::tree(&detection.conditions, &names)?;
+        selections.iter_mut().for_each(|selection| selection.arrange(&[]));
+        let costs: Vec<usize> = selections.iter().map(|selection| selection.cost(&[])).collect();
+        condition.arrange(&costs);
+        Ok((selections, condition))
     }
 
     /// Takes a rule in when its id and name are new.

@@ -81,6 +81,16 @@ pub(crate) enum Number {
 }
 
 impl Predicate {
+    /// About how much work it is, in comparisons of short texts.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Text { op: TextOp::Contains, .. } | Self::Contains { .. } => 4,
+            Self::Pattern { .. } | Self::Time { .. } => 20,
+            Self::FieldRef { .. } => 2,
+            _ => 1,
+        }
+    }
+
     /// Those predicates that look at a value as it is, not at its text.
     pub(crate) fn holds_value(&self, value: &Value<'_>) -> bool {
         match self {

@@ -21,6 +21,9 @@ use crate::{Rule, log_source};
 /// Name under which a match reports keywords: they are found in the whole event.
 const MESSAGE: &str = "message";
 
+/// How many texts an event has, about: what a keyword costs.
+const KEYWORD_FIELDS: usize = 10;
+
 /// A rule that matched an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
@@ -314,6 +317,37 @@ impl Program {
 }
 
 impl Node {
+    /// Puts what is cheap to ask before what is dear, and what must hold before what must not: the truth of AND does not
+    /// depend on its order, and most rules fail at their first question. `costs` are those of the rule's selections.
+    pub(crate) fn arrange(&mut self, costs: &[usize]) {
+        match self {
+            Self::All(nodes) => {
+                nodes.iter_mut().for_each(|node| node.arrange(costs));
+                nodes.sort_by_cached_key(|node| (matches!(node, Self::Not(_)), node.cost(costs)));
+            }
+            Self::Any(nodes) | Self::AtLeast(_, nodes) => {
+                nodes.iter_mut().for_each(|node| node.arrange(costs))
+            }
+            Self::Not(node) => node.arrange(costs),
+            Self::Item(_) | Self::Exists { .. } | Self::Selection(_) => {}
+        }
+    }
+
+    /// About how much work it is to find that it does not hold, in comparisons of short texts.
+    pub(crate) fn cost(&self, costs: &[usize]) -> usize {
+        match self {
+            Self::Item(item) => item.cost(),
+            Self::Exists { .. } => 1,
+            Self::Selection(position) => costs.get(*position).copied().unwrap_or_default(),
+            Self::Not(node) => node.cost(costs),
+            // The first that does not hold ends it.
+            Self::All(nodes) => nodes.iter().map(|node| node.cost(costs)).min().unwrap_or_default(),
+            Self::Any(nodes) | Self::AtLeast(_, nodes) => {
+                nodes.iter().map(|node| node.cost(costs)).fold(0, usize::saturating_add)
+            }
+        }
+    }
+
     fn holds(&self, selections: &[Self], look: &mut Look<'_, '_>) -> bool {
         match self {
             Self::Item(item) => item.holds(look),
@@ -356,6 +390,12 @@ impl Node {
 }
 
 impl Item {
+    /// Keywords are looked for in every field.
+    fn cost(&self) -> usize {
+        let fields = if self.field.is_none() { KEYWORD_FIELDS } else { 1 };
+        self.predicates.iter().map(Predicate::cost).fold(0, usize::saturating_add).saturating_mul(fields)
+    }
+
     fn holds(&self, look: &mut Look<'_, '_>) -> bool {
         let Some(field) = self.field else {
             return match self.all {
