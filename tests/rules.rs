@@ -33,7 +33,7 @@ const FOLDERS: [&str; 8] = [
 const NOT_LOADED: &str = include_str!("data/rules/not_loaded.txt");
 
 /// Every so many-th event of a lane is compared: a lane repeats its kinds of events.
-const LANE_STEP: usize = 10;
+const LANE_STEP: usize = 40;
 
 fn corpus() -> Option<PathBuf> {
     let path =
@@ -169,7 +169,7 @@ fn evaluates_as_another_evaluator_does() -> Result<()> {
         }
     }
     println!("{count} events, {} rules, {matches} matches", ours.rules().len());
-    ensure!(count > 1000 && matches > 1000, "{count} events and {matches} matches compare nothing");
+    ensure!(count > 1000 && matches > 500, "{count} events and {matches} matches compare nothing");
     ensure!(differing.is_empty(), "{differing:#?}");
     Ok(())
 }

@@ -326,7 +326,7 @@ impl Node {
                 nodes.sort_by_cached_key(|node| (matches!(node, Self::Not(_)), node.cost(costs)));
             }
             Self::Any(nodes) | Self::AtLeast(_, nodes) => {
-                nodes.iter_mut().for_each(|node| node.arrange(costs))
+                nodes.iter_mut().for_each(|node| node.arrange(costs));
             }
             Self::Not(node) => node.arrange(costs),
             Self::Item(_) | Self::Exists { .. } | Self::Selection(_) => {}
