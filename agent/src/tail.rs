@@ -37,7 +37,7 @@ use crate::fingerprint::{Fingerprint, read_full_at};
 use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
 use crate::form::{Former, loss, now, utc_offset_s};
 use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Ledger};
-use crate::limits::{CLOCK_GRAIN, FILES_MAX, RESCAN_INTERVAL};
+use crate::limits::{CLOCK_GRAIN, FILES_MAX, QUEUE_BATCHES, RESCAN_INTERVAL};
 use crate::metrics::Metrics;
 use crate::ship::Frame;
 
@@ -141,8 +141,9 @@ impl Tail {
     async fn read_all(&mut self, ticks: &mut Interval) -> Result<()> {
         while self.hand_over()? || self.read_round()? {
             if self.frames.capacity() == 0 {
+                // For half of it: one look at a file and one fsync then serve several batches.
                 tokio::select! {
-                    _ = self.frames.reserve() => {}
+                    _ = self.frames.reserve_many(QUEUE_BATCHES / 2) => {}
                     _ = ticks.tick() => return Ok(()),
                 }
             }
