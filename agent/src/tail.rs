@@ -13,7 +13,8 @@
 //! - batches that were not acknowledged before a crash and whose file is gone since.
 //!
 //! Limits: a name that `exclude` does not cover must not be the copy that copytruncate makes (it would be read as a file of
-//! its own); files with identical first bytes and inode are taken for one.
+//! its own); files with identical first bytes and inode are taken for one; what is written, copied and truncated between
+//! two looks at a file that was empty before is not seen; rotated files are searched in their own folder, uncompressed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
