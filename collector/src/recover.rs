@@ -34,7 +34,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// An insert of a collector that is gone ends when its connection does. One that is still there after this has hung.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far back the windows of correlations are filled again, by the time of receipt.
+/// How far back the windows of correlations are filled again, by the events' time: that reads the newest parts only, and of
+/// a backlog it leaves out what is older.
 const RECALL: Micros = 3600 * 1_000_000;
 /// Events that are recalled, the newest first: as many as the correlator holds of one rule.
 const RECALLED_MAX: usize = detect::limits::RULE_EVENTS_MAX;
@@ -156,8 +157,8 @@ fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>]) -> String 
     format!(
         "SELECT agent, epoch, seq, record, ts, service, rules, \
             CAST(map({pairs}), 'Map(String, String)') AS columns, CAST(fields, 'Map(String, String)') AS fields \
-        FROM events WHERE ts_received >= fromUnixTimestamp64Micro(?, 'UTC') AND hasAny(rules, ?) \
-        ORDER BY ts_received DESC, seq DESC, record DESC LIMIT ?"
+        FROM events WHERE ts >= fromUnixTimestamp64Micro(?, 'UTC') AND hasAny(rules, ?) \
+        ORDER BY ts DESC, seq DESC, record DESC LIMIT ?"
     )
 }
 

@@ -135,7 +135,9 @@ def main():
         site = Site(folder, os.path.abspath(options.rules))
         files = {}
         for name, line in lines(options.lines):
-            files.setdefault(name, open(f"{folder}/{name}", "w")).write(line + "\n")
+            if name not in files:
+                files[name] = open(f"{folder}/{name}", "w")
+            files[name].write(line + "\n")
         total_bytes = sum(file.tell() for file in files.values())
         for file in files.values():
             file.close()
