@@ -1,3 +1,5 @@
+//! Joining, parting, closing, and that a replay counts nothing twice.
+
 use std::path::Path;
 
 use proptest::prelude::*;
