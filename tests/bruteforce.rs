@@ -6,13 +6,16 @@
 //! `message repeated 5 times`), and those of the recorded drill.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use detect::{Engine, EventKey, Scratch};
 use event::{Batch, Format, Header, Micros, Record, parse_batch};
 use regex::Regex;
+
+use crate::corpus::corpus;
+use crate::site::root;
 
 const RULE: &str = "correlation/ssh-brute-force.yml";
 const FAILURES: u64 = 6;
@@ -37,14 +40,8 @@ const MONTHS: [(&str, i64); 12] = [
 
 #[test]
 fn brute_force_on_the_corpus_is_all_that_and_no_other() -> Result<()> {
-    let corpus =
-        std::env::var_os("VONGGAC_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
     for (log, sources) in [("loghub/OpenSSH/OpenSSH_2k.log", 10), ("elastic/auth.log", 101)] {
-        let path = corpus.join(log);
-        if !path.exists() {
-            eprintln!("SKIPPED: {} is not there (VONGGAC_CORPUS names the corpus)", path.display());
-            continue;
-        }
+        let Some(path) = corpus(log) else { continue };
         let found = compare(&path)?;
         ensure!(found == sources, "{log}: {found} sources, {sources} expected");
     }
@@ -57,10 +54,6 @@ fn brute_force_of_the_drill_is_all_that_and_no_other() -> Result<()> {
     ensure!(compare(&logs.join("web01/auth.log"))? == 2, "web01: the sprayer and the guesser");
     ensure!(compare(&logs.join("db01/auth.log"))? == 1, "db01: web01, once it is taken");
     Ok(())
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Compares the alerts with the count, and says how many sources there are.

@@ -2,6 +2,7 @@
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod bruteforce; // the rule against a count of our own, on real logs
+mod corpus; // where the public data lies
 mod engine; // the embedded store, as its clients see it
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers

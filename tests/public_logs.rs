@@ -1,7 +1,4 @@
 //! The parsers against public logs that nobody here wrote, with the truth that comes with them.
-//!
-//! `VONGGAC_CORPUS` names the folder (default: `../shared/corpus` beside the project); without it the tests say so and pass.
-//! Nothing of it is in the repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,21 +7,13 @@ use std::path::{Path, PathBuf};
 use event::{Batch, Event, Format, Header, ParseStatus, Record, Value, parse_batch};
 use serde_json::Value as Json;
 
+use crate::corpus::corpus;
+
 /// Of each of these kinds, this share of lines must be understood.
 const SHARE_MIN: f64 = 0.99;
 /// Cases of type nginx whose lines are in no format of nginx or Apache.
 const NOT_COMBINED: [&str; 2] = ["nginx-mail-logs", "nginx_http-catch-npm"];
 const KINDS_CHECKED: [&str; 5] = ["sshd", "sudo", "PAM", "auditd", "web"];
-
-fn corpus() -> Option<PathBuf> {
-    let path = std::env::var_os("VONGGAC_CORPUS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"), PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("SKIPPED: no public logs at {} (VONGGAC_CORPUS)", path.display());
-    None
-}
 
 /// The lines of a file as one batch.
 fn batch(lines: &[&[u8]], format: Format) -> Batch {
@@ -56,7 +45,7 @@ fn kind(line: &str, log_type: &str) -> &'static str {
 fn sources(corpus: &Path) -> Vec<(String, String, PathBuf)> {
     let mut sources = Vec::new();
     let mut add = |source: &str, log_type: &str, path: PathBuf| {
-        sources.push((source.to_owned(), log_type.to_owned(), path))
+        sources.push((source.to_owned(), log_type.to_owned(), path));
     };
     add("loghub/OpenSSH", "syslog", corpus.join("loghub/OpenSSH/OpenSSH_2k.log"));
     add("loghub/Linux", "syslog", corpus.join("loghub/Linux/Linux_2k.log"));
@@ -90,7 +79,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 #[test]
 fn public_logs_are_understood() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = corpus("") else { return };
     // By source and kind: lines, and those understood.
     let mut table = BTreeMap::<(String, &str), (u32, u32)>::new();
     for (source, log_type, path) in sources(&corpus) {
@@ -176,7 +165,7 @@ fn comparable(key: &str, value: &str, event: &Event<'_>) -> Option<Vec<String>> 
 
 #[test]
 fn auditd_golden_files_agree() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = corpus("") else { return };
     let (mut records, mut compared, mut left_out) = (0, 0, BTreeMap::<String, u32>::new());
     let mut wrong = Vec::new();
     for path in files(&corpus.join("auditd"), "log") {
@@ -217,8 +206,11 @@ fn auditd_golden_files_agree() {
     assert!(records >= 50, "{records} records");
 }
 
-/// Fields that the parsers behind the crowdsec cases state, and ours for the same.
-const STATED: &[(&str, &[(&str, &[&str])])] = &[
+/// A field that a parser behind a crowdsec case states, and ours for the same.
+type Names = (&'static str, &'static [&'static str]);
+
+/// By parser, the fields that it states.
+const STATED: &[(&str, &[Names])] = &[
     (
         "sshd-logs",
         &[
@@ -263,7 +255,7 @@ const STATED: &[(&str, &[(&str, &[&str])])] = &[
 
 #[test]
 fn fields_agree_with_what_the_crowdsec_cases_state() {
-    let Some(corpus) = corpus() else { return };
+    let Some(corpus) = corpus("") else { return };
     let mut compared = BTreeMap::<&str, u32>::new();
     let mut wrong = Vec::new();
     for case in fs::read_dir(corpus.join("crowdsec/tests")).unwrap().map(|entry| entry.unwrap().path()) {

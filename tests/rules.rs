@@ -1,12 +1,11 @@
 //! Rules: our own against their samples, SigmaHQ's against the specification, and our evaluator against another one.
 //!
-//! `VONGGAC_CORPUS` names the folder of public rules and events (default: `../shared/corpus` beside the project); without it
-//! the tests say so and pass. Nothing of it is in the repository but the names of the files that do not load.
+//! Nothing of the corpus is in the repository but the names of the files that do not load.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +14,7 @@ use event::{Event, LogSource, ParseStatus, TsQuality, Value};
 use rsigma_eval::event::JsonEvent;
 use serde_json::{Map, Value as Json};
 
+use crate::corpus::corpus;
 use crate::site::{program, root};
 
 /// The folders of SigmaHQ's rules.
@@ -34,16 +34,6 @@ const NOT_LOADED: &str = include_str!("data/rules/not_loaded.txt");
 
 /// Every so many-th event of a lane is compared: a lane repeats its kinds of events.
 const LANE_STEP: usize = 40;
-
-fn corpus() -> Option<PathBuf> {
-    let path =
-        std::env::var_os("VONGGAC_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
-    if path.is_dir() {
-        return Some(path);
-    }
-    println!("SKIPPED: no public rules at {} (VONGGAC_CORPUS)", path.display());
-    None
-}
 
 #[test]
 fn our_rules_pass_their_samples() -> Result<()> {
@@ -80,7 +70,7 @@ fn the_tool_tells_scripts_what_does_not_load() -> Result<()> {
 
 #[test]
 fn every_public_rule_loads_or_the_specification_says_why_not() -> Result<()> {
-    let Some(corpus) = corpus() else { return Ok(()) };
+    let Some(corpus) = corpus("") else { return Ok(()) };
     let files = rule_files(&corpus.join("sigmahq"), &FOLDERS)?;
     let (engine, problems) = detect::compile(&files);
     let found: BTreeSet<(String, String)> =
@@ -150,7 +140,7 @@ struct Case {
 
 #[test]
 fn evaluates_as_another_evaluator_does() -> Result<()> {
-    let Some(corpus) = corpus() else { return Ok(()) };
+    let Some(corpus) = corpus("") else { return Ok(()) };
     let folders = ["rules", "rules-emerging-threats", "rules-threat-hunting"];
     let files = rule_files(&corpus.join("sigmahq"), &folders)?;
     let (ours, _) = detect::compile(&files);

@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// The project's root.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the project")
-}
+use crate::site::root;
 
 /// The files of the project that end so; nothing of `target` and of hidden folders but .ci.
 fn files(ending: &str) -> Vec<PathBuf> {
