@@ -1,11 +1,13 @@
 //! The folder of the embedded store and the engine's configuration, written anew at each start.
 //!
-//!     DATA_DIR/store/             0700
-//!         data/                   what ClickHouse keeps
-//!         config.xml, users.xml   made here; a change to them is lost
-//!         writer.password         0600, made once
-//!         reader.password         0600, made once
-//!         lock                    held by the process that serves the data
+//! ```text
+//! DATA_DIR/store/             0700
+//!     data/                   what ClickHouse keeps
+//!     config.xml, users.xml   made here; a change to them is lost
+//!     writer.password         0600, made once
+//!     reader.password         0600, made once
+//!     lock                    held by the process that serves the data
+//! ```
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, TryLockError};

@@ -1,11 +1,14 @@
 //! From an OTLP request to records: each `LogRecord` becomes one line of JSON that stands alone.
 //!
-//!     {"time": 1700000000000000000, "observed": ..., "severity": "INFO", "severity_number": 9, "body": ...,
-//!      "event_name": "...", "attributes": {...}, "trace_id": "hex", "span_id": "hex"}
+//! ```text
+//! {"time": 1700000000000000000, "observed": ..., "severity": "INFO", "severity_number": 9, "body": ...,
+//!  "event_name": "...", "attributes": {...}, "trace_id": "hex", "span_id": "hex"}
+//! ```
 //!
-//! Times are nanoseconds since 1970. `severity` is the sender's text, or the number where it gives no text. What is absent or empty in the request is absent here. `attributes` are those of the
-//! resource, the scope (with `otel.scope.name` and `otel.scope.version`) and the record together; of one name the innermost
-//! stands. Bytes are base64, numbers that JSON cannot say are text: as in OTLP's own JSON encoding.
+//! Times are nanoseconds since 1970. `severity` is the sender's text, or the number where it gives no text. What is absent or
+//! empty in the request is absent here. `attributes` are those of the resource, the scope (with `otel.scope.name` and
+//! `otel.scope.version`) and the record together; of one name the innermost stands. Bytes are base64, numbers that JSON cannot
+//! say are text: as in OTLP's own JSON encoding.
 //!
 //! Limits: a record of at most `event::RECORD_BYTES_MAX` bytes, a longer one is rejected, never cut; all records of a request
 //! together [`REQUEST_JSON_BYTES_MAX`], because a resource's attributes are repeated in each. A resource may name no other

@@ -1,3 +1,5 @@
+//! Every format through `parse_batch`: what comes out, and that nothing is lost on the way.
+
 use proptest::prelude::*;
 
 use super::*;
