@@ -103,7 +103,7 @@ fn alerted(lines: &[&[u8]]) -> Result<BTreeSet<String>> {
         for event in parse_batch(&batch) {
             for found in engine.evaluate(&event, &mut scratch) {
                 let key = EventKey { agent: Arc::from("host"), epoch: 1, seq, record: event.record };
-                let hit = engine.hit(&found, &event, key);
+                let hit = engine.hit(&found.rule, &event, key);
                 let fired = hit.map(|hit| correlator.observe(hit, event.ts)).unwrap_or_default();
                 let of_rule = fired.into_iter().filter(|fired| fired.rule.path.ends_with(RULE));
                 sources.extend(of_rule.flat_map(|fired| fired.group).map(|(_, source)| source));

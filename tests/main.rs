@@ -9,6 +9,7 @@ mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
 mod public_logs; // the parsers against public logs and the truth that comes with them
+mod public_rules; // SigmaHQ's rules and the lanes, for two engines
 mod python; // environments for clients that exist in Python only
 mod rules; // our rules and public ones; our evaluator against another one
 mod sink; // a collector that only remembers

@@ -15,6 +15,7 @@ use rsigma_eval::event::JsonEvent;
 use serde_json::{Map, Value as Json};
 
 use crate::corpus::corpus;
+use crate::public_rules::{IN_USE, LANES, lane, other_engine, other_source, rule_files};
 use crate::site::{program, root};
 
 /// The folders of SigmaHQ's rules.
@@ -114,21 +115,6 @@ fn kind(problem: &Problem) -> &'static str {
     }
 }
 
-/// Path, relative to the folder, and text of all rule files.
-fn rule_files(root: &Path, folders: &[&str]) -> Result<Vec<(String, String)>> {
-    let mut files = Vec::new();
-    for folder in folders.iter().map(|folder| root.join(folder)).filter(|folder| folder.is_dir()) {
-        for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
-            let entry = entry?;
-            if entry.path().extension().is_some_and(|extension| extension == "yml") {
-                let path = entry.path().strip_prefix(root)?.display().to_string();
-                files.push((path, fs::read_to_string(entry.path())?));
-            }
-        }
-    }
-    Ok(files)
-}
-
 /// One event for both evaluators.
 struct Case {
     name: String,
@@ -141,10 +127,9 @@ struct Case {
 #[test]
 fn evaluates_as_another_evaluator_does() -> Result<()> {
     let Some(corpus) = corpus("") else { return Ok(()) };
-    let folders = ["rules", "rules-emerging-threats", "rules-threat-hunting"];
-    let files = rule_files(&corpus.join("sigmahq"), &folders)?;
+    let files = rule_files(&corpus.join("sigmahq"), &IN_USE)?;
     let (ours, _) = detect::compile(&files);
-    let theirs = other(&files)?;
+    let theirs = other_engine(&files)?;
     let (mut scratch, mut differing, mut matches) = (Scratch::default(), BTreeMap::new(), 0);
     let cases = lanes(&corpus)?.into_iter().chain(recordings(&corpus)?);
     let mut count = 0;
@@ -162,18 +147,6 @@ fn evaluates_as_another_evaluator_does() -> Result<()> {
     ensure!(count > 1000 && matches > 500, "{count} events and {matches} matches compare nothing");
     ensure!(differing.is_empty(), "{differing:#?}");
     Ok(())
-}
-
-fn other(files: &[(String, String)]) -> Result<rsigma_eval::Engine> {
-    let mut engine = rsigma_eval::Engine::new();
-    for (path, text) in files {
-        let parsed = rsigma_parser::parse_sigma_yaml(text).with_context(|| path.clone())?;
-        // Placeholders are fields of the event to the other one: such rules are ours to refuse.
-        for rule in parsed.rules.iter().filter(|_| !text.contains("|expand")) {
-            engine.add_rule(rule).with_context(|| path.clone())?;
-        }
-    }
-    Ok(engine)
 }
 
 fn evaluate(engine: &Engine, scratch: &mut Scratch, case: &Case) -> BTreeSet<String> {
@@ -205,13 +178,7 @@ fn value_of(json: &Json) -> Value<'_> {
 }
 
 fn evaluate_other(engine: &rsigma_eval::Engine, case: &Case) -> BTreeSet<String> {
-    let part = |part: &String| (!part.is_empty()).then(|| part.clone());
-    let source = rsigma_parser::LogSource {
-        category: part(&case.category),
-        product: part(&case.product),
-        service: part(&case.service),
-        ..rsigma_parser::LogSource::default()
-    };
+    let source = other_source(&case.category, &case.product, &case.service);
     let json = Json::Object(case.fields.clone());
     let found = engine.evaluate_with_logsource(&JsonEvent::borrow(&json), &source);
     found.into_iter().filter_map(|found| found.header.rule_id).collect()
@@ -220,9 +187,8 @@ fn evaluate_other(engine: &rsigma_eval::Engine, case: &Case) -> BTreeSet<String>
 /// Events of the lanes: flat objects that name their log source.
 fn lanes(corpus: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
-    for name in ["cisco_syslog", "raw_windows", "structured_windows", "sysmon_file_event"] {
-        let file = fs::File::open(corpus.join("lanes").join(name).with_extension("ndjson.zst"))?;
-        let text = std::io::read_to_string(zstd::stream::read::Decoder::new(file)?)?;
+    for name in LANES {
+        let text = lane(&corpus.join("lanes"), name)?;
         for (number, line) in text.lines().enumerate().step_by(LANE_STEP) {
             let mut fields: Map<String, Json> = serde_json::from_str(line)?;
             let mut part = |name: &str| match fields.remove(name) {

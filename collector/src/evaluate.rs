@@ -211,6 +211,7 @@ impl Thread {
         let mut pass = Pass {
             site: &self.site,
             rules: &rules,
+            scratch: &mut self.scratch,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
             host_system: self.site.inventory.by_host(&ticket.origin.identity.agent),
@@ -220,8 +221,7 @@ impl Thread {
             findings: Vec::new(),
         };
         for event in &events {
-            let matches = rules.engine.evaluate(event, &mut self.scratch);
-            pass.take(event, &matches);
+            pass.take(event);
         }
         let Pass { blocks, findings, .. } = pass;
         self.count(&batch, &events, findings.len());
@@ -254,6 +254,7 @@ impl Thread {
 struct Pass<'b> {
     site: &'b Site,
     rules: &'b Rules,
+    scratch: &'b mut Scratch,
     origin: &'b Arc<Origin>,
     agent: Arc<str>,
     host_system: Option<SystemIndex>,
@@ -264,7 +265,8 @@ struct Pass<'b> {
 }
 
 impl Pass<'_> {
-    fn take(&mut self, event: &Event<'_>, matches: &[Match]) {
+    fn take(&mut self, event: &Event<'_>) {
+        let matches = self.rules.engine.evaluate(event, self.scratch);
         let first = usize::try_from(event.record).unwrap_or(usize::MAX);
         let count = usize::try_from(event.records).unwrap_or(usize::MAX);
         let records = self.records.get(first..first.saturating_add(count)).unwrap_or_default();
@@ -286,7 +288,7 @@ impl Pass<'_> {
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
         row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
         self.blocks.push(&row);
-        for found in matches {
+        for found in &matches {
             let finding = self.finding(event, found, place, row.src_ip.0, &row.user);
             self.findings.extend(finding);
         }
@@ -294,7 +296,7 @@ impl Pass<'_> {
 
     /// None: the rule is neither an alert nor material for one.
     fn finding(
-        &self,
+        &mut self,
         event: &Event<'_>,
         found: &Match,
         place: &Arc<Place>,
@@ -305,7 +307,7 @@ impl Pass<'_> {
         let record = event.record;
         let key =
             EventKey { agent: Arc::clone(&self.agent), epoch: identity.epoch, seq: identity.seq, record };
-        let correlated = self.rules.engine.hit(found, event, key);
+        let correlated = self.rules.engine.hit(&found.rule, event, key);
         if correlated.is_none() && !found.rule.alerts {
             return None;
         }
@@ -319,7 +321,7 @@ impl Pass<'_> {
             src_ip,
             user: user.to_owned(),
             entity: None,
-            matched: found.fields.clone(),
+            matched: self.rules.engine.evidence(found, event, self.scratch),
             samples: vec![Sample {
                 event: format!("{identity}:{record}"),
                 line: event.message[..end].to_owned(),

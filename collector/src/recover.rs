@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::{Client, Row};
-use detect::{Engine, EventKey, Kind, Match, Rule};
+use detect::{Engine, EventKey, Kind, Rule};
 use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
 use serde::Deserialize;
 use thiserror::Error;
@@ -184,8 +184,7 @@ impl Recalled {
             message: Cow::Borrowed(""),
             fields: in_columns.chain(in_fields).collect(),
         };
-        let found = Match { rule: Arc::clone(rule), fields: Vec::new() };
-        engine.hit(&found, &event, EventKey { agent: self.agent.as_str().into(), epoch, seq, record })
+        engine.hit(rule, &event, EventKey { agent: self.agent.as_str().into(), epoch, seq, record })
     }
 }
 

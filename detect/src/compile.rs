@@ -16,6 +16,7 @@ use crate::condition;
 use crate::correlation::{self, Correlation, is_reference};
 use crate::document::{Document, documents};
 use crate::engine::{Engine, Fields, Placeholders};
+use crate::index::Indexes;
 use crate::limits::CHAIN_MAX;
 use crate::log_source::contains;
 use crate::pattern::Compiler;
@@ -201,6 +202,7 @@ impl<'p> Linker<'p> {
             serial: serial(),
             keys: rules.iter().map(|rule| keys.get(&rule.id).cloned().unwrap_or_default()).collect(),
             fields: self.fields,
+            indexes: Indexes::new(&self.programs, &rules),
             programs: self.programs,
             rules,
             correlations,

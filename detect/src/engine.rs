@@ -1,14 +1,17 @@
 //! The compiled rules: immutable, shared by all threads behind an `Arc`, swapped whole when rules change.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use event::{Event, Value};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::correlation::Correlation;
 use crate::correlator::{Correlator, EventKey, Hit};
 use crate::limits::{KEY_VALUE_BYTES_MAX, REPEAT_MAX};
-use crate::scan::{Match, Program};
+use crate::index::Indexes;
+use crate::scan::Program;
 use crate::{Kind, Rule, text};
 
 /// The native field in which parsers say that a line stands for several.
@@ -25,6 +28,7 @@ pub struct Engine {
     pub(crate) fields: Fields,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) programs: Vec<Program>,
+    pub(crate) indexes: Indexes,
     pub(crate) correlations: Vec<Arc<Correlation>>,
     /// By rule: the fields of an event that correlations need of it.
     pub(crate) keys: Vec<Vec<Arc<str>>>,
@@ -33,8 +37,28 @@ pub struct Engine {
 /// Names of the fields that rules read, each with a number.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
-    ids: HashMap<String, usize>,
+    ids: HashMap<String, usize, NameHash>,
     names: Vec<String>,
+}
+
+/// Names are hashed for every field of every event. The table holds names of rules alone, so nobody who writes events can
+/// crowd it.
+type NameHash = BuildHasherDefault<NameHasher>;
+
+#[derive(Debug, Default)]
+pub(crate) struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// The byte that `str` ends its hash with says nothing here: names are hashed alone.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Engine {
@@ -67,16 +91,16 @@ impl Engine {
     }
 
     /// What the correlator is to be told of a match: owned, small, and nothing when no correlation refers to the rule.
-    pub fn hit(&self, found: &Match, event: &Event<'_>, key: EventKey) -> Option<Hit> {
-        if !self.is_correlated(&found.rule) {
+    pub fn hit(&self, rule: &Arc<Rule>, event: &Event<'_>, key: EventKey) -> Option<Hit> {
+        if !self.is_correlated(rule) {
             return None;
         }
         let mut keys = Vec::new();
-        for name in self.correlation_keys(&found.rule) {
+        for name in self.correlation_keys(rule) {
             let values = event.values(name).filter(|value| !matches!(value, Value::Null));
             keys.extend(values.map(|value| (Arc::clone(name), kept(&value.to_text()))));
         }
-        Some(Hit { rule: Arc::clone(&found.rule), ts: event.ts, event: key, times: times(event), keys })
+        Some(Hit { rule: Arc::clone(rule), ts: event.ts, event: key, times: times(event), keys })
     }
 
     /// A correlator for the hits of this engine, with empty windows.

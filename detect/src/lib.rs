@@ -8,7 +8,8 @@
 //! - [`Engine::hit`] turns a match into the little that correlations need, and one thread's [`Correlator`] turns hits into
 //!   firings ([`CorrelationHit`]).
 //!
-//! The oracle: `scan.rs` evaluates rule by rule in the obvious way.
+//! Two evaluations, one truth: `scan.rs` goes rule by rule in the obvious way and is the oracle; `index.rs` finds the few rules
+//! that are worth a look.
 //!
 //! What it never does: skip a rule in silence, panic on input, or hold more than [`limits`] allow.
 #![forbid(unsafe_code)]
@@ -24,15 +25,20 @@
     )
 )]
 
+mod anchor;
 mod compile;
 mod condition;
 mod correlation;
 mod correlator;
 mod document;
 mod engine;
+mod evaluate;
+mod index;
 pub mod limits;
 mod log_source;
+mod look;
 mod pattern;
+mod pattern_literals;
 mod predicate;
 mod problem;
 mod rule;
@@ -44,6 +50,7 @@ mod window;
 pub use compile::{compile, compile_with};
 pub use correlator::{CorrelationHit, Correlator, CorrelatorCounters, EventKey, Hit};
 pub use engine::{Engine, Placeholders};
+pub use evaluate::Match;
+pub use look::Scratch;
 pub use problem::{Problem, Reason};
 pub use rule::{Kind, Rule, RuleSource, Severity};
-pub use scan::{Match, Scratch};

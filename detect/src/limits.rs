@@ -20,7 +20,10 @@ pub const DEPTH_MAX: usize = 64;
 /// Most log sources whose rules are remembered by one [`Scratch`](crate::Scratch). They come from the configuration of agents: dozens.
 pub const ROUTES_MAX: usize = 256;
 
-/// Longest matched value that a [`Match`](crate::Match) repeats, in bytes: what a person reads in an alert. The event has it whole.
+/// Most indexes that one engine keeps: one for each set of rules that the log sources of events select. Public rules make dozens.
+pub const INDEXES_MAX: usize = 512;
+
+/// Longest matched value that [`Engine::evidence`](crate::Engine::evidence) repeats, in bytes: what a person reads in an alert. The event has it whole.
 pub const MATCHED_VALUE_BYTES_MAX: usize = 1024;
 
 /// Longest group-by or counted value that is kept, in bytes. A longer one is cut, so that a hostile user name of 64 KB costs

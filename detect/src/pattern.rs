@@ -625,10 +625,10 @@ fn regex(key: &Key, recipe: &Recipe, value: &SigmaValue) -> Result<Predicate, Re
         SigmaValue::Null => return Err(key.value(value, "expected a regular expression")),
         other => other.to_string(),
     };
-    let regex = RegexBuilder::new(&text::formed(&pattern, Form::Exact))
-        .case_insensitive(insensitive)
-        .multi_line(lines)
-        .dot_matches_new_line(dot_all)
+    // Flags stand in the expression, so that its text says all of it.
+    let flags = [(insensitive, "(?i)"), (lines, "(?m)"), (dot_all, "(?s)")];
+    let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+    let regex = RegexBuilder::new(&(flags + &text::formed(&pattern, Form::Exact)))
         .size_limit(REGEX_BYTES_MAX)
         .build()
         .map_err(|error| Reason::Regex { item: key.text.clone(), detail: one_line(&error) })?;

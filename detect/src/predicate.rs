@@ -147,7 +147,7 @@ impl Compare {
 }
 
 impl Number {
-    fn of(value: &Value<'_>) -> Option<Self> {
+    pub(crate) fn of(value: &Value<'_>) -> Option<Self> {
         match value {
             Value::Int(int) => Some(Self::Int(*int)),
             Value::Float(float) => Some(Self::Float(*float)),

@@ -1,8 +1,8 @@
 //! Text as rules compare it.
 //!
 //! Sigma compares without case unless a rule says `|cased`. Both sides are brought to NFC and, without case, every character
-//! is lowered on its own (Đ is đ, and no character's fate depends on its neighbours), with the final sigma as sigma. The
-//! five dashes that `|windash` treats as one become `-`.
+//! is lowered on its own (Đ is đ, and no character's fate depends on its neighbours), with the final sigma as sigma and the
+//! long s as s. The five dashes that `|windash` treats as one become `-`.
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
@@ -80,7 +80,11 @@ fn append_ascii_lower(out: &mut String, text: &str) {
 }
 
 fn lower(char: char) -> impl Iterator<Item = char> {
-    char.to_lowercase().map(|char| if char == 'ς' { 'σ' } else { char })
+    char.to_lowercase().map(|char| match char {
+        'ς' => 'σ',
+        'ſ' => 's',
+        other => other,
+    })
 }
 
 /// Sigma's `|windash`: `-`, `/`, en dash, em dash and horizontal bar stand for each other.

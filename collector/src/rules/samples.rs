@@ -191,7 +191,7 @@ fn is_raised(engine: &Engine, rule: &Rule, events: &[Event<'_>]) -> bool {
     for event in events {
         for found in engine.evaluate(event, &mut scratch) {
             let key = EventKey { agent: Arc::clone(&agent), epoch: 1, seq: 1, record: event.record };
-            let hits = engine.hit(&found, event, key).map(|hit| correlator.observe(hit, event.ts));
+            let hits = engine.hit(&found.rule, event, key).map(|hit| correlator.observe(hit, event.ts));
             raised |= hits.into_iter().flatten().any(|hit| hit.rule.id == rule.id);
         }
     }

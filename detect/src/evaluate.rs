@@ -1,0 +1,58 @@
+//! Which rules match an event.
+//!
+//! [`Engine::evaluate`] is what the daemon calls; [`Engine::scan`] says the same in the obvious way, and is there to be compared
+//! with. Neither says why: most matches of one rule become one alert, and what made it match is asked for once
+//! ([`Engine::evidence`]).
+
+use std::sync::Arc;
+
+use event::Event;
+
+use crate::look::{Look, Scratch};
+use crate::{Engine, Rule, log_source};
+
+/// A rule that matched an event.
+#[derive(Clone, Debug)]
+pub struct Match {
+    pub rule: Arc<Rule>,
+    /// Position of its program.
+    program: usize,
+}
+
+impl Engine {
+    /// All rules that match the event, in the order in which they were loaded.
+    pub fn evaluate(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
+        let mut candidates = std::mem::take(&mut scratch.candidates);
+        let mut look = scratch.look(self, event);
+        let index = look.route(self);
+        index.mark(&mut look, &mut candidates);
+        let positions = candidates.iter().filter_map(|number| index.programs.get(number).copied());
+        let matches = positions.filter_map(|position| self.matched(position, &mut look)).collect();
+        scratch.candidates = candidates;
+        matches
+    }
+
+    /// The oracle of [`evaluate`](Self::evaluate): looks at every rule whose log source fits.
+    pub fn scan(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
+        let mut look = scratch.look(self, event);
+        let fits = |rule: &Arc<Rule>| log_source::fits(&rule.log_source, &event.log_source);
+        let programs = self.programs.iter().enumerate();
+        let fitting = programs.filter(|(_, program)| self.rules.get(program.rule).is_some_and(fits));
+        fitting.filter_map(|(position, _)| self.matched(position, &mut look)).collect()
+    }
+
+    fn matched(&self, position: usize, look: &mut Look<'_, '_>) -> Option<Match> {
+        let program = self.programs.get(position)?;
+        let rule = self.rules.get(program.rule)?;
+        program.holds(look).then(|| Match { rule: Arc::clone(rule), program: position })
+    }
+
+    /// What made a rule match the event: native fields and their values, at most
+    /// [`MATCHED_VALUE_BYTES_MAX`](crate::limits::MATCHED_VALUE_BYTES_MAX) bytes of each. A keyword is reported as `message` with the
+    /// keyword. What a rule excludes (`not filter`) is not reported, nor a field that had to be absent.
+    pub fn evidence(&self, found: &Match, event: &Event<'_>, scratch: &mut Scratch) -> Vec<(String, String)> {
+        let mut look = scratch.look(self, event);
+        let program = self.programs.get(found.program);
+        program.map(|program| program.evidence(&mut look, &self.fields)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,314 @@
+//! The fast evaluation: which rules are worth a look, found for all rules at once.
+//!
+//! An index serves the rules of one set of log sources. Each rule stands in it under its anchors ([`anchor`](crate::anchor)): at
+//! least one of them holds in every event that the rule matches. One pass over an event finds all anchors that hold: per
+//! field one automaton over the literals of all rules, one table of numbers, one list for its presence; one automaton over
+//! the whole event for keywords. The rules behind these anchors, and those that have none, are then evaluated as
+//! [`scan`](crate::scan) does. No work is done for any other rule.
+//!
+//! **Why it is right.** The pass may only over-approximate: it may name a rule that does not match, and may never leave one out that
+//! does. It names every rule whose anchor holds, an anchor holds wherever its rule matches, and what it names is evaluated in
+//! full, by the code of the oracle, in the order of the rules. So an error can only lie in an anchor that asks too much, and tests
+//! compare the two over generated rules and over all public ones. Three things keep the anchors from asking too much:
+//! - Text is searched in folded form, or without case where it is ASCII, which is the same.
+//! - A value that is no text is searched by the text that `scan` compares; an event's number is looked up by the comparison
+//!   that `scan` makes of numbers, or, beyond 2^53 where doubles are no longer exact, is taken to hold for every rule.
+//! - A keyword is searched in the message and in every value that is not a piece of it.
+//!
+//! Memory: about one automaton state for each byte of all literals. [`INDEXES_MAX`](crate::limits::INDEXES_MAX) bounds the
+//! number of indexes. Nothing is allocated per event.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aho_corasick::automaton::{Automaton as _, OverlappingState};
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, Input, MatchKind};
+use event::{LogSource, Value};
+
+use crate::anchor::{Anchor, Frequency, Place};
+use crate::limits::INDEXES_MAX;
+use crate::log_source;
+use crate::predicate::Number;
+use crate::look::Look;
+use crate::scan::Program;
+use crate::{Rule, RuleSource};
+
+/// Doubles are exact up to here: a number beyond is not looked up.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Programs of the engine by log source, and the indexes that were built for sets of them.
+#[derive(Debug, Default)]
+pub(crate) struct Indexes {
+    /// Each log source that rules give, with its programs.
+    groups: Vec<(RuleSource, Vec<usize>)>,
+    built: Mutex<HashMap<Box<[usize]>, Arc<Index>>>,
+}
+
+/// The rules of one set of log sources.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Positions of the engine's programs, in order.
+    pub(crate) programs: Vec<usize>,
+    /// Programs of this index that must always be looked at.
+    always: Vec<usize>,
+    /// By field of the engine: its place in `fields`.
+    places: Vec<Option<u32>>,
+    fields: Vec<FieldIndex>,
+    keywords: Literals,
+}
+
+/// What rules ask of one field.
+#[derive(Debug, Default)]
+struct FieldIndex {
+    present: Vec<usize>,
+    numbers: HashMap<i64, Vec<usize>>,
+    literals: Literals,
+}
+
+/// Literals that are looked for in one pass, and the programs behind each.
+#[derive(Debug, Default)]
+struct Literals {
+    automaton: Option<DFA>,
+    /// By literal.
+    behind: Vec<Vec<(Place, usize)>>,
+}
+
+/// Programs of an index that are to be looked at: one bit each.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates(Vec<u64>);
+
+impl Indexes {
+    pub(crate) fn new(programs: &[Program], rules: &[Arc<Rule>]) -> Self {
+        let mut groups: Vec<(RuleSource, Vec<usize>)> = Vec::new();
+        for (position, program) in programs.iter().enumerate() {
+            let Some(rule) = rules.get(program.rule) else { continue };
+            match groups.iter_mut().find(|(source, _)| *source == rule.log_source) {
+                Some((_, members)) => members.push(position),
+                None => groups.push((rule.log_source.clone(), vec![position])),
+            }
+        }
+        Self { groups, built: Mutex::default() }
+    }
+
+    /// The index for events of a log source, built when it is first asked for.
+    pub(crate) fn of(&self, source: &LogSource<'_>, programs: &[Program]) -> Arc<Index> {
+        let fitting: Vec<&(RuleSource, Vec<usize>)> =
+            self.groups.iter().filter(|(rule, _)| log_source::fits(rule, source)).collect();
+        let mut positions: Vec<usize> = fitting.into_iter().flat_map(|(_, members)| members).copied().collect();
+        positions.sort_unstable();
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = built.get(&*positions) {
+            return Arc::clone(index);
+        }
+        if built.len() >= INDEXES_MAX {
+            built.clear();
+        }
+        let index = Arc::new(Index::new(positions.clone(), programs));
+        built.insert(positions.into(), Arc::clone(&index));
+        index
+    }
+}
+
+impl Index {
+    fn new(positions: Vec<usize>, programs: &[Program]) -> Self {
+        let members = || positions.iter().filter_map(|position| programs.get(*position));
+        let frequency = Frequency::of(members());
+        let mut parts = Parts::default();
+        for (number, program) in members().enumerate() {
+            match frequency.anchors(program) {
+                Some(anchors) => anchors.into_iter().for_each(|anchor| parts.add(anchor, number)),
+                None => parts.always.push(number),
+            }
+        }
+        parts.finish(positions)
+    }
+
+    /// Marks the programs whose anchors hold.
+    pub(crate) fn mark(&self, look: &mut Look<'_, '_>, candidates: &mut Candidates) {
+        candidates.begin(self.programs.len());
+        candidates.add_all(&self.always);
+        let event = look.event;
+        for (slot, (_, value)) in event.fields.iter().enumerate() {
+            let field = look.field_of(slot).and_then(|field| self.places.get(field).copied().flatten());
+            let field = field.and_then(|place| self.fields.get(usize::try_from(place).ok()?));
+            if let Some(field) = field {
+                field.mark(look, slot, value, candidates);
+            }
+        }
+        if self.keywords.automaton.is_some() {
+            self.mark_keywords(look, candidates);
+        }
+    }
+
+    fn mark_keywords(&self, look: &mut Look<'_, '_>, candidates: &mut Candidates) {
+        let message = look.event.fields.len();
+        for slot in 0..=message {
+            if slot == message || !look.is_piece_of_message(slot) {
+                look.show_folded(slot, |text| self.keywords.mark(text, candidates));
+            }
+        }
+    }
+}
+
+impl FieldIndex {
+    fn mark(&self, look: &mut Look<'_, '_>, slot: usize, value: &Value<'_>, candidates: &mut Candidates) {
+        candidates.add_all(&self.present);
+        if !self.numbers.is_empty() {
+            self.mark_number(value, candidates);
+        }
+        if self.literals.automaton.is_some() {
+            look.show_folded(slot, |text| self.literals.mark(text, candidates));
+        }
+    }
+
+    fn mark_number(&self, value: &Value<'_>, candidates: &mut Candidates) {
+        let int = match Number::of(value) {
+            Some(Number::Int(int)) => int,
+            Some(Number::Float(float)) if float.abs() < EXACT_MAX => match exact(float) {
+                Some(int) => int,
+                None => return,
+            },
+            Some(Number::Float(_)) => return self.numbers.values().for_each(|behind| candidates.add_all(behind)),
+            None => return,
+        };
+        if let Some(behind) = self.numbers.get(&int) {
+            candidates.add_all(behind);
+        }
+    }
+}
+
+/// The integer that a double below [`EXACT_MAX`] is.
+fn exact(float: f64) -> Option<i64> {
+    #[allow(clippy::as_conversions, reason = "whole and below 2^53: exact")]
+    (float.fract() == 0.0).then_some(float as i64)
+}
+
+impl Literals {
+    fn new(literals: BTreeMap<String, Vec<(Place, usize)>>) -> Self {
+        // The size of an automaton of literals is bounded by those of rule files: it cannot overflow its 2^31 states.
+        let automaton = match literals.is_empty() {
+            true => None,
+            false => DFA::builder()
+                .ascii_case_insensitive(true)
+                .match_kind(MatchKind::Standard)
+                .build(literals.keys())
+                .ok(),
+        };
+        Self { automaton, behind: literals.into_values().collect() }
+    }
+
+    /// The text is folded, or ASCII.
+    fn mark(&self, text: &str, candidates: &mut Candidates) {
+        let Some(automaton) = &self.automaton else { return };
+        let input = Input::new(text).anchored(Anchored::No);
+        let mut state = OverlappingState::start();
+        while automaton.try_find_overlapping(&input, &mut state).is_ok() {
+            let Some(found) = state.get_match() else { return };
+            for (place, program) in self.behind.get(found.pattern().as_usize()).into_iter().flatten() {
+                if place.holds(found.start(), found.end(), text.len()) {
+                    candidates.add(*program);
+                }
+            }
+        }
+    }
+}
+
+/// An index under construction.
+#[derive(Default)]
+struct Parts {
+    always: Vec<usize>,
+    fields: BTreeMap<usize, FieldParts>,
+    keywords: BTreeMap<String, Vec<(Place, usize)>>,
+}
+
+#[derive(Default)]
+struct FieldParts {
+    present: Vec<usize>,
+    numbers: HashMap<i64, Vec<usize>>,
+    literals: BTreeMap<String, Vec<(Place, usize)>>,
+}
+
+impl Parts {
+    fn add(&mut self, anchor: Anchor, program: usize) {
+        match anchor {
+            Anchor::Present { field } => self.fields.entry(field).or_default().present.push(program),
+            Anchor::Number { field, int } => {
+                self.fields.entry(field).or_default().numbers.entry(int).or_default().push(program);
+            }
+            Anchor::Text { field, place, literal } => {
+                let literals = &mut self.fields.entry(field).or_default().literals;
+                literals.entry(literal).or_default().push((place, program));
+            }
+            Anchor::Keyword { literal } => {
+                self.keywords.entry(literal).or_default().push((Place::Anywhere, program));
+            }
+        }
+    }
+
+    fn finish(self, programs: Vec<usize>) -> Index {
+        let len = self.fields.last_key_value().map_or(0, |(field, _)| field.saturating_add(1));
+        let mut places = vec![None; len];
+        for (number, field) in (0_u32..).zip(self.fields.keys()) {
+            if let Some(place) = places.get_mut(*field) {
+                *place = Some(number);
+            }
+        }
+        let fields = self.fields.into_values().map(|parts| FieldIndex {
+            present: parts.present,
+            numbers: parts.numbers,
+            literals: Literals::new(parts.literals),
+        });
+        Index {
+            programs,
+            always: self.always,
+            places,
+            fields: fields.collect(),
+            keywords: Literals::new(self.keywords),
+        }
+    }
+}
+
+impl Candidates {
+    fn begin(&mut self, programs: usize) {
+        self.0.clear();
+        self.0.resize(programs.div_ceil(64), 0);
+    }
+
+    fn add(&mut self, program: usize) {
+        if let Some(word) = self.0.get_mut(program >> 6) {
+            *word |= 1 << (program & 63);
+        }
+    }
+
+    fn add_all(&mut self, programs: &[usize]) {
+        programs.iter().for_each(|program| self.add(*program));
+    }
+
+    /// Those that are marked, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().flat_map(|(number, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left.wrapping_sub(1);
+                number.checked_mul(64)?.checked_add(usize::try_from(bit).ok()?)
+            })
+        })
+    }
+}
+
+impl crate::Engine {
+    pub fn debug_index(&self, source: &LogSource<'_>) {
+        let index = self.indexes.of(source, &self.programs);
+        println!("programs {} always {}", index.programs.len(), index.always.len());
+        for a in &index.always { println!("  always {}", self.rules[self.programs[index.programs[*a]].rule].title); }
+        for (f, place) in index.places.iter().enumerate() {
+            if let Some(place) = place {
+                let field = &index.fields[*place as usize];
+                println!("  {} present {} numbers {} literals {} bytes {}", self.fields.name(f).unwrap(), field.present.len(), field.numbers.len(), field.literals.behind.len(), field.literals.automaton.as_ref().map_or(0, |a| a.memory_usage()));
+            }
+        }
+        println!("keywords {} bytes {}", index.keywords.behind.len(), index.keywords.automaton.as_ref().map_or(0, |a| a.memory_usage()));
+    }
+}

@@ -1,0 +1,261 @@
+//! One event under evaluation: its fields by the numbers that rules give them, its texts in the forms that rules compare.
+//!
+//! All of it lives in a [`Scratch`] that each thread keeps, so that nothing is allocated per event: folded texts are put one
+//! behind the other into an arena, and each is made once, when it is first asked for.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use event::{Event, LogSource, Value};
+
+use crate::engine::Engine;
+use crate::index::{Candidates, Index};
+use crate::limits::ROUTES_MAX;
+use crate::predicate::{Predicate, TextOp};
+use crate::text::{self, Form};
+
+/// What one thread needs to evaluate events: kept between events so that nothing is allocated again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The engine it was last used with.
+    engine: u64,
+    /// By field of the engine: the first of the event's fields of that name.
+    first: Vec<Option<u32>>,
+    /// Fields of the engine that `first` holds for this event.
+    present: Vec<usize>,
+    /// By field of the event.
+    slots: Vec<Slot>,
+    /// By field of the event, and last the message: where in the arena each form of its text is.
+    spans: Vec<[Option<Range<usize>>; Form::COUNT]>,
+    /// Folded texts of this event.
+    arena: String,
+    /// Indexes by log source.
+    routes: Vec<Route>,
+    /// Rules worth a look; kept here between events.
+    pub(crate) candidates: Candidates,
+}
+
+/// One field of the event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Its number among the engine's fields, when rules read it.
+    field: Option<usize>,
+    /// The next one of the same name.
+    next: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Route {
+    category: String,
+    product: String,
+    service: String,
+    index: Arc<Index>,
+}
+
+impl Scratch {
+    /// Takes up an event.
+    pub(crate) fn look<'l, 'e>(&'l mut self, engine: &Engine, event: &'l Event<'e>) -> Look<'l, 'e> {
+        self.forget(engine);
+        self.spans.resize_with(event.fields.len().saturating_add(1), Default::default);
+        self.slots.extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
+        self.chain();
+        Look { event, scratch: self }
+    }
+
+    /// Forgets the event before, and all when it was another engine's.
+    fn forget(&mut self, engine: &Engine) {
+        if self.engine != engine.serial {
+            *self = Self { engine: engine.serial, first: vec![None; engine.fields.len()], ..Self::default() };
+        }
+        for field in self.present.drain(..) {
+            if let Some(first) = self.first.get_mut(field) {
+                *first = None;
+            }
+        }
+        self.arena.clear();
+        self.spans.clear();
+        self.slots.clear();
+    }
+
+    /// Links the fields of one name, from the last to the first, so that a chain runs in the event's order.
+    fn chain(&mut self) {
+        for (place, slot) in self.slots.iter_mut().enumerate().rev() {
+            let Some(field) = slot.field else { continue };
+            if let Some(first) = self.first.get_mut(field) {
+                slot.next = first.replace(u32::try_from(place).unwrap_or(u32::MAX));
+                self.present.push(field);
+            }
+        }
+    }
+
+    /// The index for events of a log source.
+    fn route(&mut self, engine: &Engine, source: &LogSource<'_>) -> Arc<Index> {
+        let known = self.routes.iter().find(|route| {
+            route.service == source.service
+                && route.product == source.product
+                && route.category == source.category
+        });
+        if let Some(route) = known {
+            return Arc::clone(&route.index);
+        }
+        let index = engine.indexes.of(source, &engine.programs);
+        if self.routes.len() >= ROUTES_MAX {
+            self.routes.clear();
+        }
+        self.routes.push(Route {
+            category: source.category.to_owned(),
+            product: source.product.to_owned(),
+            service: source.service.to_owned(),
+            index: Arc::clone(&index),
+        });
+        index
+    }
+}
+
+/// One event under evaluation.
+pub(crate) struct Look<'l, 'e> {
+    pub(crate) event: &'l Event<'e>,
+    scratch: &'l mut Scratch,
+}
+
+impl<'l, 'e> Look<'l, 'e> {
+    /// The index of the rules that look at the event.
+    pub(crate) fn route(&mut self, engine: &Engine) -> Arc<Index> {
+        self.scratch.route(engine, &self.event.log_source)
+    }
+
+    /// The engine's number of the field at a place of the event, when rules read it.
+    pub(crate) fn field_of(&self, slot: usize) -> Option<usize> {
+        self.scratch.slots.get(slot)?.field
+    }
+
+    /// Place of a field's first value in the event.
+    pub(crate) fn first(&self, field: usize) -> Option<usize> {
+        self.scratch.first.get(field).copied().flatten().and_then(|place| usize::try_from(place).ok())
+    }
+
+    /// Place of the next value of the same field.
+    fn next(&self, slot: usize) -> Option<usize> {
+        self.scratch.slots.get(slot)?.next.and_then(|place| usize::try_from(place).ok())
+    }
+
+    pub(crate) fn value(&self, slot: usize) -> Option<&'l Value<'e>> {
+        self.event.fields.get(slot).map(|(_, value)| value)
+    }
+
+    /// The place of the first of a field's values for which something holds.
+    pub(crate) fn find(&mut self, field: usize, mut holds: impl FnMut(&mut Self, usize) -> bool) -> Option<usize> {
+        let mut slot = self.first(field);
+        while let Some(place) = slot {
+            if holds(self, place) {
+                return slot;
+            }
+            slot = self.next(place);
+        }
+        None
+    }
+
+    /// Shows the text at a place, folded, or as it is when it is ASCII: for those who do not care for its case.
+    pub(crate) fn show_folded(&mut self, slot: usize, show: impl FnOnce(&str)) {
+        let text = match self.value(slot) {
+            Some(Value::Text(text)) => text.as_ref(),
+            Some(_) => "",
+            None => self.event.message.as_ref(),
+        };
+        if !text.is_empty() && text.is_ascii() {
+            return show(text);
+        }
+        if let Some(span) = self.span(slot, Form::Folded) {
+            show(self.scratch.arena.get(span).unwrap_or_default());
+        }
+    }
+
+    /// Asks something of the text at a place; false when it has none. The place behind the fields is the message.
+    fn ask(&mut self, slot: usize, form: Form, question: impl FnOnce(&str) -> bool) -> bool {
+        let text = match self.value(slot) {
+            Some(Value::Text(text)) => Some(text.as_ref()),
+            Some(_) => None,
+            None => Some(self.event.message.as_ref()),
+        };
+        if form == Form::Exact
+            && let Some(text) = text
+            && text::is_nfc(text)
+        {
+            return question(text);
+        }
+        match self.span(slot, form) {
+            Some(span) => question(self.scratch.arena.get(span).unwrap_or_default()),
+            None => false,
+        }
+    }
+
+    /// Where the arena has the text at a place in a form; `None` when there is no text.
+    fn span(&mut self, slot: usize, form: Form) -> Option<Range<usize>> {
+        let known = self.scratch.spans.get(slot)?.get(form.index())?;
+        if known.is_some() {
+            return known.clone();
+        }
+        let start = self.scratch.arena.len();
+        match self.value(slot) {
+            None => text::append(&mut self.scratch.arena, &self.event.message, form),
+            Some(Value::Null) => return None,
+            Some(value) => text::append(&mut self.scratch.arena, &value.to_text(), form),
+        }
+        let span = start..self.scratch.arena.len();
+        if let Some(known) = self.scratch.spans.get_mut(slot).and_then(|forms| forms.get_mut(form.index())) {
+            *known = Some(span.clone());
+        }
+        Some(span)
+    }
+
+    pub(crate) fn holds(&mut self, predicate: &Predicate, slot: usize) -> bool {
+        match predicate {
+            Predicate::Text { op, form, needle } => self.ask(slot, *form, |text| op.holds(text, needle)),
+            Predicate::Contains { form, finder } => {
+                self.ask(slot, *form, |text| finder.find(text.as_bytes()).is_some())
+            }
+            Predicate::Pattern { form, regex } => self.ask(slot, *form, |text| regex.is_match(text)),
+            Predicate::FieldRef { field, op, form } => self.holds_reference(slot, *field, *op, *form),
+            Predicate::Null => matches!(self.value(slot), Some(Value::Null)),
+            Predicate::Bool(..)
+            | Predicate::Network(_)
+            | Predicate::Number { .. }
+            | Predicate::Time { .. } => self.value(slot).is_some_and(|value| predicate.holds_value(value)),
+        }
+    }
+
+    fn holds_reference(&mut self, slot: usize, field: usize, op: TextOp, form: Form) -> bool {
+        let Some(own) = self.span(slot, form) else { return false };
+        let found = self.find(field, |look, other| {
+            let Some(other) = look.span(other, form) else { return false };
+            let arena = &look.scratch.arena;
+            match (arena.get(own.clone()), arena.get(other)) {
+                (Some(own), Some(other)) => op.holds(own, other),
+                _ => false,
+            }
+        });
+        found.is_some()
+    }
+
+    /// Whether a keyword's predicate holds somewhere in the event: in its message or in a field's value. A field that is a
+    /// piece of the message needs no look of its own when the predicate asks what is contained.
+    pub(crate) fn somewhere(&mut self, predicate: &Predicate) -> bool {
+        let message = self.event.fields.len();
+        let contained = matches!(predicate, Predicate::Contains { .. });
+        self.holds(predicate, message)
+            || (0..message)
+                .any(|slot| !(contained && self.is_piece_of_message(slot)) && self.holds(predicate, slot))
+    }
+
+    pub(crate) fn is_piece_of_message(&self, slot: usize) -> bool {
+        let message = self.event.message.as_bytes().as_ptr_range();
+        match self.value(slot) {
+            Some(Value::Text(text)) => {
+                let text = text.as_bytes().as_ptr_range();
+                message.start <= text.start && text.end <= message.end
+            }
+            _ => false,
+        }
+    }
+}
+
