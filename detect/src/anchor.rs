@@ -12,8 +12,9 @@
 
 use std::collections::HashMap;
 
+use crate::literals::{LITERAL_BYTES_MIN, Place};
 use crate::pattern_literals;
-use crate::predicate::{Compare, Number, Predicate, TextOp};
+use crate::predicate::{Compare, Number, Predicate};
 use crate::scan::{Item, Node, Program};
 use crate::text::{Form, formed};
 
@@ -28,36 +29,6 @@ pub(crate) enum Anchor {
     Text { field: usize, place: Place, literal: String },
     /// The folded message, or that of any field, has the literal.
     Keyword { literal: String },
-}
-
-/// Where in a text a literal stands.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Place {
-    Anywhere,
-    Start,
-    End,
-    Whole,
-}
-
-impl Place {
-    /// Whether a literal found at these bytes of a text stands where it must.
-    pub(crate) fn holds(self, start: usize, end: usize, text_len: usize) -> bool {
-        match self {
-            Self::Anywhere => true,
-            Self::Start => start == 0,
-            Self::End => end == text_len,
-            Self::Whole => start == 0 && end == text_len,
-        }
-    }
-
-    fn of(op: TextOp) -> Self {
-        match op {
-            TextOp::Equals => Self::Whole,
-            TextOp::StartsWith => Self::Start,
-            TextOp::EndsWith => Self::End,
-            TextOp::Contains => Self::Anywhere,
-        }
-    }
 }
 
 /// How often the rules of one index ask for a literal of a field, in selections and in what they exclude: what many rules
@@ -161,6 +132,29 @@ impl Anchor {
     }
 }
 
+/// Whether one anchor is all that a rule asks: then it needs no further look.
+pub(crate) fn suffices(program: &Program) -> bool {
+    program.filters.is_empty() && node_suffices(&program.condition, &program.selections)
+}
+
+fn node_suffices(node: &Node, selections: &[Node]) -> bool {
+    match node {
+        Node::Item(item) => item_suffices(item),
+        Node::Selection(position) => selections.get(*position).is_some_and(|node| node_suffices(node, selections)),
+        Node::Any(nodes) => nodes.iter().all(|node| node_suffices(node, selections)),
+        Node::All(nodes) => nodes.len() == 1 && nodes.iter().all(|node| node_suffices(node, selections)),
+        Node::Exists { .. } | Node::AtLeast(..) | Node::Not(_) => false,
+    }
+}
+
+fn item_suffices(item: &Item) -> bool {
+    let is_asked = |predicate: &Predicate| {
+        let place = predicate.folded_literal().map(|(place, _)| place);
+        place.is_some_and(|place| item.field.is_some() || place == Place::Anywhere)
+    };
+    !item.negated && (!item.all || item.predicates.len() == 1) && item.predicates.iter().all(is_asked)
+}
+
 /// All of the sets together; `None` when nothing can be said of one.
 fn all(sets: impl Iterator<Item = Option<Vec<Anchor>>>) -> Option<Vec<Anchor>> {
     sets.collect::<Option<Vec<_>>>().map(|sets| sets.concat())
@@ -187,9 +181,10 @@ fn of_predicate(field: Option<usize>, predicate: &Predicate) -> Option<Vec<Ancho
         | Predicate::FieldRef { .. } => return field.map(|field| vec![Anchor::Present { field }]),
     };
     let literals: Vec<(Place, String)> =
-        literals.iter().map(|literal| folded(literal, form, place)).filter(|(_, literal)| !literal.is_empty()).collect();
+        literals.iter().map(|literal| folded(literal, form, place)).collect();
+    let long = literals.iter().all(|(_, literal)| literal.len() >= LITERAL_BYTES_MIN);
     match field {
-        _ if literals.is_empty() => field.map(|field| vec![Anchor::Present { field }]),
+        _ if !long || literals.is_empty() => field.map(|field| vec![Anchor::Present { field }]),
         None => Some(literals.into_iter().map(|(_, literal)| Anchor::Keyword { literal }).collect()),
         Some(field) => Some(
             literals.into_iter().map(|(place, literal)| Anchor::Text { field, place, literal }).collect(),

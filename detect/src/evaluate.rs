@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use event::Event;
 
-use crate::look::{Look, Scratch};
+use crate::look::Scratch;
+use crate::scan::Program;
 use crate::{Engine, Rule, log_source};
 
 /// A rule that matched an event.
@@ -26,8 +27,11 @@ impl Engine {
         let mut look = scratch.look(self, event);
         let index = look.route(self);
         index.mark(&mut look, &mut candidates);
-        let positions = candidates.iter().filter_map(|number| index.programs.get(number).copied());
-        let matches = positions.filter_map(|position| self.matched(position, &mut look)).collect();
+        let matched = |number: usize| {
+            let position = *index.programs.get(number)?;
+            self.matched(position, |program| index.is_sure(number) || program.holds(&mut look))
+        };
+        let matches = candidates.iter().filter_map(matched).collect();
         scratch.candidates = candidates;
         matches
     }
@@ -35,16 +39,19 @@ impl Engine {
     /// The oracle of [`evaluate`](Self::evaluate): looks at every rule whose log source fits.
     pub fn scan(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
         let mut look = scratch.look(self, event);
+        look.is_obvious = true;
         let fits = |rule: &Arc<Rule>| log_source::fits(&rule.log_source, &event.log_source);
         let programs = self.programs.iter().enumerate();
         let fitting = programs.filter(|(_, program)| self.rules.get(program.rule).is_some_and(fits));
-        fitting.filter_map(|(position, _)| self.matched(position, &mut look)).collect()
+        fitting
+            .filter_map(|(position, _)| self.matched(position, |program| program.holds(&mut look)))
+            .collect()
     }
 
-    fn matched(&self, position: usize, look: &mut Look<'_, '_>) -> Option<Match> {
+    fn matched(&self, position: usize, holds: impl FnOnce(&Program) -> bool) -> Option<Match> {
         let program = self.programs.get(position)?;
         let rule = self.rules.get(program.rule)?;
-        program.holds(look).then(|| Match { rule: Arc::clone(rule), program: position })
+        holds(program).then(|| Match { rule: Arc::clone(rule), program: position })
     }
 
     /// What made a rule match the event: native fields and their values, at most

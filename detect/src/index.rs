@@ -21,13 +21,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aho_corasick::automaton::{Automaton as _, OverlappingState};
-use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, Input, MatchKind};
 use event::{LogSource, Value};
 
-use crate::anchor::{Anchor, Frequency, Place};
+use crate::anchor::{self, Anchor, Frequency};
 use crate::limits::INDEXES_MAX;
+use crate::literals::{Literals, Place};
 use crate::log_source;
 use crate::predicate::Number;
 use crate::look::Look;
@@ -52,10 +50,12 @@ pub(crate) struct Index {
     pub(crate) programs: Vec<usize>,
     /// Programs of this index that must always be looked at.
     always: Vec<usize>,
+    /// Programs of which one anchor is all that they ask.
+    sure: ProgramSet,
     /// By field of the engine: its place in `fields`.
     places: Vec<Option<u32>>,
     fields: Vec<FieldIndex>,
-    keywords: Literals,
+    keywords: Texts,
 }
 
 /// What rules ask of one field.
@@ -63,20 +63,20 @@ pub(crate) struct Index {
 struct FieldIndex {
     present: Vec<usize>,
     numbers: HashMap<i64, Vec<usize>>,
+    texts: Texts,
+}
+
+/// Literals of a field, and the programs behind each.
+#[derive(Debug, Default)]
+struct Texts {
     literals: Literals,
-}
-
-/// Literals that are looked for in one pass, and the programs behind each.
-#[derive(Debug, Default)]
-struct Literals {
-    automaton: Option<DFA>,
     /// By literal.
-    behind: Vec<Vec<(Place, usize)>>,
+    behind: Vec<Vec<usize>>,
 }
 
-/// Programs of an index that are to be looked at: one bit each.
+/// Programs of an index, one bit each.
 #[derive(Debug, Default)]
-pub(crate) struct Candidates(Vec<u64>);
+pub(crate) struct ProgramSet(Vec<u64>);
 
 impl Indexes {
     pub(crate) fn new(programs: &[Program], rules: &[Arc<Rule>]) -> Self {
@@ -115,7 +115,11 @@ impl Index {
         let members = || positions.iter().filter_map(|position| programs.get(*position));
         let frequency = Frequency::of(members());
         let mut parts = Parts::default();
+        parts.sure.clear(positions.len());
         for (number, program) in members().enumerate() {
+            if anchor::suffices(program) {
+                parts.sure.add(number);
+            }
             match frequency.anchors(program) {
                 Some(anchors) => anchors.into_iter().for_each(|anchor| parts.add(anchor, number)),
                 None => parts.always.push(number),
@@ -124,9 +128,14 @@ impl Index {
         parts.finish(positions)
     }
 
+    /// Whether a program that is marked matches for sure.
+    pub(crate) fn is_sure(&self, program: usize) -> bool {
+        self.sure.has(program)
+    }
+
     /// Marks the programs whose anchors hold.
-    pub(crate) fn mark(&self, look: &mut Look<'_, '_>, candidates: &mut Candidates) {
-        candidates.begin(self.programs.len());
+    pub(crate) fn mark(&self, look: &mut Look<'_, '_>, candidates: &mut ProgramSet) {
+        candidates.clear(self.programs.len());
         candidates.add_all(&self.always);
         let event = look.event;
         for (slot, (_, value)) in event.fields.iter().enumerate() {
@@ -136,12 +145,12 @@ impl Index {
                 field.mark(look, slot, value, candidates);
             }
         }
-        if self.keywords.automaton.is_some() {
+        if !self.keywords.literals.is_empty() {
             self.mark_keywords(look, candidates);
         }
     }
 
-    fn mark_keywords(&self, look: &mut Look<'_, '_>, candidates: &mut Candidates) {
+    fn mark_keywords(&self, look: &mut Look<'_, '_>, candidates: &mut ProgramSet) {
         let message = look.event.fields.len();
         for slot in 0..=message {
             if slot == message || !look.is_piece_of_message(slot) {
@@ -152,17 +161,17 @@ impl Index {
 }
 
 impl FieldIndex {
-    fn mark(&self, look: &mut Look<'_, '_>, slot: usize, value: &Value<'_>, candidates: &mut Candidates) {
+    fn mark(&self, look: &mut Look<'_, '_>, slot: usize, value: &Value<'_>, candidates: &mut ProgramSet) {
         candidates.add_all(&self.present);
         if !self.numbers.is_empty() {
             self.mark_number(value, candidates);
         }
-        if self.literals.automaton.is_some() {
-            look.show_folded(slot, |text| self.literals.mark(text, candidates));
+        if !self.texts.literals.is_empty() {
+            look.show_folded(slot, |text| self.texts.mark(text, candidates));
         }
     }
 
-    fn mark_number(&self, value: &Value<'_>, candidates: &mut Candidates) {
+    fn mark_number(&self, value: &Value<'_>, candidates: &mut ProgramSet) {
         let int = match Number::of(value) {
             Some(Number::Int(int)) => int,
             Some(Number::Float(float)) if float.abs() < EXACT_MAX => match exact(float) {
@@ -184,33 +193,17 @@ fn exact(float: f64) -> Option<i64> {
     (float.fract() == 0.0).then_some(float as i64)
 }
 
-impl Literals {
-    fn new(literals: BTreeMap<String, Vec<(Place, usize)>>) -> Self {
-        // The size of an automaton of literals is bounded by those of rule files: it cannot overflow its 2^31 states.
-        let automaton = match literals.is_empty() {
-            true => None,
-            false => DFA::builder()
-                .ascii_case_insensitive(true)
-                .match_kind(MatchKind::Standard)
-                .build(literals.keys())
-                .ok(),
-        };
-        Self { automaton, behind: literals.into_values().collect() }
+impl Texts {
+    fn new(texts: BTreeMap<(Place, String), Vec<usize>>) -> Self {
+        let (literals, behind) = texts.into_iter().unzip();
+        Self { literals: Literals::new(literals), behind }
     }
 
     /// The text is folded, or ASCII.
-    fn mark(&self, text: &str, candidates: &mut Candidates) {
-        let Some(automaton) = &self.automaton else { return };
-        let input = Input::new(text).anchored(Anchored::No);
-        let mut state = OverlappingState::start();
-        while automaton.try_find_overlapping(&input, &mut state).is_ok() {
-            let Some(found) = state.get_match() else { return };
-            for (place, program) in self.behind.get(found.pattern().as_usize()).into_iter().flatten() {
-                if place.holds(found.start(), found.end(), text.len()) {
-                    candidates.add(*program);
-                }
-            }
-        }
+    fn mark(&self, text: &str, candidates: &mut ProgramSet) {
+        self.literals.find(text, |literal| {
+            candidates.add_all(self.behind.get(literal).map(Vec::as_slice).unwrap_or_default());
+        });
     }
 }
 
@@ -218,15 +211,16 @@ impl Literals {
 #[derive(Default)]
 struct Parts {
     always: Vec<usize>,
+    sure: ProgramSet,
     fields: BTreeMap<usize, FieldParts>,
-    keywords: BTreeMap<String, Vec<(Place, usize)>>,
+    keywords: BTreeMap<(Place, String), Vec<usize>>,
 }
 
 #[derive(Default)]
 struct FieldParts {
     present: Vec<usize>,
     numbers: HashMap<i64, Vec<usize>>,
-    literals: BTreeMap<String, Vec<(Place, usize)>>,
+    texts: BTreeMap<(Place, String), Vec<usize>>,
 }
 
 impl Parts {
@@ -237,11 +231,11 @@ impl Parts {
                 self.fields.entry(field).or_default().numbers.entry(int).or_default().push(program);
             }
             Anchor::Text { field, place, literal } => {
-                let literals = &mut self.fields.entry(field).or_default().literals;
-                literals.entry(literal).or_default().push((place, program));
+                let texts = &mut self.fields.entry(field).or_default().texts;
+                texts.entry((place, literal)).or_default().push(program);
             }
             Anchor::Keyword { literal } => {
-                self.keywords.entry(literal).or_default().push((Place::Anywhere, program));
+                self.keywords.entry((Place::Anywhere, literal)).or_default().push(program);
             }
         }
     }
@@ -257,20 +251,22 @@ impl Parts {
         let fields = self.fields.into_values().map(|parts| FieldIndex {
             present: parts.present,
             numbers: parts.numbers,
-            literals: Literals::new(parts.literals),
+            texts: Texts::new(parts.texts),
         });
         Index {
             programs,
             always: self.always,
+            sure: self.sure,
             places,
             fields: fields.collect(),
-            keywords: Literals::new(self.keywords),
+            keywords: Texts::new(self.keywords),
         }
     }
 }
 
-impl Candidates {
-    fn begin(&mut self, programs: usize) {
+impl ProgramSet {
+    /// No program of so many.
+    fn clear(&mut self, programs: usize) {
         self.0.clear();
         self.0.resize(programs.div_ceil(64), 0);
     }
@@ -279,6 +275,10 @@ impl Candidates {
         if let Some(word) = self.0.get_mut(program >> 6) {
             *word |= 1 << (program & 63);
         }
+    }
+
+    fn has(&self, program: usize) -> bool {
+        self.0.get(program >> 6).is_some_and(|word| word >> (program & 63) & 1 != 0)
     }
 
     fn add_all(&mut self, programs: &[usize]) {
@@ -306,9 +306,46 @@ impl crate::Engine {
         for (f, place) in index.places.iter().enumerate() {
             if let Some(place) = place {
                 let field = &index.fields[*place as usize];
-                println!("  {} present {} numbers {} literals {} bytes {}", self.fields.name(f).unwrap(), field.present.len(), field.numbers.len(), field.literals.behind.len(), field.literals.automaton.as_ref().map_or(0, |a| a.memory_usage()));
+                println!("  {} present {} numbers {} literals {} bytes {}", self.fields.name(f).unwrap(), field.present.len(), field.numbers.len(), field.texts.behind.len(), 0);
             }
         }
-        println!("keywords {} bytes {}", index.keywords.behind.len(), index.keywords.automaton.as_ref().map_or(0, |a| a.memory_usage()));
+        println!("keywords {} bytes {}", index.keywords.behind.len(), 0);
+    }
+}
+impl crate::Engine {
+    pub fn debug_candidates(&self, event: &event::Event<'_>, scratch: &mut crate::Scratch, count: &mut HashMap<String, usize>) -> usize {
+        let mut candidates = std::mem::take(&mut scratch.candidates);
+        let mut look = scratch.look(self, event);
+        let index = look.route(self);
+        index.mark(&mut look, &mut candidates);
+        let frequency = Frequency::of(index.programs.iter().filter_map(|position| self.programs.get(*position)));
+        let mut n = 0;
+        for c in candidates.iter() { n += 1; let p = &self.programs[index.programs[c]];
+            *count.entry(format!("{} {:?}", self.rules[p.rule].title, frequency.anchors(p).unwrap_or_default().into_iter().take(5).collect::<Vec<_>>())).or_default() += 1; }
+        n
+    }
+    pub fn debug_lengths(&self, source: &LogSource<'_>) {
+        let index = self.indexes.of(source, &self.programs);
+        let all = index.fields.iter().map(|f| &f.texts).chain([&index.keywords]);
+        let names = index.places.iter().enumerate().filter(|p| p.1.is_some()).map(|p| self.fields.name(p.0).unwrap()).chain(["keywords"]);
+        for (t, name) in all.zip(names) {
+            let mut m: BTreeMap<(Place, usize), usize> = BTreeMap::new();
+            let mut shorts = vec![];
+            for (p, l) in t.literals.debug() { *m.entry((*p, l.len().min(8))).or_default() += 1; if l.len() < 4 { shorts.push(l.clone()) } }
+            println!("{name}: {m:?} {shorts:?}");
+        }
+    }
+}
+impl crate::Engine {
+    pub fn debug_short(&self, source: &LogSource<'_>, name: &str) {
+        let index = self.indexes.of(source, &self.programs);
+        let field = &index.fields[index.places[self.fields.id(name).unwrap()].unwrap() as usize];
+        let mut by: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for ((p, l), b) in field.texts.literals.debug().iter().zip(&field.texts.behind) {
+            if l.len() < 7 && *p == Place::Anywhere { for b in b { by.entry(self.rules[self.programs[index.programs[*b]].rule].title.clone()).or_default().push(l.clone()); } }
+        }
+        let mut by: Vec<_> = by.into_iter().collect(); by.sort_by_key(|b| std::cmp::Reverse(b.1.len()));
+        for (t, l) in by.iter().take(25) { println!("{} {t} {:?}", l.len(), &l[..l.len().min(12)]); }
+        println!("{} rules", by.len());
     }
 }

@@ -26,6 +26,7 @@
 )]
 
 mod anchor;
+mod any_of;
 mod compile;
 mod condition;
 mod correlation;
@@ -35,12 +36,14 @@ mod engine;
 mod evaluate;
 mod index;
 pub mod limits;
+mod literals;
 mod log_source;
 mod look;
 mod pattern;
 mod pattern_literals;
 mod predicate;
 mod problem;
+mod regular_expression;
 mod rule;
 mod scan;
 mod text;

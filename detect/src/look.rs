@@ -9,7 +9,7 @@ use std::sync::Arc;
 use event::{Event, LogSource, Value};
 
 use crate::engine::Engine;
-use crate::index::{Candidates, Index};
+use crate::index::{Index, ProgramSet};
 use crate::limits::ROUTES_MAX;
 use crate::predicate::{Predicate, TextOp};
 use crate::text::{self, Form};
@@ -26,14 +26,17 @@ pub struct Scratch {
     /// By field of the event.
     slots: Vec<Slot>,
     /// By field of the event, and last the message: where in the arena each form of its text is.
-    spans: Vec<[Option<Range<usize>>; Form::COUNT]>,
+    spans: Vec<[Option<Span>; Form::COUNT]>,
     /// Folded texts of this event.
     arena: String,
     /// Indexes by log source.
     routes: Vec<Route>,
     /// Rules worth a look; kept here between events.
-    pub(crate) candidates: Candidates,
+    pub(crate) candidates: ProgramSet,
 }
+
+/// Bytes of the arena, from and to: 32 bits, as a batch has no more.
+type Span = (u32, u32);
 
 /// One field of the event.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +62,7 @@ impl Scratch {
         self.spans.resize_with(event.fields.len().saturating_add(1), Default::default);
         self.slots.extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
         self.chain();
-        Look { event, scratch: self }
+        Look { event, scratch: self, is_obvious: false }
     }
 
     /// Forgets the event before, and all when it was another engine's.
@@ -116,6 +119,8 @@ impl Scratch {
 pub(crate) struct Look<'l, 'e> {
     pub(crate) event: &'l Event<'e>,
     scratch: &'l mut Scratch,
+    /// Everything is asked in the obvious way: one value after the other.
+    pub(crate) is_obvious: bool,
 }
 
 impl<'l, 'e> Look<'l, 'e> {
@@ -155,6 +160,11 @@ impl<'l, 'e> Look<'l, 'e> {
         None
     }
 
+    /// The place of the first of a field's values that meets a predicate.
+    pub(crate) fn meets(&mut self, field: usize, predicate: &Predicate) -> Option<usize> {
+        self.find(field, |look, slot| look.holds(predicate, slot))
+    }
+
     /// Shows the text at a place, folded, or as it is when it is ASCII: for those who do not care for its case.
     pub(crate) fn show_folded(&mut self, slot: usize, show: impl FnOnce(&str)) {
         let text = match self.value(slot) {
@@ -191,9 +201,8 @@ impl<'l, 'e> Look<'l, 'e> {
 
     /// Where the arena has the text at a place in a form; `None` when there is no text.
     fn span(&mut self, slot: usize, form: Form) -> Option<Range<usize>> {
-        let known = self.scratch.spans.get(slot)?.get(form.index())?;
-        if known.is_some() {
-            return known.clone();
+        if let Some((from, to)) = *self.scratch.spans.get(slot)?.get(form.index())? {
+            return Some(usize::try_from(from).ok()?..usize::try_from(to).ok()?);
         }
         let start = self.scratch.arena.len();
         match self.value(slot) {
@@ -203,7 +212,7 @@ impl<'l, 'e> Look<'l, 'e> {
         }
         let span = start..self.scratch.arena.len();
         if let Some(known) = self.scratch.spans.get_mut(slot).and_then(|forms| forms.get_mut(form.index())) {
-            *known = Some(span.clone());
+            *known = Some((u32::try_from(span.start).ok()?, u32::try_from(span.end).ok()?));
         }
         Some(span)
     }
@@ -214,7 +223,10 @@ impl<'l, 'e> Look<'l, 'e> {
             Predicate::Contains { form, finder } => {
                 self.ask(slot, *form, |text| finder.find(text.as_bytes()).is_some())
             }
-            Predicate::Pattern { form, regex } => self.ask(slot, *form, |text| regex.is_match(text)),
+            Predicate::Pattern { form, regex } if self.is_obvious => {
+                self.ask(slot, *form, |text| regex.is_match(text))
+            }
+            Predicate::Pattern { form, regex } => self.ask(slot, *form, |text| regex.is_match_fast(text)),
             Predicate::FieldRef { field, op, form } => self.holds_reference(slot, *field, *op, *form),
             Predicate::Null => matches!(self.value(slot), Some(Value::Null)),
             Predicate::Bool(..)

@@ -13,7 +13,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use memchr::memmem::Finder;
-use regex::RegexBuilder;
 use rsigma_parser::fieldpath::unescape_brackets;
 use rsigma_parser::{
     Detection, DetectionItem, FieldSpec, Modifier, SigmaString, SigmaValue, SpecialChar, StringPart,
@@ -21,9 +20,10 @@ use rsigma_parser::{
 
 use crate::Placeholders;
 use crate::engine::Fields;
-use crate::limits::{DEPTH_MAX, REGEX_BYTES_MAX, VALUE_VARIANTS_MAX};
+use crate::limits::{DEPTH_MAX, VALUE_VARIANTS_MAX};
 use crate::predicate::{Compare, Number, Predicate, TextOp};
 use crate::problem::{Fault, Reason};
+use crate::regular_expression::RegularExpression;
 use crate::scan::{Item, Node};
 use crate::text::{self, Form};
 use crate::time::TimePart;
@@ -611,9 +611,7 @@ fn wildcards(key: &Key, pieces: &[Token], form: Form) -> Result<Predicate, Reaso
         }
     }
     pattern.push_str(r"\z");
-    let regex = RegexBuilder::new(&pattern).size_limit(REGEX_BYTES_MAX).build();
-    let regex = regex.map_err(|error| Reason::Regex { item: key.text.clone(), detail: one_line(&error) })?;
-    Ok(Predicate::Pattern { form, regex })
+    Ok(Predicate::Pattern { form, regex: expression(key, &pattern)? })
 }
 
 fn regex(key: &Key, recipe: &Recipe, value: &SigmaValue) -> Result<Predicate, Reason> {
@@ -628,11 +626,13 @@ fn regex(key: &Key, recipe: &Recipe, value: &SigmaValue) -> Result<Predicate, Re
     // Flags stand in the expression, so that its text says all of it.
     let flags = [(insensitive, "(?i)"), (lines, "(?m)"), (dot_all, "(?s)")];
     let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
-    let regex = RegexBuilder::new(&(flags + &text::formed(&pattern, Form::Exact)))
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map_err(|error| Reason::Regex { item: key.text.clone(), detail: one_line(&error) })?;
+    let regex = expression(key, &(flags + &text::formed(&pattern, Form::Exact)))?;
     Ok(Predicate::Pattern { form: Form::Exact, regex })
+}
+
+fn expression(key: &Key, pattern: &str) -> Result<Box<RegularExpression>, Reason> {
+    let refused = |error| Reason::Regex { item: key.text.clone(), detail: one_line(&error) };
+    RegularExpression::new(pattern).map(Box::new).map_err(refused)
 }
 
 /// The last line of the regex crate's drawing says what is wrong.
@@ -680,7 +680,7 @@ fn exists(key: &Key, field: Option<usize>, values: &[SigmaValue]) -> Result<Node
 /// One item; or, with `|all` and values that became several, one for each value.
 fn node(field: Option<usize>, recipe: &Recipe, predicates: Vec<Vec<Predicate>>, values: usize) -> Node {
     let one_each = predicates.iter().all(|variants| variants.len() == 1);
-    let item = |predicates, all, negated| Node::Item(Item { field, predicates, all, negated });
+    let item = |predicates, all, negated| Node::Item(Item::new(field, predicates, all, negated));
     if !recipe.all || one_each {
         return item(predicates.into_iter().flatten().collect(), recipe.all && values > 1, recipe.negated);
     }

@@ -10,8 +10,9 @@ use std::net::IpAddr;
 use event::Value;
 use ipnet::IpNet;
 use memchr::memmem::Finder;
-use regex::Regex;
 
+use crate::regular_expression::RegularExpression;
+use crate::literals::{LITERAL_BYTES_MIN, Place};
 use crate::text::Form;
 use crate::time::{self, TimePart};
 
@@ -31,7 +32,7 @@ pub(crate) enum Predicate {
     /// `|re`, or a text with wildcards.
     Pattern {
         form: Form,
-        regex: Regex,
+        regex: Box<RegularExpression>,
     },
     Network(IpNet),
     Number {
@@ -89,6 +90,18 @@ impl Predicate {
             Self::FieldRef { .. } => 2,
             _ => 1,
         }
+    }
+
+    /// The literal that is asked for in folded text, and nothing more than that.
+    pub(crate) fn folded_literal(&self) -> Option<(Place, &str)> {
+        let (place, literal) = match self {
+            Self::Text { op, form: Form::Folded, needle } => (Place::of(*op), needle.as_str()),
+            Self::Contains { form: Form::Folded, finder } => {
+                (Place::Anywhere, std::str::from_utf8(finder.needle()).ok()?)
+            }
+            _ => return None,
+        };
+        (literal.len() >= LITERAL_BYTES_MIN).then_some((place, literal))
     }
 
     /// Those predicates that look at a value as it is, not at its text.

@@ -7,6 +7,7 @@
 //! Truth of a predicate: a field that stands several times makes it true with any of its values; with `|all`, each of the
 //! rule's values must be met by one of them. A field that is absent meets `null` and nothing else.
 
+use crate::any_of::AnyOf;
 use crate::engine::Fields;
 use crate::limits::MATCHED_VALUE_BYTES_MAX;
 use crate::look::Look;
@@ -56,6 +57,8 @@ pub(crate) struct Item {
     pub(crate) all: bool,
     /// `|neq`: none may hold, and the field must be there.
     pub(crate) negated: bool,
+    /// Asks a long list at once; what the oracle does without.
+    any_of: Option<Box<AnyOf>>,
 }
 
 impl Program {
@@ -146,6 +149,11 @@ impl Node {
 }
 
 impl Item {
+    pub(crate) fn new(field: Option<usize>, predicates: Vec<Predicate>, all: bool, negated: bool) -> Self {
+        let any_of = if all || field.is_none() { None } else { AnyOf::new(&predicates) };
+        Self { field, predicates, all, negated, any_of }
+    }
+
     /// Keywords are looked for in every field.
     fn cost(&self) -> usize {
         let fields = if self.field.is_none() { KEYWORD_FIELDS } else { 1 };
@@ -164,12 +172,14 @@ impl Item {
             return !self.negated
                 && self.predicates.iter().any(|predicate| matches!(predicate, Predicate::Null));
         }
-        let holds =
-            |predicate: &Predicate| look.find(field, |look, slot| look.holds(predicate, slot)).is_some();
-        match (self.all, self.negated) {
-            (true, negated) => self.predicates.iter().all(holds) != negated,
-            (false, negated) => self.predicates.iter().any(holds) != negated,
-        }
+        let met = match &self.any_of {
+            Some(any_of) if !look.is_obvious => any_of.holds(&self.predicates, field, look),
+            _ => {
+                let holds = |predicate: &Predicate| look.meets(field, predicate).is_some();
+                if self.all { self.predicates.iter().all(holds) } else { self.predicates.iter().any(holds) }
+            }
+        };
+        met != self.negated
     }
 
     fn collect(&self, look: &mut Look<'_, '_>, evidence: &mut Evidence<'_>) {
@@ -181,7 +191,7 @@ impl Item {
                     }
                 }
                 Some(field) => {
-                    if let Some(slot) = look.find(field, |look, slot| look.holds(predicate, slot)) {
+                    if let Some(slot) = look.meets(field, predicate) {
                         evidence.add(look, field, slot);
                     }
                 }
