@@ -9,6 +9,8 @@
 
 mod auditd;
 mod cron;
+#[cfg(feature = "evtx")]
+mod evtx;
 mod fields;
 mod json;
 mod otlp;
@@ -22,10 +24,13 @@ mod text;
 mod time;
 mod useradd;
 mod web;
+mod windows;
 
 use std::borrow::Cow;
 use std::iter::Peekable;
 
+#[cfg(feature = "evtx")]
+pub use evtx::{Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock};
 use fields::{Fields, Line};
 use time::Clock;
 

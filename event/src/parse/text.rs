@@ -24,7 +24,7 @@ pub(super) fn decode_owned(bytes: Vec<u8>) -> String {
     }
 }
 
-fn normalise(text: &str) -> Cow<'_, str> {
+pub(super) fn normalise(text: &str) -> Cow<'_, str> {
     if is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
 }
 
