@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
 use crate::drill::shift::Stamps;
+use crate::people::offset_s;
 
 /// Bytes of all logs of a recording together: an hour of some busy hosts.
 const RECORDING_BYTES_MAX: u64 = 512 * 1024 * 1024;
@@ -192,7 +193,8 @@ impl Log {
         let Some(format) = Format::from_name(&log.format) else {
             bail!("format: auto, syslog, auditd, web or json expected, found {:?}", log.format);
         };
-        let stamps = Stamps { format, utc_offset_s: offset_s(&log.utc_offset)?, recorded };
+        let stamps =
+            Stamps { format, utc_offset_s: offset_s(&log.utc_offset).context("utc_offset")?, recorded };
         let path = folder.join(&log.file);
         let lines = read_lines(&path, &stamps, bytes_left).with_context(|| path.display().to_string())?;
         Ok(Self {
@@ -253,17 +255,6 @@ fn lines(text: &[u8], stamps: &Stamps) -> Result<Vec<Line>> {
         Ok(Line { bytes: line.to_vec(), at })
     };
     lines.iter().map(timed).collect()
-}
-
-/// `+07:00` in seconds.
-fn offset_s(text: &str) -> Result<i32> {
-    let parsed = jiff::fmt::temporal::DateTimeParser::new()
-        .parse_time_zone(text)
-        .ok()
-        .and_then(|zone| zone.to_fixed_offset().ok());
-    parsed
-        .map(jiff::tz::Offset::seconds)
-        .with_context(|| format!("utc_offset: +07:00 expected, found {text:?}"))
 }
 
 #[cfg(test)]
