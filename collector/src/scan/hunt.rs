@@ -73,12 +73,13 @@ pub(super) struct Hunt<'h> {
 pub(super) struct Hunter<'h> {
     hunt: &'h Hunt<'h>,
     scratch: Scratch,
+    block: EvtxBlock,
     outcome: Outcome,
 }
 
 impl<'h> Hunter<'h> {
     pub(super) fn new(hunt: &'h Hunt<'h>) -> Self {
-        Self { hunt, scratch: Scratch::default(), outcome: Outcome::default() }
+        Self { hunt, scratch: Scratch::default(), block: EvtxBlock::default(), outcome: Outcome::default() }
     }
 
     pub(super) fn outcome(self) -> Outcome {
@@ -93,13 +94,15 @@ impl<'h> Hunter<'h> {
     }
 
     fn chunks(&mut self, piece: &Piece, chunks: &[u8]) {
-        let block = EvtxBlock::read(chunks);
+        let mut block = std::mem::take(&mut self.block);
+        block.read(chunks);
         if block.damage().count > 0 {
             self.outcome.damage.push((piece.file, block.damage().clone()));
         }
         for (position, event) in block.events(piece.modified) {
             self.event(piece.file, position, &event);
         }
+        self.block = block;
     }
 
     fn lines(&mut self, piece: &Piece, text: &[u8], first: u64) {

@@ -8,8 +8,8 @@
 //! Where the text needs no decoding (UTF-8, NFC), fields are slices of the batch. nom is used inside and never seen outside.
 
 mod auditd;
+mod binxml;
 mod cron;
-#[cfg(feature = "evtx")]
 mod evtx;
 mod fields;
 mod json;
@@ -29,7 +29,6 @@ mod windows;
 use std::borrow::Cow;
 use std::iter::Peekable;
 
-#[cfg(feature = "evtx")]
 pub use evtx::{Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock};
 use fields::{Fields, Line};
 use time::Clock;
