@@ -393,11 +393,11 @@ fn process_creation(fields: &mut Fields<'_>) {
     if let Some(label) = fields.find("MandatoryLabel") {
         let known = INTEGRITY.iter().find(|(sid, _)| *sid == label);
         if let Some((_, level)) = known {
-            fields.text("IntegrityLevel", *level);
+            unless_known(fields, "IntegrityLevel", Value::Text(Cow::Borrowed(level)));
         }
     }
     if let Some(user) = account(fields, "Target").or_else(|| account(fields, "Subject")) {
-        fields.text("User", user);
+        unless_known(fields, "User", Value::Text(Cow::Owned(user)));
     }
 }
 
@@ -410,11 +410,14 @@ fn account(fields: &Fields<'_>, whose: &str) -> Option<String> {
 
 /// The value under a further name, unless that stands there already.
 fn alias(fields: &mut Fields<'_>, name: &'static str, of: &str) {
-    if fields.0.iter().any(|(known, _)| known == name) {
-        return;
+    let value = fields.0.iter().find(|(known, _)| known == of).map(|(_, value)| value.clone());
+    if let Some(value) = value {
+        unless_known(fields, name, value);
     }
-    if let Some((_, value)) = fields.0.iter().find(|(known, _)| known == of) {
-        let value = value.clone();
+}
+
+fn unless_known<'t>(fields: &mut Fields<'t>, name: &'static str, value: Value<'t>) {
+    if !fields.0.iter().any(|(known, _)| known == name) {
         fields.0.push((Cow::Borrowed(name), value));
     }
 }
