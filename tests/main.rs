@@ -4,6 +4,8 @@ mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod bruteforce; // the rule against a count of our own, on real logs
 mod corpus; // where the public data lies
 mod engine; // the embedded store, as its clients see it
+mod evtx; // Windows event logs: the reader, and vonggac scan
+mod evtx_file; // files that the others read
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, drill, engine, people, rules, serve};
+use crate::{ca, drill, engine, people, rules, scan, serve};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -25,6 +25,7 @@ enum Command {
     Alert(people::AlertArgs),
     Events(people::EventsArgs),
     Status(people::StatusArgs),
+    Scan(scan::Args),
     Drill(drill::Args),
     Ca(ca::Args),
     Rules(rules::Args),
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Alert(args) => people::run_alert(&args),
         Command::Events(args) => people::run_events(&args),
         Command::Status(args) => people::run_status(&args),
+        Command::Scan(args) => scan::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Rules(args) => rules::run(args),

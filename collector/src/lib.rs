@@ -31,6 +31,7 @@ mod recover;
 mod row;
 mod row_binary;
 mod rules;
+mod scan;
 mod serve;
 #[cfg(test)]
 mod site;

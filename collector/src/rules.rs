@@ -82,7 +82,7 @@ pub(crate) fn load_in_words(folders: &[PathBuf]) -> (Engine, Vec<String>) {
 }
 
 /// What a person asks for must be there.
-fn ensure_there(folders: &[PathBuf]) -> Result<()> {
+pub(crate) fn ensure_there(folders: &[PathBuf]) -> Result<()> {
     for folder in folders {
         let there = folder.try_exists().with_context(|| format!("{}", folder.display()))?;
         ensure!(there, "{}: expected a folder of rules, there is none", folder.display());

@@ -4,7 +4,8 @@
 //! event does not say is not guessed: a rule for `service: sshd` does not see an event without a service.
 //!
 //! One service is a parent: the world's rules for `service: auth` mean what Debian writes to auth.log and Red Hat to secure,
-//! which our parsers tell apart more finely.
+//! which our parsers tell apart more finely. So is one category: Sysmon's registry events (12, 13, 14) are `registry_event`,
+//! and each has a finer category of its own, `registry_set` and the like.
 
 use event::LogSource;
 
@@ -38,7 +39,7 @@ const AUTH: [&str; 22] = [
 
 /// Whether a rule of this log source looks at events of that one.
 pub(crate) fn fits(rule: &RuleSource, event: &LogSource<'_>) -> bool {
-    part_fits(&rule.category, event.category)
+    (part_fits(&rule.category, event.category) || is_finer(&rule.category, event.category))
         && part_fits(&rule.product, event.product)
         && (part_fits(&rule.service, event.service) || is_child(&rule.service, event.service))
 }
@@ -54,4 +55,8 @@ fn part_fits(rule: &str, event: &str) -> bool {
 
 fn is_child(parent: &str, service: &str) -> bool {
     parent.eq_ignore_ascii_case("auth") && AUTH.iter().any(|child| child.eq_ignore_ascii_case(service))
+}
+
+fn is_finer(parent: &str, category: &str) -> bool {
+    parent.eq_ignore_ascii_case("registry_event") && category.starts_with("registry_")
 }

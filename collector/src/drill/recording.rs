@@ -1,20 +1,31 @@
 //! A recorded drill as it lies in its folder: `drill.toml` (what was recorded), `truth.toml` (what really happened), logs.
 //!
+//! A log of the format `evtx` is a Windows event log file. It is replayed as JSON lines, since an agent ships lines; their
+//! fields are those that the parser of EVTX gives.
+//!
 //! Limits: a recording is read into memory, at most [`RECORDING_BYTES_MAX`]. What it never does: take a path out of its folder.
 
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use event::{Format, Micros, RECORD_BYTES_MAX};
+use event::{
+    EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, Event, EvtxBlock, Format, Micros,
+    RECORD_BYTES_MAX, Value,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
 
 use crate::drill::shift::Stamps;
+use crate::people::offset_s;
 
 /// Bytes of all logs of a recording together: an hour of some busy hosts.
 const RECORDING_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes of a description.
 const DESCRIPTION_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The format of Windows event log files.
+const EVTX: &str = "evtx";
 
 /// A recording, read and checked.
 #[derive(Debug)]
@@ -189,12 +200,16 @@ impl Log {
             "file: below the drill expected, found {}",
             log.file.display()
         );
-        let Some(format) = Format::from_name(&log.format) else {
-            bail!("format: auto, syslog, auditd, web or json expected, found {:?}", log.format);
+        let is_evtx = log.format == EVTX;
+        let format = if is_evtx { Some(Format::Json) } else { Format::from_name(&log.format) };
+        let Some(format) = format else {
+            bail!("format: auto, syslog, auditd, web, json or evtx expected, found {:?}", log.format);
         };
-        let stamps = Stamps { format, utc_offset_s: offset_s(&log.utc_offset)?, recorded };
+        let stamps =
+            Stamps { format, utc_offset_s: offset_s(&log.utc_offset).context("utc_offset")?, recorded };
         let path = folder.join(&log.file);
-        let lines = read_lines(&path, &stamps, bytes_left).with_context(|| path.display().to_string())?;
+        let lines =
+            read_lines(&path, &stamps, is_evtx, bytes_left).with_context(|| path.display().to_string())?;
         Ok(Self {
             host: crate::ca::host_name(&log.host)?,
             path: log.path.clone(),
@@ -230,12 +245,51 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     toml::from_str(&std::fs::read_to_string(path).with_context(shown)?).with_context(shown)
 }
 
-fn read_lines(path: &Path, stamps: &Stamps, bytes_left: &mut u64) -> Result<Vec<Line>> {
+fn read_lines(path: &Path, stamps: &Stamps, is_evtx: bool, bytes_left: &mut u64) -> Result<Vec<Line>> {
     let bytes = std::fs::metadata(path)?.len();
     *bytes_left = bytes_left
         .checked_sub(bytes)
         .with_context(|| format!("the recording has more than {RECORDING_BYTES_MAX} bytes"))?;
-    lines(&std::fs::read(path)?, stamps)
+    let bytes = std::fs::read(path)?;
+    if is_evtx { lines(&json_lines(&bytes)?, stamps) } else { lines(&bytes, stamps) }
+}
+
+/// The events of an EVTX file, each a line.
+fn json_lines(file: &[u8]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut block = EvtxBlock::default();
+    let chunks = file.get(EVTX_HEADER_BYTES..).unwrap_or_default();
+    for chunks in chunks.chunks(EVTX_BLOCK_CHUNKS_MAX * EVTX_CHUNK_BYTES) {
+        block.read(chunks);
+        if let Some(damage) = &block.damage().first {
+            bail!("not a whole EVTX file: {damage}");
+        }
+        for (_, event) in block.events(0) {
+            serde_json::to_writer(&mut text, &object(&event))?;
+            text.push(b'\n');
+        }
+    }
+    Ok(text)
+}
+
+/// The fields of an event; one that stands several times is a list.
+fn object(event: &Event<'_>) -> serde_json::Map<String, Json> {
+    let mut object = serde_json::Map::new();
+    for (name, value) in &event.fields {
+        let value = match value {
+            Value::Null => Json::Null,
+            Value::Bool(flag) => (*flag).into(),
+            Value::Int(int) => (*int).into(),
+            Value::Float(float) => (*float).into(),
+            Value::Text(text) => text.as_ref().into(),
+        };
+        match object.get_mut(name.as_ref()) {
+            None => drop(object.insert(name.to_string(), value)),
+            Some(Json::Array(values)) => values.push(value),
+            Some(first) => *first = Json::Array(vec![first.take(), value]),
+        }
+    }
+    object
 }
 
 /// Lines with their times. Lines before the first time have that time.
@@ -253,17 +307,6 @@ fn lines(text: &[u8], stamps: &Stamps) -> Result<Vec<Line>> {
         Ok(Line { bytes: line.to_vec(), at })
     };
     lines.iter().map(timed).collect()
-}
-
-/// `+07:00` in seconds.
-fn offset_s(text: &str) -> Result<i32> {
-    let parsed = jiff::fmt::temporal::DateTimeParser::new()
-        .parse_time_zone(text)
-        .ok()
-        .and_then(|zone| zone.to_fixed_offset().ok());
-    parsed
-        .map(jiff::tz::Offset::seconds)
-        .with_context(|| format!("utc_offset: +07:00 expected, found {text:?}"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::people::escape::{json_line, shown, shown_bytes};
 use crate::people::filter::{Bound, Filter, shown_address};
 use crate::people::output::print_text;
 use crate::people::rule::{Words, words};
-use crate::people::select::{as_address, as_iso, as_texts, counted, unhex};
+use crate::people::select::{as_address, as_iso, as_map, as_texts, counted, unhex};
 use crate::people::when::{Clock, MICROS_PER_S, iso};
 
 /// Shortest beginning of an id that is looked up: shorter ones are typing errors.
@@ -259,10 +259,6 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", shown(word).replace('\'', r"'\''"))
-}
-
-fn as_map<S: serde::Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 /// Text under headings, each value on a line of its own.

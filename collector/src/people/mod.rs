@@ -21,11 +21,11 @@ pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
 
-// What `drill` uses, too.
+// What `drill` and `scan` use, too.
 pub(crate) use connect::{Reader, block_on, configuration};
-pub(crate) use escape::{json_line, shown};
+pub(crate) use escape::{json_line, shortened, shown};
 pub(crate) use filter::{Bound, Filter};
-pub(crate) use output::print_text;
+pub(crate) use output::{Format, Listed, OutputArgs, Tone, print, print_text};
 pub(crate) use scrape::loopback;
-pub(crate) use select::counted;
-pub(crate) use when::{MICROS_PER_S, iso};
+pub(crate) use select::{as_iso, as_map, counted, grouped};
+pub(crate) use when::{Clock, MICROS_PER_S, iso, offset_s};

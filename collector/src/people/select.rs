@@ -87,6 +87,11 @@ pub(crate) fn as_texts<S: Serializer>(lines: &[String], serializer: S) -> Result
     serializer.collect_seq(lines.iter().map(|hex| String::from_utf8_lossy(&unhex(hex)).into_owned()))
 }
 
+/// Serialises pairs as an object.
+pub(crate) fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
 /// `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -131,6 +131,15 @@ pub(crate) fn iso(micros: Micros) -> String {
         .map_or_else(|_| format!("{micros}"), |timestamp| format!("{timestamp:.6}"))
 }
 
+/// `+07:00` in seconds.
+pub(crate) fn offset_s(text: &str) -> Result<i32> {
+    let parsed = jiff::fmt::temporal::DateTimeParser::new()
+        .parse_time_zone(text)
+        .ok()
+        .and_then(|zone| zone.to_fixed_offset().ok());
+    parsed.map(jiff::tz::Offset::seconds).with_context(|| format!("+07:00 expected, found {text:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //!
 //! Nested objects become names with dots (`process.name`), the elements of an array become several values of one name. The
 //! text is read once, without a tree; strings without escapes are borrowed. The time is the first that stands under one of
-//! the usual names ([`TIMES`]).
+//! the usual names ([`TIMES`]). Windows events get their native names and log source, whoever shipped them (`windows.rs`).
 //!
 //! Limits: [`DEPTH_MAX`] levels and [`FIELDS_MAX`] fields; what lies deeper or comes later is checked to be JSON, and stays
 //! in the text only. A line that is not one object, or has more behind it, is not taken.
@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, Line};
 use super::time::{self, Stamp};
-use crate::{LogSource, ParseStatus, Value};
+use super::windows;
+use crate::{ParseStatus, Value};
 
 /// Deepest nesting that becomes names. Kubernetes' audit events reach 8.
 const DEPTH_MAX: usize = 16;
@@ -26,10 +27,12 @@ pub(super) const FIELDS_MAX: usize = 512;
 /// Names under which a time stands, the likeliest first.
 const TIMES: &[&str] = &[
     "@timestamp",
+    "TimeCreated_SystemTime",
     "timestamp",
     "time",
     "ts",
     "eventTime",
+    "EventTime",
     "UtcTime",
     "SystemTime",
     "datetime",
@@ -42,11 +45,16 @@ const TIMES: &[&str] = &[
 pub(super) fn parse(line: &str) -> Option<Line<'_>> {
     let mut fields = Fields::default();
     flatten(line.trim_ascii(), "", &mut fields)?;
+    Some(understood(fields))
+}
+
+/// What the fields of an object say.
+pub(super) fn understood(mut fields: Fields<'_>) -> Line<'_> {
+    let source = windows::recognise(&mut fields);
     let stamp = TIMES.iter().find_map(|name| {
         fields.0.iter().filter(|(field, _)| field == name).find_map(|(_, value)| stamp(value))
     });
-    let source = LogSource::default();
-    Some(Line { stamp, source, status: ParseStatus::Parsed, fields })
+    Line { stamp, source, status: ParseStatus::Parsed, fields }
 }
 
 /// Reads one object into fields whose names start with `prefix`.
@@ -170,7 +178,7 @@ impl<'t> Visitor<'t> for Flatten<'_, '_, 't> {
 }
 
 /// A key, borrowed where it has no escapes.
-struct Name<'t>(Cow<'t, str>);
+pub(super) struct Name<'t>(pub(super) Cow<'t, str>);
 
 impl<'de> serde::Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

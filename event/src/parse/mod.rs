@@ -8,7 +8,9 @@
 //! Where the text needs no decoding (UTF-8, NFC), fields are slices of the batch. nom is used inside and never seen outside.
 
 mod auditd;
+mod binxml;
 mod cron;
+mod evtx;
 mod fields;
 mod json;
 mod otlp;
@@ -22,10 +24,12 @@ mod text;
 mod time;
 mod useradd;
 mod web;
+mod windows;
 
 use std::borrow::Cow;
 use std::iter::Peekable;
 
+pub use evtx::{Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock};
 use fields::{Fields, Line};
 use time::Clock;
 

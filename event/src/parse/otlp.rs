@@ -55,9 +55,10 @@ fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
     let Ok(Text(text)) = serde_json::from_str(body) else {
         let mut fields = Fields::default();
         let status = json::flatten(body, "", &mut fields).map_or(ParseStatus::Raw, |()| ParseStatus::Parsed);
+        let line = Line { status, ..json::understood(fields) };
         // No body: the attributes say it all.
         let message = Cow::Borrowed(if body == "null" { "" } else { body });
-        return Some((message, Line { stamp: None, source: LogSource::default(), status, fields }));
+        return Some((message, line));
     };
     let text = match text {
         Cow::Borrowed(text) => Cow::Borrowed(text),

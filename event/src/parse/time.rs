@@ -5,6 +5,7 @@
 //! year of the receipt, or the year before where that would lie in the future (a line of 31 December read on 1 January).
 //! What names no day that exists (30 February) is no time. Fractions are read to the microsecond, further digits are cut.
 
+use std::fmt::Write as _;
 use std::num::Wrapping;
 
 use nom::branch::alt;
@@ -237,13 +238,34 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 fn year_of(ts: Micros) -> i64 {
-    let day = ts.div_euclid(86_400 * SECOND);
+    year_of_day(ts.div_euclid(86_400 * SECOND))
+}
+
+fn year_of_day(day: i64) -> i64 {
     // 400 years have 146,097 days; the guess is at most one year off.
     let guess = day.saturating_mul(400).div_euclid(146_097).saturating_add(1970);
     [guess.saturating_add(1), guess]
         .into_iter()
         .find(|year| days(*year, 1, 1) <= day)
         .unwrap_or(guess.saturating_sub(1))
+}
+
+/// Writes a time of Windows (ticks of 100 ns since 1601) as Windows does, with seven digits: no digit is lost.
+pub(super) fn push_filetime(out: &mut String, ticks: u64) {
+    const SECOND: u64 = 10_000_000;
+    let seconds = ticks.div_euclid(SECOND);
+    // 134,774 days lie between 1601 and 1970.
+    let day = i64::try_from(seconds.div_euclid(86_400)).unwrap_or_default().saturating_sub(134_774);
+    let year = year_of_day(day);
+    let month = (2..=12).rev().find(|month| days(year, *month, 1) <= day).unwrap_or(1);
+    let day_of_month = day.saturating_sub(days(year, month, 1)).saturating_add(1);
+    let (hour, minute) = (seconds.div_euclid(3_600).rem_euclid(24), seconds.div_euclid(60).rem_euclid(60));
+    let (second, fraction) = (seconds.rem_euclid(60), ticks.rem_euclid(SECOND));
+    // Writing to a String cannot fail.
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}.{fraction:07}Z"
+    );
 }
 
 #[cfg(test)]
@@ -286,6 +308,20 @@ mod tests {
         for number in [1_795_400_107, 1_795_400_107_000, 1_795_400_107_000_000, 1_795_400_107_000_000_000] {
             assert_eq!(epoch_by_size(number), Stamp::Zoned(RECEIPT));
         }
+    }
+
+    #[test]
+    fn writes_times_of_windows_with_all_digits() {
+        let written = |ticks| {
+            let mut out = String::new();
+            push_filetime(&mut out, ticks);
+            out
+        };
+        assert_eq!(written(0), "1601-01-01T00:00:00.0000000Z");
+        assert_eq!(written(116_444_736_000_000_000), "1970-01-01T00:00:00.0000000Z");
+        assert_eq!(written(134_246_185_071_204_321), "2026-05-30T12:41:47.1204321Z");
+        assert_eq!(written(133_536_671_999_999_999), "2024-02-29T07:59:59.9999999Z");
+        assert!(written(u64::MAX).ends_with('Z'));
     }
 
     #[test]

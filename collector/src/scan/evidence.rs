@@ -1,0 +1,241 @@
+//! Evidence on disk: finds the files, tells by their content what they are, and cuts them into pieces for the threads.
+//!
+//! - An EVTX file becomes runs of chunks, a text file runs of whole lines; either may be compressed (gzip, zstd). What is
+//!   neither, told by a zero byte within its first [`SNIFFED_BYTES`], is skipped and counted.
+//! - A piece never ends within an event of several lines (auditd).
+//!
+//! Limits: a piece has about [`PIECE_BYTES`], so memory depends on the number of threads and not on the size of a file. What
+//! is compressed expands to at most [`EXPANSION_MAX`] times its size or [`EXPANDED_BYTES_FREE`]; the rest is not read, and
+//! said. What it never does: follow a symbolic link below the paths it was given, or write.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use event::{
+    EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cuts_before,
+};
+
+/// Bytes of a piece: some thousands of events, a few milliseconds of work.
+const PIECE_BYTES: usize = EVTX_BLOCK_CHUNKS_MAX * EVTX_CHUNK_BYTES;
+/// First bytes by which a file is told.
+const SNIFFED_BYTES: usize = EVTX_HEADER_BYTES;
+/// Logs shrink to a tenth or a thirtieth; a file of one line, repeated, to a thousandth.
+const EXPANSION_MAX: u64 = 1_000;
+/// What any compressed file may expand to, whatever its size.
+const EXPANDED_BYTES_FREE: u64 = 256 * 1024 * 1024;
+
+/// All files, and the one that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    pub(super) files: Vec<Found>,
+    /// Files and folders that cannot be read, and why.
+    pub(super) problems: Vec<String>,
+    /// Files that are neither EVTX nor text.
+    pub(super) skipped: u64,
+    pub(super) bytes_total: u64,
+    pub(super) bytes_read: u64,
+    next: usize,
+    open: Option<Open>,
+}
+
+/// A file that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    bytes: u64,
+    /// For events without a time of their own, and for times without a year.
+    modified: Micros,
+}
+
+/// A part of a file.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Index of the file.
+    pub(super) file: usize,
+    pub(super) modified: Micros,
+    pub(super) content: Content,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Chunks of an EVTX file.
+    Chunks(Vec<u8>),
+    /// Lines of text, and the number of the first.
+    Lines(Vec<u8>, u64),
+}
+
+/// The file that is being read.
+struct Open {
+    file: usize,
+    reader: Box<dyn Read + Send>,
+    is_evtx: bool,
+    /// What is read and not yet in a piece.
+    rest: Vec<u8>,
+    ended: bool,
+    failure: Option<io::Error>,
+    /// Number of the next line.
+    line: u64,
+}
+
+impl Evidence {
+    /// Finds the files below the paths.
+    pub(super) fn find(paths: &[PathBuf]) -> Self {
+        let mut evidence = Self::default();
+        let entries = paths.iter().flat_map(|path| walkdir::WalkDir::new(path).sort_by_file_name());
+        for entry in entries {
+            match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
+                Ok((metadata, path)) if metadata.is_file() => {
+                    let modified =
+                        metadata.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
+                    let modified = modified.unwrap_or_default().as_microsecond();
+                    evidence.bytes_total += metadata.len();
+                    evidence.files.push(Found { path, bytes: metadata.len(), modified });
+                }
+                Ok(_) => {}
+                Err(error) => evidence.problems.push(error.to_string()),
+            }
+        }
+        evidence
+    }
+
+    /// The next piece; `None` at the end of all files.
+    pub(super) fn next(&mut self) -> Option<Piece> {
+        loop {
+            let Some(mut open) = self.open.take().or_else(|| self.open_next()) else {
+                if self.next < self.files.len() {
+                    continue;
+                }
+                return None;
+            };
+            let (file, found) = (open.file, &self.files[open.file]);
+            if let Some(content) = open.piece() {
+                let piece = Piece { file, modified: found.modified, content };
+                self.open = Some(open);
+                return Some(piece);
+            }
+            self.done(file, open.failure);
+        }
+    }
+
+    /// Opens the next file; `None` when there is none, or when it is not one to be read.
+    fn open_next(&mut self) -> Option<Open> {
+        let file = self.next;
+        let found = self.files.get(file)?;
+        self.next += 1;
+        match Open::new(file, found) {
+            Ok(open) if open.is_evtx || !open.rest.contains(&0) => return Some(open),
+            Ok(open) => {
+                self.skipped += 1;
+                self.done(file, open.failure);
+            }
+            Err(error) => self.done(file, Some(error)),
+        }
+        None
+    }
+
+    fn done(&mut self, file: usize, failure: Option<io::Error>) {
+        let found = &self.files[file];
+        self.bytes_read += found.bytes;
+        self.problems.extend(failure.map(|error| format!("{}: {error}", found.path.display())));
+    }
+}
+
+impl Open {
+    fn new(file: usize, found: &Found) -> io::Result<Self> {
+        let mut open = Self {
+            file,
+            reader: expanded(&found.path, found.bytes)?,
+            is_evtx: false,
+            rest: Vec::new(),
+            ended: false,
+            failure: None,
+            line: 1,
+        };
+        open.fill(SNIFFED_BYTES);
+        open.is_evtx = open.rest.starts_with(EVTX_MAGIC);
+        if open.is_evtx {
+            open.rest.clear();
+        }
+        Ok(open)
+    }
+
+    /// Reads until so many bytes are there, or the file ends. What stands before a failure is read like any other.
+    fn fill(&mut self, bytes: usize) {
+        let missing = bytes.saturating_sub(self.rest.len());
+        if missing == 0 || self.ended {
+            return;
+        }
+        match self.reader.by_ref().take(missing as u64).read_to_end(&mut self.rest) {
+            Ok(read) => self.ended = read < missing,
+            Err(error) => (self.ended, self.failure) = (true, Some(error)),
+        }
+    }
+
+    /// The next part; `None` at the end.
+    fn piece(&mut self) -> Option<Content> {
+        self.fill(PIECE_BYTES);
+        if self.rest.is_empty() {
+            return None;
+        }
+        if self.is_evtx {
+            return Some(Content::Chunks(std::mem::take(&mut self.rest)));
+        }
+        let end = if self.ended { self.rest.len() } else { cut(&self.rest) };
+        let rest = self.rest.split_off(end);
+        let (first, piece) = (self.line, std::mem::replace(&mut self.rest, rest));
+        self.line += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+        Some(Content::Lines(piece, first))
+    }
+}
+
+/// Where a text may end: behind a whole line that does not belong together with the next. A line that fills all of it is cut.
+fn cut(text: &[u8]) -> usize {
+    let line_start = |end: usize| text[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = line_start(text.len());
+    let (mut end, mut next) = (whole, None);
+    while end > 0 {
+        let start = line_start(end - 1);
+        let line = &text[start..end - 1];
+        if cuts_before(Format::Auto, line, next) {
+            return end;
+        }
+        (end, next) = (start, Some(line));
+    }
+    if whole > 0 { whole } else { text.len() }
+}
+
+/// The file, decompressed where its first bytes say that it is compressed.
+fn expanded(path: &Path, bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    let mut file = BufReader::new(File::open(path)?);
+    let left = bytes.saturating_mul(EXPANSION_MAX).max(EXPANDED_BYTES_FREE);
+    Ok(match file.fill_buf()? {
+        [0x1f, 0x8b, ..] => Box::new(Bounded { inner: flate2::bufread::MultiGzDecoder::new(file), left }),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Bounded { inner: zstd::Decoder::with_buffer(file)?, left }),
+        _ => Box::new(file),
+    })
+}
+
+/// A reader that fails beyond so many bytes.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other(format!(
+                "expands to more than {EXPANSION_MAX} times its size: the rest is not read"
+            ))
+        })?;
+        Ok(read)
+    }
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Open(file {}, line {})", self.file, self.line)
+    }
+}

@@ -1,0 +1,233 @@
+//! One thread's hunt: pieces of evidence in, findings and counts out.
+//!
+//! Limits: [`FINDINGS_MAX`] findings of all threads together are kept, and as many hits for correlations; what comes beyond is
+//! counted and said.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use detect::{CorrelationHit, Engine, EventKey, Match, Rule, Scratch, Severity};
+use event::{
+    BATCH_RECORDS_MAX, Batch, Event, EvtxBlock, Format, Header, Micros, ParseStatus, RECORD_BYTES_MAX, Record,
+};
+
+use super::evidence::{Content, Piece};
+
+/// Findings kept, in all: some hundreds of bytes each.
+const FINDINGS_MAX: usize = 1_000_000;
+
+/// Evidence is believed at any time: a thousand years before and after.
+const ANY_TIME: Micros = 1_000 * 366 * 24 * 3_600 * 1_000_000;
+
+/// Names under which an event says which host it is about.
+const HOST_FIELDS: [&str; 5] = ["Computer", "hostname", "host.name", "node", "host"];
+
+/// What a rule found.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) rule: Arc<Rule>,
+    pub(super) ts: Micros,
+    /// Lower case; empty where the event does not say.
+    pub(super) host: Arc<str>,
+    pub(super) place: Place,
+    /// The fields that matched; of a correlation, its group.
+    pub(super) matched: Vec<(String, String)>,
+    /// Events: of a correlation, those that its condition counted.
+    pub(super) count: u64,
+}
+
+/// Where an event stands: the index of its file, and the number of its record (EVTX) or line there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) file: u64,
+    pub(super) position: u64,
+}
+
+/// What came of some pieces.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) findings: Vec<Finding>,
+    hits: Vec<detect::Hit>,
+    pub(super) events: u64,
+    /// Lines that no parser takes.
+    pub(super) unparsed: u64,
+    pub(super) matches: u64,
+    /// Findings beyond the limit.
+    pub(super) dropped: u64,
+    /// By index of the file: how many chunks and records cannot be read, and why the first cannot.
+    pub(super) damage: Vec<(usize, event::Damage)>,
+}
+
+/// What all threads share.
+pub(super) struct Hunt<'h> {
+    pub(super) engine: &'h Engine,
+    /// What milder rules find is not reported.
+    pub(super) severity: Severity,
+    /// Of times that name no zone.
+    pub(super) utc_offset_s: i32,
+    pub(super) kept: &'h AtomicUsize,
+}
+
+/// One thread.
+pub(super) struct Hunter<'h> {
+    hunt: &'h Hunt<'h>,
+    scratch: Scratch,
+    block: EvtxBlock,
+    outcome: Outcome,
+}
+
+impl<'h> Hunter<'h> {
+    pub(super) fn new(hunt: &'h Hunt<'h>) -> Self {
+        Self { hunt, scratch: Scratch::default(), block: EvtxBlock::default(), outcome: Outcome::default() }
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        self.outcome
+    }
+
+    pub(super) fn look(&mut self, piece: &Piece) {
+        match &piece.content {
+            Content::Chunks(chunks) => self.chunks(piece, chunks),
+            Content::Lines(text, first) => self.lines(piece, text, *first),
+        }
+    }
+
+    fn chunks(&mut self, piece: &Piece, chunks: &[u8]) {
+        let mut block = std::mem::take(&mut self.block);
+        block.read(chunks);
+        if block.damage().count > 0 {
+            self.outcome.damage.push((piece.file, block.damage().clone()));
+        }
+        for (position, event) in block.events(piece.modified) {
+            self.event(piece.file, position, &event);
+        }
+        self.block = block;
+    }
+
+    fn lines(&mut self, piece: &Piece, text: &[u8], first: u64) {
+        let time = piece.modified;
+        let lines = (first..).zip(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end));
+        let records: Vec<Record<'_>> = lines
+            .flat_map(|(number, line)| line.chunks(RECORD_BYTES_MAX).map(move |bytes| (number, bytes)))
+            .map(|(offset, bytes)| Record { time, offset, bytes })
+            .collect();
+        for records in records.chunks(BATCH_RECORDS_MAX) {
+            let header = Header {
+                format: Format::Auto,
+                time_base: time,
+                utc_offset_s: self.hunt.utc_offset_s,
+                ..Header::default()
+            };
+            // A piece is smaller than a batch may be.
+            let Ok(batch) = Batch::new(header, records.iter().copied()) else { continue };
+            for event in event::parse_batch_within(&batch, ANY_TIME, ANY_TIME) {
+                let line = usize::try_from(event.record).ok().and_then(|index| records.get(index));
+                self.event(piece.file, line.map_or(first, |record| record.offset), &event);
+            }
+        }
+    }
+
+    /// The one place where rules look at an event.
+    fn event(&mut self, file: usize, position: u64, event: &Event<'_>) {
+        self.outcome.events += 1;
+        self.outcome.unparsed += u64::from(event.status == ParseStatus::Raw);
+        let matches = self.hunt.engine.evaluate(event, &mut self.scratch);
+        if matches.is_empty() {
+            return;
+        }
+        let host = host(event);
+        let place = Place { file: file as u64, position };
+        for found in matches {
+            self.found(event, found, &host, place);
+        }
+    }
+
+    fn found(&mut self, event: &Event<'_>, found: Match, host: &Arc<str>, place: Place) {
+        let key = EventKey { agent: Arc::clone(host), epoch: place.file, seq: place.position, record: 0 };
+        if let Some(hit) = self.hunt.engine.hit(&found, event, key)
+            && self.keeps_one_more()
+        {
+            self.outcome.hits.push(hit);
+        }
+        if !found.rule.alerts || found.rule.severity < self.hunt.severity {
+            return;
+        }
+        self.outcome.matches += 1;
+        if self.keeps_one_more() {
+            let (rule, host) = (found.rule, Arc::clone(host));
+            let finding = Finding { rule, ts: event.ts, host, place, matched: found.fields, count: 1 };
+            self.outcome.findings.push(finding);
+        }
+    }
+
+    fn keeps_one_more(&mut self) -> bool {
+        let keeps = self.hunt.kept.fetch_add(1, Ordering::Relaxed) < FINDINGS_MAX;
+        self.outcome.dropped += u64::from(!keeps);
+        keeps
+    }
+}
+
+impl Outcome {
+    pub(super) fn join(mut self, mut other: Self) -> Self {
+        self.findings.append(&mut other.findings);
+        self.hits.append(&mut other.hits);
+        self.damage.append(&mut other.damage);
+        self.events += other.events;
+        self.unparsed += other.unparsed;
+        self.matches += other.matches;
+        self.dropped += other.dropped;
+        self
+    }
+
+    /// Lets the correlations see all hits in the order of time, and puts the findings into it.
+    pub(super) fn correlate(&mut self, hunt: &Hunt<'_>) {
+        let mut correlator = hunt.engine.correlator();
+        let mut hits = std::mem::take(&mut self.hits);
+        hits.sort_by(|a, b| (a.ts, &a.event).cmp(&(b.ts, &b.event)));
+        for hit in hits {
+            let now = hit.ts;
+            let fired = correlator
+                .observe(hit, now)
+                .into_iter()
+                .filter(|fired| fired.new && fired.rule.alerts && fired.rule.severity >= hunt.severity);
+            self.findings.extend(fired.filter_map(Finding::of_correlation));
+        }
+        self.findings.sort_by(|a, b| {
+            (a.ts, a.place.file, a.place.position, &a.rule.id).cmp(&(
+                b.ts,
+                b.place.file,
+                b.place.position,
+                &b.rule.id,
+            ))
+        });
+    }
+
+    /// What cannot be read of EVTX files: a line for each.
+    pub(super) fn damage_in_words(&self, path: impl Fn(usize) -> PathBuf) -> Vec<String> {
+        let mut files = std::collections::BTreeMap::<usize, event::Damage>::new();
+        for (file, damage) in &self.damage {
+            let sum = files.entry(*file).or_default();
+            sum.count += damage.count;
+            sum.first = sum.first.take().or_else(|| damage.first.clone());
+        }
+        let line = |(file, damage): (usize, event::Damage)| {
+            let (path, first) = (path(file), damage.first.unwrap_or_default());
+            format!("{}: {} chunks or records cannot be read; one: {first}", path.display(), damage.count)
+        };
+        files.into_iter().map(line).collect()
+    }
+}
+
+impl Finding {
+    fn of_correlation(fired: CorrelationHit) -> Option<Self> {
+        let last = fired.events.last()?;
+        let place = Place { file: last.epoch, position: last.seq };
+        let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&last.agent));
+        Some(Self { rule, ts, host, place, matched: fired.group, count: fired.count })
+    }
+}
+
+fn host(event: &Event<'_>) -> Arc<str> {
+    HOST_FIELDS.iter().find_map(|name| event.text(name)).unwrap_or_default().to_lowercase().into()
+}

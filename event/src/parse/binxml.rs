@@ -1,0 +1,734 @@
+//! Binary XML as Windows event logs hold it ([MS-EVEN6] 2.2.12 and following): tokens in, the fields of an event out.
+//!
+//! A record is a template of its chunk, filled with values; both are walked at once and no tree is built. Elements become
+//! fields by their place: those of `System` and `EventData` by their own name (`<Data Name="Image">` by the attribute), those
+//! of `UserData` without the provider's element around them, deeper ones with dots, attributes behind an underscore
+//! (`Provider_Name`); namespaces are no part of the event. An array is a field several times, an element without text is null,
+//! and one that depends on a value that is not there (2.2.12, DependencyId) is not there.
+//!
+//! Values are written as Windows writes them: 64 bits hexadecimal as `0x1f`, times with seven digits, GUIDs in braces.
+//!
+//! Limits: [`FIELDS_MAX`] fields and [`TEXT_BYTES_MAX`] bytes of text an event, since a template may place a value as often
+//! as it likes; [`TOKENS_MAX`] tokens and [`DEPTH_MAX`] levels, since templates may name one another. Beyond the fields the
+//! rest is left out; beyond the others the record ends there as one that is broken does.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use thiserror::Error;
+
+use super::{text, time};
+
+/// Most fields of an event: as for JSON lines.
+pub(super) const FIELDS_MAX: usize = 512;
+
+/// Most text of an event. A record has at most 64 KiB.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most tokens of a record: a thousand elements have some 8,000.
+const TOKENS_MAX: usize = 64 * 1024;
+
+/// Deepest nesting of elements and templates. `UserData` of Windows' own providers reaches 6.
+const DEPTH_MAX: usize = 24;
+
+/// Names are remembered by their place in the chunk. A power of two; a chunk has some hundred names.
+const PLACES: usize = 512;
+
+/// Names kept from block to block. Windows' providers use some thousands.
+const NAMES_KEPT_MAX: usize = 20_000;
+
+/// The `DependencyId` of an element that depends on nothing.
+const INDEPENDENT: u16 = 0xffff;
+
+/// Why a record ends before its end.
+#[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
+#[error("{what} at byte {offset} of its chunk")]
+pub(super) struct Broken {
+    pub(super) what: &'static str,
+    pub(super) offset: usize,
+}
+
+/// Fields of many events: names once, the text of all values in one.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    pub(super) names: Names,
+    /// Values, one a line.
+    pub(super) text: String,
+    pub(super) cells: Vec<(usize, Cell)>,
+}
+
+/// A value: text is a piece of the common one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cell {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Range<usize>),
+}
+
+/// Names, each once.
+#[derive(Debug)]
+pub(super) struct Names {
+    list: Vec<String>,
+    ids: HashMap<String, usize>,
+    /// By two names and what stands between.
+    joined: HashMap<(usize, char, usize), usize>,
+    /// A name that is being read.
+    spelt: String,
+}
+
+/// Names that say where in the event an element stands, in the order of [`Names::default`].
+const EVENT: usize = 0;
+const SYSTEM: usize = 1;
+const EVENT_DATA: usize = 2;
+const USER_DATA: usize = 3;
+const DATA: usize = 4;
+const NAME: usize = 5;
+const XMLNS: usize = 6;
+const KNOWN: [&str; 7] = ["Event", "System", "EventData", "UserData", "Data", "Name", "xmlns"];
+
+impl Default for Names {
+    fn default() -> Self {
+        let mut names =
+            Self { list: Vec::new(), ids: HashMap::new(), joined: HashMap::new(), spelt: String::new() };
+        for name in KNOWN {
+            names.id(name);
+        }
+        names
+    }
+}
+
+impl Names {
+    pub(super) fn text(&self, id: usize) -> &str {
+        self.list.get(id).map_or("", String::as_str)
+    }
+
+    fn id(&mut self, name: &str) -> usize {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = self.list.len();
+        self.list.push(name.to_owned());
+        self.ids.insert(name.to_owned(), id);
+        id
+    }
+
+    fn id_of_utf16(&mut self, bytes: &[u8]) -> usize {
+        let mut spelt = std::mem::take(&mut self.spelt);
+        spelt.clear();
+        text::push_utf16(&mut spelt, bytes);
+        let id = self.id(&spelt);
+        self.spelt = spelt;
+        id
+    }
+
+    fn join(&mut self, first: usize, between: char, second: usize) -> usize {
+        if let Some(id) = self.joined.get(&(first, between, second)) {
+            return *id;
+        }
+        let id = self.id(&format!("{}{between}{}", self.text(first), self.text(second)));
+        self.joined.insert((first, between, second), id);
+        id
+    }
+}
+
+/// Reads the records of one chunk.
+pub(super) struct Reader<'c, 'o> {
+    chunk: &'c [u8],
+    out: &'o mut Cells,
+    /// Values of the templates that are being filled, the outermost first.
+    slots: Vec<Slot>,
+    /// By the lowest bits of a place in the chunk: the place, and the name there.
+    places: Vec<(usize, usize)>,
+    record: Limits,
+}
+
+/// What a record has used of its limits.
+#[derive(Default)]
+struct Limits {
+    tokens: usize,
+    depth: usize,
+    /// Cells and text before the record.
+    cells: usize,
+    text: usize,
+    /// Elements around that are not there.
+    absent: usize,
+}
+
+/// A value to fill in.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    kind: u8,
+    start: usize,
+    end: usize,
+}
+
+/// Which values a stream of tokens fills in.
+#[derive(Clone, Copy)]
+struct Scope {
+    first: usize,
+    count: usize,
+    /// Elements of a template definition say what they depend on; those of a record do not.
+    is_template: bool,
+}
+
+/// Where in the event an element stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    Root,
+    Event,
+    /// `System`, `EventData`, or the one element within `UserData`: what is in it are fields.
+    Fields,
+    UserData,
+    Field(usize),
+    Nowhere,
+}
+
+/// An element, or an attribute, that is being read.
+struct Element {
+    at: At,
+    value: Option<Cell>,
+    /// Where its text starts.
+    start: usize,
+    /// It has no value because it has elements, or several values.
+    is_null: bool,
+}
+
+/// A place in the chunk, and the end of the stream.
+#[derive(Clone, Copy)]
+struct Cursor<'c> {
+    chunk: &'c [u8],
+    at: usize,
+    end: usize,
+}
+
+impl<'c> Cursor<'c> {
+    fn take(&mut self, what: &'static str, need: usize) -> Result<&'c [u8], Broken> {
+        let end = self.at.checked_add(need).filter(|end| *end <= self.end);
+        let found = end.and_then(|end| Some((end, self.chunk.get(self.at..end)?)));
+        let (end, bytes) = found.ok_or(Broken { what, offset: self.at })?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Broken> {
+        let offset = self.at;
+        self.take(what, N)?.try_into().map_err(|_| Broken { what, offset })
+    }
+
+    fn u8(&mut self, what: &'static str) -> Result<u8, Broken> {
+        self.array::<1>(what).map(|[byte]| byte)
+    }
+
+    fn u16(&mut self, what: &'static str) -> Result<u16, Broken> {
+        self.array(what).map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self, what: &'static str) -> Result<u32, Broken> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    /// A 32-bit place or length.
+    fn size(&mut self, what: &'static str) -> Result<usize, Broken> {
+        Ok(usize::try_from(self.u32(what)?).unwrap_or(usize::MAX))
+    }
+
+    /// UTF-16 behind the number of its characters.
+    fn counted_text(&mut self, what: &'static str) -> Result<&'c [u8], Broken> {
+        let units = usize::from(self.u16(what)?);
+        self.take(what, units.saturating_mul(2))
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.chunk.get(self.at).copied().filter(|_| self.at < self.end)
+    }
+}
+
+impl<'c, 'o> Reader<'c, 'o> {
+    pub(super) fn new(chunk: &'c [u8], out: &'o mut Cells) -> Self {
+        let places = vec![(usize::MAX, 0); PLACES];
+        Self { chunk, out, slots: Vec::new(), places, record: Limits::default() }
+    }
+
+    /// Reads the binary XML in a range of the chunk. What stood before a break is in the cells all the same.
+    pub(super) fn record(&mut self, range: Range<usize>) -> Result<(), Broken> {
+        self.record = Limits { cells: self.out.cells.len(), text: self.out.text.len(), ..Limits::default() };
+        self.slots.clear();
+        let mut cursor = self.cursor(range.start, range.end);
+        let scope = Scope { first: 0, count: 0, is_template: false };
+        self.content(&mut cursor, scope, &mut Element::new(At::Root))
+    }
+
+    /// How many cells and bytes of text there are.
+    pub(super) fn written(&self) -> (usize, usize) {
+        (self.out.cells.len(), self.out.text.len())
+    }
+
+    fn cursor(&self, at: usize, end: usize) -> Cursor<'c> {
+        Cursor { chunk: self.chunk, at, end }
+    }
+
+    /// Reads what is in an element, behind its start, to its end or that of the stream.
+    fn content(
+        &mut self,
+        cursor: &mut Cursor<'c>,
+        scope: Scope,
+        element: &mut Element,
+    ) -> Result<(), Broken> {
+        while let Some(token) = cursor.peek() {
+            if self.value(cursor, scope, element)? {
+                continue;
+            }
+            cursor.at = cursor.at.saturating_add(1);
+            match token {
+                0x00 | 0x04 => return Ok(()),
+                0x01 | 0x41 => {
+                    self.flush(element);
+                    element.is_null = false;
+                    self.nested(|reader| reader.element(cursor, scope, token == 0x41, element.at))?;
+                }
+                0x0a => drop(self.name(cursor)?),
+                0x0b => drop(cursor.counted_text("instruction")?),
+                0x0c => self.nested(|reader| reader.template(cursor, element))?,
+                0x0f => drop(cursor.take("header of a fragment", 3)?),
+                _ => return Err(Broken { what: "an unknown token", offset: cursor.at }),
+            }
+        }
+        Ok(())
+    }
+
+    /// One level deeper.
+    fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<(), Broken>) -> Result<(), Broken> {
+        self.record.depth = self.record.depth.saturating_add(1);
+        let done = if self.record.depth > DEPTH_MAX {
+            Err(Broken { what: "too many levels", offset: 0 })
+        } else {
+            read(self)
+        };
+        self.record.depth = self.record.depth.saturating_sub(1);
+        done
+    }
+
+    fn element(
+        &mut self,
+        cursor: &mut Cursor<'c>,
+        scope: Scope,
+        has_attributes: bool,
+        parent: At,
+    ) -> Result<(), Broken> {
+        let depends_on = if scope.is_template { cursor.u16("dependency")? } else { INDEPENDENT };
+        let _bytes = cursor.u32("size of an element")?;
+        let name = self.name(cursor)?;
+        let is_absent = depends_on != INDEPENDENT && self.slot(scope, depends_on).is_none();
+        self.record.absent = self.record.absent.saturating_add(usize::from(is_absent));
+        let mut element = Element::new(self.child(parent, name));
+        if has_attributes {
+            let _bytes = cursor.u32("size of attributes")?;
+            self.attributes(cursor, scope, parent, name, &mut element)?;
+        }
+        match cursor.u8("end of a start tag")? {
+            0x02 => self.content(cursor, scope, &mut element)?,
+            0x03 => {}
+            _ => return Err(Broken { what: "a start tag without its end", offset: cursor.at }),
+        }
+        self.flush(&mut element);
+        if element.is_null {
+            self.push(element.at, Cell::Null);
+        }
+        self.record.absent = self.record.absent.saturating_sub(usize::from(is_absent));
+        Ok(())
+    }
+
+    fn child(&mut self, parent: At, name: usize) -> At {
+        match (parent, name) {
+            (At::Root, EVENT) => At::Event,
+            (At::Event, SYSTEM | EVENT_DATA) | (At::UserData, _) => At::Fields,
+            (At::Event, USER_DATA) => At::UserData,
+            (At::Event | At::Fields, name) => At::Field(name),
+            (At::Field(outer), name) => At::Field(self.out.names.join(outer, '.', name)),
+            (At::Root | At::Nowhere, _) => At::Nowhere,
+        }
+    }
+
+    fn attributes(
+        &mut self,
+        cursor: &mut Cursor<'c>,
+        scope: Scope,
+        parent: At,
+        element_name: usize,
+        element: &mut Element,
+    ) -> Result<(), Broken> {
+        while let Some(0x06 | 0x46) = cursor.peek() {
+            cursor.at = cursor.at.saturating_add(1);
+            let name = self.name(cursor)?;
+            if (parent, element_name, name) == (At::Fields, DATA, NAME) {
+                element.at = self.data_name(cursor, scope)?.map_or(element.at, At::Field);
+                continue;
+            }
+            let at = match element.at {
+                At::Field(element) if name != XMLNS => At::Field(self.out.names.join(element, '_', name)),
+                _ => At::Nowhere,
+            };
+            let mut attribute = Element::new(at);
+            while self.value(cursor, scope, &mut attribute)? {}
+            self.flush(&mut attribute);
+            element.is_null &= attribute.is_null;
+        }
+        Ok(())
+    }
+
+    /// The name that an element `Data` has by its attribute; none when that is empty.
+    fn data_name(&mut self, cursor: &mut Cursor<'c>, scope: Scope) -> Result<Option<usize>, Broken> {
+        let literal = cursor.at;
+        if let Some(name) = self.place(literal) {
+            // Seen before in this template: a value token, its type, text behind its length.
+            cursor.take("value", 2)?;
+            cursor.counted_text("text")?;
+            return Ok(Some(name));
+        }
+        let mut attribute = Element::new(At::Nowhere);
+        let start = self.out.text.len();
+        let is_literal = matches!(cursor.peek(), Some(0x05));
+        while self.value(cursor, scope, &mut attribute)? {}
+        let name = self.out.text.get(start..).filter(|name| !name.is_empty());
+        let name = name.map(|name| self.out.names.id(name));
+        self.out.text.truncate(start);
+        if let (true, Some(name)) = (is_literal, name) {
+            self.remember(literal, name);
+        }
+        Ok(name)
+    }
+
+    /// Reads a token that is a value, or a part of one. False: the next token is another.
+    fn value(
+        &mut self,
+        cursor: &mut Cursor<'c>,
+        scope: Scope,
+        element: &mut Element,
+    ) -> Result<bool, Broken> {
+        self.record.tokens = self.record.tokens.saturating_add(1);
+        if self.record.tokens > TOKENS_MAX || self.text_bytes() > TEXT_BYTES_MAX {
+            return Err(Broken { what: "a record that expands too far", offset: cursor.at });
+        }
+        let Some(token @ (0x05 | 0x45 | 0x07 | 0x47 | 0x08 | 0x48 | 0x09 | 0x49 | 0x0d | 0x0e)) =
+            cursor.peek()
+        else {
+            return Ok(false);
+        };
+        cursor.at = cursor.at.saturating_add(1);
+        match token {
+            0x05 | 0x45 => {
+                let offset = cursor.at;
+                if cursor.u8("type of a value")? != 0x01 {
+                    return Err(Broken { what: "a value that is no text", offset });
+                }
+                self.scalar(0x01, cursor.counted_text("text")?, element);
+            }
+            0x07 | 0x47 => self.scalar(0x01, cursor.counted_text("text")?, element),
+            0x08 | 0x48 => self.scalar(0x01, &cursor.array::<2>("character")?, element),
+            0x09 | 0x49 => {
+                let name = self.name(cursor)?;
+                self.entity(name, element);
+            }
+            _ => {
+                let id = cursor.u16("substitution")?;
+                let _declared = cursor.u8("type of a substitution")?;
+                if let Some(slot) = self.slot(scope, id) {
+                    self.fill(slot, element)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.out.text.len().saturating_sub(self.record.text)
+    }
+
+    fn entity(&mut self, name: usize, element: &mut Element) {
+        let unit = match self.out.names.text(name) {
+            "lt" => b'<',
+            "gt" => b'>',
+            "amp" => b'&',
+            "quot" => b'"',
+            "apos" => b'\'',
+            _ => return,
+        };
+        self.scalar(0x01, &[unit, 0], element);
+    }
+
+    /// The value of a number; none when it is null or is not there.
+    fn slot(&self, scope: Scope, id: u16) -> Option<Slot> {
+        let id = usize::from(id);
+        let slot = self.slots.get(scope.first.saturating_add(id)).filter(|_| id < scope.count);
+        slot.copied().filter(|slot| slot.kind != 0)
+    }
+
+    /// Puts a value into an element: text or a number, several of them, or elements.
+    fn fill(&mut self, slot: Slot, element: &mut Element) -> Result<(), Broken> {
+        let mut cursor = self.cursor(slot.start, slot.end);
+        if slot.kind == 0x21 {
+            let scope = Scope { first: 0, count: 0, is_template: false };
+            return self.nested(|reader| reader.content(&mut cursor, scope, element));
+        }
+        let bytes = cursor.take("value", slot.end.saturating_sub(slot.start))?;
+        match slot.kind.checked_sub(0x80) {
+            Some(kind) => self.list(kind, bytes, element),
+            None => self.scalar(slot.kind, bytes, element),
+        }
+        Ok(())
+    }
+
+    /// Each value of an array is one of the element's.
+    fn list(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
+        let width = match kind {
+            0x01 => return self.texts(bytes, element),
+            0x03 | 0x04 => 1,
+            0x05 | 0x06 => 2,
+            0x07 | 0x08 | 0x0b | 0x0d | 0x14 => 4,
+            0x0f | 0x12 => 16,
+            _ => 8,
+        };
+        for bytes in bytes.chunks_exact(width) {
+            self.one_of_several(kind, bytes, element);
+        }
+    }
+
+    /// Texts that end with a zero each.
+    fn texts(&mut self, bytes: &[u8], element: &mut Element) {
+        let bytes = bytes.strip_suffix(&[0, 0]).unwrap_or(bytes);
+        for units in bytes.as_chunks::<2>().0.split(|unit| *unit == [0, 0]) {
+            self.one_of_several(0x01, units.as_flattened(), element);
+        }
+    }
+
+    fn one_of_several(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
+        self.flush(element);
+        self.scalar(kind, bytes, element);
+        self.flush(element);
+        element.is_null = false;
+    }
+
+    /// Appends a value to that of an element.
+    fn scalar(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
+        let start = self.out.text.len();
+        let written = self.out.write(kind, bytes);
+        element.value = match (element.value.take(), written) {
+            (None, written) => {
+                element.start = start;
+                written
+            }
+            (Some(_), Some(_)) => Some(Cell::Text(element.start..self.out.text.len())),
+            (value, None) => value,
+        };
+    }
+
+    /// Makes the value that an element has so far a field.
+    fn flush(&mut self, element: &mut Element) {
+        let Some(value) = element.value.take() else { return };
+        element.is_null = false;
+        if self.push(element.at, value) {
+            self.out.text.push('\n');
+        } else {
+            self.out.text.truncate(element.start);
+        }
+    }
+
+    fn push(&mut self, at: At, value: Cell) -> bool {
+        let At::Field(name) = at else { return false };
+        let fields = self.out.cells.len().saturating_sub(self.record.cells);
+        let is_there = self.record.absent == 0 && fields < FIELDS_MAX;
+        if is_there {
+            self.out.cells.push((name, value));
+        }
+        is_there
+    }
+
+    /// Fills a template of the chunk. Where it is used first, its definition stands in the midst.
+    fn template(&mut self, cursor: &mut Cursor<'c>, element: &mut Element) -> Result<(), Broken> {
+        cursor.take("template", 5)?;
+        let place = cursor.size("place of a template")?;
+        let mut definition = self.cursor(place, self.chunk.len());
+        definition.take("definition of a template", 20)?;
+        let bytes = definition.size("size of a template")?;
+        definition.end = definition.at.saturating_add(bytes).min(definition.end);
+        if cursor.at == place {
+            cursor.at = definition.end;
+        }
+        let count = cursor.size("number of values")?;
+        let sizes = cursor.take("sizes of values", count.saturating_mul(4))?;
+        let first = self.slots.len();
+        for [low, high, kind, _] in sizes.as_chunks::<4>().0 {
+            let start = cursor.at;
+            cursor.take("value", usize::from(u16::from_le_bytes([*low, *high])))?;
+            self.slots.push(Slot { kind: *kind, start, end: cursor.at });
+        }
+        self.content(&mut definition, Scope { first, count, is_template: true }, element)?;
+        self.slots.truncate(first);
+        Ok(())
+    }
+
+    /// A name, by its place. Where it is used first, it stands in the midst.
+    fn name(&mut self, cursor: &mut Cursor<'c>) -> Result<usize, Broken> {
+        let place = cursor.size("name")?;
+        let mut there = self.cursor(place, self.chunk.len());
+        if cursor.at == place {
+            there.take("name", 6)?;
+            there.counted_text("name")?;
+            there.take("end of a name", 2)?;
+            cursor.at = there.at;
+            there.at = place;
+        }
+        if let Some(name) = self.place(place) {
+            return Ok(name);
+        }
+        there.take("name", 6)?;
+        let name = self.out.names.id_of_utf16(there.counted_text("name")?);
+        self.remember(place, name);
+        Ok(name)
+    }
+
+    fn place(&self, place: usize) -> Option<usize> {
+        let (known, name) = self.places.get(place % PLACES)?;
+        (*known == place).then_some(*name)
+    }
+
+    fn remember(&mut self, place: usize, name: usize) {
+        if let Some(known) = self.places.get_mut(place % PLACES) {
+            *known = (place, name);
+        }
+    }
+}
+
+impl Element {
+    fn new(at: At) -> Self {
+        Self { at, value: None, start: 0, is_null: true }
+    }
+}
+
+impl Cells {
+    /// Forgets all events. Names are kept for the next, unless they have become many.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.cells.clear();
+        if self.names.list.len() > NAMES_KEPT_MAX {
+            self.names = Names::default();
+        }
+    }
+
+    /// Writes a value as text. None: nothing is there, or the bytes are no such value.
+    fn write(&mut self, kind: u8, bytes: &[u8]) -> Option<Cell> {
+        let start = self.text.len();
+        let int = match kind {
+            0x03 => i64::from(i8::from_le_bytes(bytes.try_into().ok()?)),
+            0x04 => i64::from(u8::from_le_bytes(bytes.try_into().ok()?)),
+            0x05 => i64::from(i16::from_le_bytes(bytes.try_into().ok()?)),
+            0x06 => i64::from(u16::from_le_bytes(bytes.try_into().ok()?)),
+            0x07 => i64::from(i32::from_le_bytes(bytes.try_into().ok()?)),
+            0x08 => i64::from(u32::from_le_bytes(bytes.try_into().ok()?)),
+            0x09 => i64::from_le_bytes(bytes.try_into().ok()?),
+            0x0a => {
+                let number = u64::from_le_bytes(bytes.try_into().ok()?);
+                match i64::try_from(number) {
+                    Ok(int) => int,
+                    // Above i64 the digits are kept, as text.
+                    Err(_) => return self.shown(start, number),
+                }
+            }
+            0x0d => match i32::from_le_bytes(bytes.try_into().ok()?) {
+                flag @ (0 | 1) => {
+                    self.shown(start, flag == 1)?;
+                    return Some(Cell::Bool(flag == 1));
+                }
+                bits => i64::from(bits),
+            },
+            _ => return self.write_other(kind, bytes, start),
+        };
+        text::push_int(&mut self.text, int);
+        Some(Cell::Int(int))
+    }
+
+    fn write_other(&mut self, kind: u8, bytes: &[u8], start: usize) -> Option<Cell> {
+        match (kind, bytes.len()) {
+            (0x01, _) => {
+                text::push_utf16(&mut self.text, bytes);
+                Some(Cell::Text(start..self.text.len()))
+            }
+            (0x02, _) => {
+                let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                self.text.extend(bytes.iter().map(|byte| text::windows_1252(*byte)));
+                Some(Cell::Text(start..self.text.len()))
+            }
+            (0x0b, 4) => self.float(f32::from_le_bytes(bytes.try_into().ok()?).into(), start),
+            (0x0c, 8) => self.float(f64::from_le_bytes(bytes.try_into().ok()?), start),
+            (0x0e, _) => {
+                bytes.iter().for_each(|byte| text::push_hex(&mut self.text, *byte, true));
+                Some(Cell::Text(start..self.text.len()))
+            }
+            (0x0f, 16) => self.guid(bytes, start),
+            (0x10 | 0x14, 4) => {
+                self.shown(start, format_args!("{:#x}", u32::from_le_bytes(bytes.try_into().ok()?)))
+            }
+            (0x10 | 0x15, 8) => {
+                self.shown(start, format_args!("{:#x}", u64::from_le_bytes(bytes.try_into().ok()?)))
+            }
+            (0x11, 8) => {
+                time::push_filetime(&mut self.text, u64::from_le_bytes(bytes.try_into().ok()?));
+                Some(Cell::Text(start..self.text.len()))
+            }
+            (0x12, 16) => self.system_time(bytes, start),
+            (0x13, _) => self.sid(bytes, start),
+            _ => None,
+        }
+    }
+
+    fn shown(&mut self, start: usize, shown: impl std::fmt::Display) -> Option<Cell> {
+        write!(self.text, "{shown}").ok()?;
+        Some(Cell::Text(start..self.text.len()))
+    }
+
+    fn float(&mut self, float: f64, start: usize) -> Option<Cell> {
+        self.shown(start, float)?;
+        Some(Cell::Float(float))
+    }
+
+    fn guid(&mut self, bytes: &[u8], start: usize) -> Option<Cell> {
+        let (head, tail) = bytes.split_first_chunk::<8>()?;
+        let [a, b, c, d, e, f, g, h] = *head;
+        self.text.push('{');
+        for (index, byte) in (0..).zip([d, c, b, a, f, e, h, g].iter().chain(tail)) {
+            if matches!(index, 4 | 6 | 8 | 10) {
+                self.text.push('-');
+            }
+            text::push_hex(&mut self.text, *byte, false);
+        }
+        self.text.push('}');
+        Some(Cell::Text(start..self.text.len()))
+    }
+
+    /// Eight numbers of 16 bits.
+    fn system_time(&mut self, bytes: &[u8], start: usize) -> Option<Cell> {
+        let mut numbers = bytes.as_chunks::<2>().0.iter().map(|number| u16::from_le_bytes(*number));
+        let (year, month, _weekday, day) =
+            (numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()?);
+        let (hour, minute, second, ms) = (numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()?);
+        self.shown(
+            start,
+            format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}0000Z"),
+        )
+    }
+
+    /// Revision, number of parts, authority (48 bits, the highest first), parts.
+    fn sid(&mut self, bytes: &[u8], start: usize) -> Option<Cell> {
+        let ([revision, count], rest) = bytes.split_first_chunk::<2>()?;
+        let (authority, parts) = rest.split_first_chunk::<6>()?;
+        let authority = authority.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        write!(self.text, "S-{revision}-{authority}").ok()?;
+        for part in parts.as_chunks::<4>().0.iter().take(usize::from(*count)) {
+            write!(self.text, "-{}", u32::from_le_bytes(*part)).ok()?;
+        }
+        Some(Cell::Text(start..self.text.len()))
+    }
+}

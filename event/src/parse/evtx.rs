@@ -1,0 +1,239 @@
+//! Windows event log files (EVTX): chunks in, events out.
+//!
+//! A file is a header of [`EVTX_HEADER_BYTES`] and chunks of [`EVTX_CHUNK_BYTES`]; a chunk holds its own names and templates, so
+//! any run of chunks is read alone, on any thread ([`EvtxBlock::read`]). Its records (`binxml.rs`) become values in one text
+//! and names that stand once a block. An event borrows all of it ([`EvtxBlock::events`]): no allocation for a field.
+//!
+//! Events have native names and Sigma's log source (`windows.rs`), the time of `TimeCreated`, and as message all their
+//! values, one a line, so that keywords find what they find in a log line.
+//!
+//! Limits: [`EVTX_BLOCK_CHUNKS_MAX`] chunks a block, and those of a record in `binxml.rs`. A chunk or record that cannot be
+//! read is counted in [`EvtxBlock::damage`] with the first reason, and the rest goes on: what stood before the break is an
+//! event, and the next record is looked for by its mark. A chunk that the file's end cuts short is read as far as it goes. The
+//! file header is not needed: a file with a broken one is read like any other.
+//!
+//! What it never does: carve deleted records, or trust a checksum (a log copied from a running system has stale ones).
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::binxml::{Cell, Cells, Reader};
+use super::fields::Fields;
+use super::time::{self, Clock};
+use super::windows;
+use crate::{Event, Micros, ParseStatus, Value};
+
+/// The first bytes of a file.
+pub const EVTX_MAGIC: &[u8; 8] = b"ElfFile\0";
+
+/// Bytes before the first chunk.
+pub const EVTX_HEADER_BYTES: usize = 4096;
+
+/// Bytes of a chunk.
+pub const EVTX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Most chunks of a block: 1 MiB, some thousands of events and about as much text.
+pub const EVTX_BLOCK_CHUNKS_MAX: usize = 16;
+
+/// First bytes of a chunk.
+const CHUNK_MAGIC: &[u8; 8] = b"ElfChnk\0";
+
+/// Bytes of a chunk before its first record.
+const CHUNK_HEADER_BYTES: usize = 512;
+
+/// Where a chunk's header says at which byte its records end.
+const CHUNK_END: usize = 48;
+
+/// First bytes of a record.
+const RECORD_MAGIC: [u8; 4] = [b'*', b'*', 0, 0];
+
+/// Bytes of a record before its binary XML, and behind it (its size once more).
+const RECORD_HEADER_BYTES: usize = 24;
+const RECORD_TRAILER_BYTES: usize = 4;
+
+/// A run of chunks, read.
+#[derive(Debug, Default)]
+pub struct EvtxBlock {
+    cells: Cells,
+    records: Vec<Span>,
+    damage: Damage,
+}
+
+/// What could not be read of a block.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Damage {
+    /// Chunks and records.
+    pub count: u64,
+    /// Why the first of them could not.
+    pub first: Option<String>,
+}
+
+/// One event of the block.
+#[derive(Debug)]
+struct Span {
+    id: u64,
+    cells: Range<usize>,
+    text: Range<usize>,
+}
+
+/// A record of a chunk.
+struct Record {
+    id: u64,
+    content: Range<usize>,
+    end: usize,
+}
+
+impl EvtxBlock {
+    /// Reads a run of chunks in place of what the block held, whose buffers are used again. At most
+    /// [`EVTX_BLOCK_CHUNKS_MAX`] chunks; what is longer is not read and counted as damage.
+    pub fn read(&mut self, chunks: &[u8]) {
+        self.cells.clear();
+        self.records.clear();
+        self.damage = Damage::default();
+        let bytes_max = EVTX_CHUNK_BYTES.saturating_mul(EVTX_BLOCK_CHUNKS_MAX);
+        let (chunks, rest) = chunks.split_at_checked(bytes_max).unwrap_or((chunks, &[]));
+        for chunk in chunks.chunks(EVTX_CHUNK_BYTES) {
+            self.chunk(chunk);
+        }
+        if !rest.is_empty() {
+            self.damage.note(|| format!("{} bytes beyond the block", rest.len()));
+        }
+    }
+
+    /// The events, each with its record number (`EventRecordID`). `received` is the time of an event that has none.
+    pub fn events(&self, received: Micros) -> impl Iterator<Item = (u64, Event<'_>)> {
+        (0_u32..).zip(&self.records).map(move |(index, span)| (span.id, self.event(index, span, received)))
+    }
+
+    /// What could not be read.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// Reads a chunk; one that was never used is zero and nothing.
+    fn chunk(&mut self, chunk: &[u8]) {
+        if !chunk.starts_with(CHUNK_MAGIC) {
+            if chunk.iter().any(|byte| *byte != 0) {
+                self.damage.note(|| "a chunk without its mark".to_owned());
+            }
+            return;
+        }
+        if chunk.len() < EVTX_CHUNK_BYTES {
+            self.damage.note(|| format!("a chunk cut short after {} bytes", chunk.len()));
+        }
+        let mut reader = Reader::new(chunk, &mut self.cells);
+        let mut at = CHUNK_HEADER_BYTES;
+        while let Some(record) = next_record(chunk, at, &mut self.damage) {
+            at = record.end;
+            let (cells, text) = reader.written();
+            if let Err(broken) = reader.record(record.content) {
+                self.damage.note(|| format!("record {}: {broken}", record.id));
+            }
+            let (cells, text) = (cells..reader.written().0, text..reader.written().1);
+            if !cells.is_empty() {
+                self.records.push(Span { id: record.id, cells, text });
+            }
+        }
+    }
+
+    fn event(&self, index: u32, span: &Span, received: Micros) -> Event<'_> {
+        let cells = self.cells.cells.get(span.cells.clone()).unwrap_or_default();
+        let mut fields = Fields(Vec::with_capacity(cells.len().saturating_add(4)));
+        fields.0.extend(cells.iter().map(|(name, cell)| {
+            let name = self.cells.names.text(*name);
+            (Cow::Borrowed(name), self.value(cell))
+        }));
+        let time = fields.find("TimeCreated_SystemTime").and_then(|text| time::rfc3339(text).ok());
+        let clock = Clock { receipt: received, utc_offset_s: 0, past: Micros::MAX, future: Micros::MAX };
+        let (ts, ts_quality) = clock.resolve(time.map(|(_, stamp)| stamp));
+        let log_source = windows::complete(&mut fields);
+        Event {
+            ts,
+            ts_quality,
+            record: index,
+            records: 1,
+            log_source,
+            status: ParseStatus::Parsed,
+            message: Cow::Borrowed(self.piece(&span.text)),
+            fields: fields.0,
+        }
+    }
+
+    fn value(&self, cell: &Cell) -> Value<'_> {
+        match cell {
+            Cell::Null => Value::Null,
+            Cell::Bool(flag) => Value::Bool(*flag),
+            Cell::Int(int) => Value::Int(*int),
+            Cell::Float(float) => Value::Float(*float),
+            Cell::Text(range) => Value::Text(Cow::Borrowed(self.piece(range))),
+        }
+    }
+
+    fn piece(&self, range: &Range<usize>) -> &str {
+        self.cells.text.get(range.clone()).unwrap_or_default()
+    }
+}
+
+/// The record at a place of the chunk, or where there is none, the next; none at the end.
+fn next_record(chunk: &[u8], at: usize, damage: &mut Damage) -> Option<Record> {
+    let stated = u32_at(chunk, CHUNK_END).and_then(|end| usize::try_from(end).ok());
+    let records = chunk.get(..stated.filter(|end| *end > CHUNK_HEADER_BYTES)?).unwrap_or(chunk);
+    if records.get(at..)?.iter().take(RECORD_HEADER_BYTES).all(|byte| *byte == 0) {
+        return None;
+    }
+    if let Some(record) = record_at(chunk, at) {
+        return Some(record);
+    }
+    damage.note(|| format!("no record at byte {at} of its chunk"));
+    let from = at.saturating_add(1);
+    let mut marks = memmem::find_iter(records.get(from..)?, &RECORD_MAGIC);
+    marks.find_map(|mark| record_at(chunk, from.saturating_add(mark)))
+}
+
+/// A record whose size stands at both of its ends.
+fn record_at(chunk: &[u8], at: usize) -> Option<Record> {
+    let rest = chunk.get(at..)?.strip_prefix(&RECORD_MAGIC)?;
+    let (size, rest) = rest.split_first_chunk::<4>()?;
+    let id = u64::from_le_bytes(*rest.first_chunk::<8>()?);
+    let end = at.checked_add(usize::try_from(u32::from_le_bytes(*size)).ok()?)?;
+    let content = at.checked_add(RECORD_HEADER_BYTES)?..end.checked_sub(RECORD_TRAILER_BYTES)?;
+    let is_whole = content.start <= content.end && u32_at(chunk, content.end)?.to_le_bytes() == *size;
+    is_whole.then_some(Record { id, content, end })
+}
+
+fn u32_at(chunk: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*chunk.get(at..)?.first_chunk()?))
+}
+
+impl Damage {
+    fn note(&mut self, why: impl FnOnce() -> String) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert_with(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Whole files, made for the purpose and real ones, are read in tests/evtx.rs.
+    #[test]
+    fn reads_bytes_that_are_no_chunks() {
+        let mut block = EvtxBlock::default();
+        let mut damage = |bytes: &[u8]| {
+            block.read(bytes);
+            assert_eq!(block.events(0).count(), 0);
+            block.damage().count
+        };
+        assert_eq!(damage(&[]), 0);
+        assert_eq!(damage(&[0; EVTX_CHUNK_BYTES]), 0);
+        assert_eq!(damage(&[1; EVTX_CHUNK_BYTES + 1]), 2);
+        let mut chunk = CHUNK_MAGIC.to_vec();
+        chunk.resize(EVTX_CHUNK_BYTES, 0xff);
+        assert_eq!(damage(&chunk), 1);
+        assert_eq!(damage(&chunk[..1000]), 2);
+        assert_eq!(damage(&vec![0; EVTX_CHUNK_BYTES * EVTX_BLOCK_CHUNKS_MAX + 1]), 1);
+    }
+}
