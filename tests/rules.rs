@@ -160,6 +160,7 @@ fn evaluate(engine: &Engine, scratch: &mut Scratch, case: &Case) -> BTreeSet<Str
         log_source: LogSource { category: &case.category, product: &case.product, service: &case.service },
         status: ParseStatus::Parsed,
         message: Cow::Borrowed(""),
+        fields_hold_text: false,
         fields,
     };
     engine.evaluate(&event, scratch).into_iter().map(|found| found.rule.id.clone()).collect()

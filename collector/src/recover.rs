@@ -182,6 +182,7 @@ impl Recalled {
             log_source: LogSource::default(),
             status: ParseStatus::Parsed,
             message: Cow::Borrowed(""),
+            fields_hold_text: false,
             fields: in_columns.chain(in_fields).collect(),
         };
         engine.hit(rule, &event, EventKey { agent: self.agent.as_str().into(), epoch, seq, record })

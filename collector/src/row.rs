@@ -64,6 +64,7 @@ macro_rules! columns {
 
 columns! {
     message: &'a str,
+    fields_hold_text: false,
     raw: &'a [u8],
     ts: Micros,
     ts_received: Micros,
@@ -445,6 +446,7 @@ mod tests {
             log_source: event::LogSource { service: "sshd", ..Default::default() },
             status: event::ParseStatus::Parsed,
             message: "một dòng".into(),
+            fields_hold_text: false,
             fields: fields.iter().map(|(name, value)| (Cow::Borrowed(*name), value.clone())).collect(),
         }
     }

@@ -151,9 +151,8 @@ impl Index {
     }
 
     fn mark_keywords(&self, look: &mut Look<'_, '_>, candidates: &mut ProgramSet) {
-        let message = look.event.fields.len();
-        for slot in 0..=message {
-            if slot == message || !look.is_piece_of_message(slot) {
+        for slot in look.texts() {
+            if look.may_say_more(slot) {
                 look.show_folded(slot, |text| self.keywords.mark(text, candidates));
             }
         }

@@ -134,51 +134,72 @@ impl Literals {
     }
 
     /// Names each literal that the text has where it must stand, some of them several times.
-    pub(crate) fn find(&self, text: &str, mut found: impl FnMut(usize)) {
+    pub(crate) fn find(&self, text: &str, found: impl FnMut(usize)) {
         let bytes = text.as_bytes();
-        let mut meet = |grams: &Grams, gram: u32, position: usize| {
-            for filed in grams.filed(gram) {
-                if let Some(number) = self.meets(filed, bytes, position) {
-                    found(number);
-                }
-            }
-        };
-        let mut at = |grams: &Grams, gram: Option<u32>, position: usize| {
-            if let Some(gram) = gram.filter(|gram| grams.may_have(*gram)) {
-                meet(grams, gram, position);
-            }
-        };
-        at(&self.whole, Some(of_whole(bytes)), 0);
-        at(&self.start, first(bytes), 0);
-        at(&self.long_start, long_first(bytes), 0);
-        at(&self.end, last(bytes), bytes.len());
-        at(&self.long_end, long_last(bytes), bytes.len());
+        let mut search = Search { literals: &self.literals, bytes, found };
+        search.probe(&self.whole, Some(of_whole(bytes)), 0);
+        search.probe(&self.start, first(bytes), 0);
+        search.probe(&self.long_start, long_first(bytes), 0);
+        search.probe(&self.end, last(bytes), bytes.len());
+        search.probe(&self.long_end, long_last(bytes), bytes.len());
         if !self.long.filed.is_empty() {
-            for (number, chunk) in bytes.as_chunks().0.iter().enumerate() {
-                if self.long.may_have(gram(*chunk)) {
-                    meet(&self.long, gram(*chunk), number.saturating_mul(GRAM));
-                }
-            }
+            search.probe_fourths(&self.long);
         }
         if let Some(short) = &self.short {
-            for (position, bytes_two) in bytes.array_windows().enumerate() {
-                if short.may_begin(*bytes_two) {
-                    meet(&short.pairs, pair(*bytes_two), position);
-                    let gram = bytes.get(position..).and_then(first);
-                    gram.into_iter().for_each(|gram| meet(&short.grams, gram, position));
-                }
+            search.probe_all(short);
+        }
+    }
+}
+
+/// A text in which literals are looked for.
+struct Search<'s, F> {
+    literals: &'s [(Place, String)],
+    bytes: &'s [u8],
+    found: F,
+}
+
+impl<F: FnMut(usize)> Search<'_, F> {
+    fn probe_fourths(&mut self, grams: &Grams) {
+        for (number, chunk) in self.bytes.as_chunks().0.iter().enumerate() {
+            if grams.may_have(gram(*chunk)) {
+                self.meet(grams, gram(*chunk), number.saturating_mul(GRAM));
+            }
+        }
+    }
+
+    fn probe_all(&mut self, short: &Short) {
+        for (position, bytes) in self.bytes.array_windows().enumerate() {
+            if short.may_begin(*bytes) {
+                self.probe(&short.pairs, Some(pair(*bytes)), position);
+                self.probe(&short.grams, self.bytes.get(position..).and_then(first), position);
+            }
+        }
+    }
+
+    #[inline]
+    fn probe(&mut self, grams: &Grams, gram: Option<u32>, position: usize) {
+        if let Some(gram) = gram.filter(|gram| grams.may_have(*gram)) {
+            self.meet(grams, gram, position);
+        }
+    }
+
+    #[inline(never)]
+    fn meet(&mut self, grams: &Grams, gram: u32, position: usize) {
+        for filed in grams.filed(gram) {
+            if let Some(number) = self.stands(filed, position) {
+                (self.found)(number);
             }
         }
     }
 
     /// The literal, when it stands where a gram of it was met.
-    fn meets(&self, filed: &Filed, text: &[u8], position: usize) -> Option<usize> {
+    fn stands(&self, filed: &Filed, position: usize) -> Option<usize> {
         let number = usize::try_from(filed.literal).ok()?;
         let (place, literal) = self.literals.get(number)?;
         let start = position.checked_sub(usize::try_from(filed.offset).ok()?)?;
         let end = start.checked_add(literal.len())?;
-        let stands = place.holds(start, end, text.len())
-            && text.get(start..end)?.eq_ignore_ascii_case(literal.as_bytes());
+        let stands = place.holds(start, end, self.bytes.len())
+            && self.bytes.get(start..end)?.eq_ignore_ascii_case(literal.as_bytes());
         stands.then_some(number)
     }
 }
@@ -300,7 +321,6 @@ impl Grams {
     }
 
     /// What is filed under a gram.
-    #[inline(never)]
     fn filed(&self, gram: u32) -> impl Iterator<Item = &Filed> {
         let begin = |bucket: u32| self.buckets.get(usize::try_from(bucket).ok()?).copied();
         let bucket = self.bucket(gram);

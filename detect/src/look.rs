@@ -252,14 +252,22 @@ impl<'l, 'e> Look<'l, 'e> {
     /// Whether a keyword's predicate holds somewhere in the event: in its message or in a field's value. A field that is a
     /// piece of the message needs no look of its own when the predicate asks what is contained.
     pub(crate) fn somewhere(&mut self, predicate: &Predicate) -> bool {
-        let message = self.event.fields.len();
         let contained = matches!(predicate, Predicate::Contains { .. });
-        self.holds(predicate, message)
-            || (0..message)
-                .any(|slot| !(contained && self.is_piece_of_message(slot)) && self.holds(predicate, slot))
+        self.texts().any(|slot| (!contained || self.may_say_more(slot)) && self.holds(predicate, slot))
     }
 
-    pub(crate) fn is_piece_of_message(&self, slot: usize) -> bool {
+    /// Places of all texts in which keywords are looked for.
+    pub(crate) fn texts(&self) -> Range<usize> {
+        let message = usize::from(!self.event.fields_hold_text);
+        0..self.event.fields.len().saturating_add(message)
+    }
+
+    /// Whether a text may contain what the message, asked as well, does not.
+    pub(crate) fn may_say_more(&self, slot: usize) -> bool {
+        self.event.fields_hold_text || !self.is_piece_of_message(slot)
+    }
+
+    fn is_piece_of_message(&self, slot: usize) -> bool {
         let message = self.event.message.as_bytes().as_ptr_range();
         match self.value(slot) {
             Some(Value::Text(text)) => {

@@ -14,6 +14,7 @@ fn event<'a>(message: &'a str, fields: &[(&'a str, Value<'a>)]) -> Event<'a> {
         log_source: LogSource { category: "test", product: "", service: "" },
         status: ParseStatus::Parsed,
         message: Cow::Borrowed(message),
+        fields_hold_text: false,
         fields: fields.iter().map(|(name, value)| (Cow::Borrowed(*name), value.clone())).collect(),
     }
 }

@@ -14,6 +14,7 @@ fn event<'a>(source: LogSource<'a>, fields: &[(&'a str, &'a str)]) -> Event<'a> 
         log_source: source,
         status: ParseStatus::Parsed,
         message: Cow::Borrowed(""),
+        fields_hold_text: false,
         fields: fields
             .iter()
             .map(|(name, value)| (Cow::Borrowed(*name), Value::Text(Cow::Borrowed(value))))

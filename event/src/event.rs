@@ -28,6 +28,9 @@ pub struct Event<'a> {
     /// The raw text, normalised to NFC; bytes that are not UTF-8 replaced by U+FFFD; records joined by a line feed.
     /// Keyword rules and full-text search read it.
     pub message: Cow<'a, str>,
+    /// Whether every value of the text stands in a field, as in JSON. Then keyword rules read the fields alone, and do not
+    /// take the text's names and escapes for what it says.
+    pub fields_hold_text: bool,
     /// Native fields in the order in which the parser found them.
     pub fields: Vec<(Cow<'a, str>, Value<'a>)>,
 }

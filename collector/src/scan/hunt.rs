@@ -145,7 +145,7 @@ impl<'h> Hunter<'h> {
 
     fn found(&mut self, event: &Event<'_>, found: Match, host: &Arc<str>, place: Place) {
         let key = EventKey { agent: Arc::clone(host), epoch: place.file, seq: place.position, record: 0 };
-        if let Some(hit) = self.hunt.engine.hit(&found, event, key)
+        if let Some(hit) = self.hunt.engine.hit(&found.rule, event, key)
             && self.keeps_one_more()
         {
             self.outcome.hits.push(hit);
@@ -155,8 +155,9 @@ impl<'h> Hunter<'h> {
         }
         self.outcome.matches += 1;
         if self.keeps_one_more() {
+            let matched = self.hunt.engine.evidence(&found, event, &mut self.scratch);
             let (rule, host) = (found.rule, Arc::clone(host));
-            let finding = Finding { rule, ts: event.ts, host, place, matched: found.fields, count: 1 };
+            let finding = Finding { rule, ts: event.ts, host, place, matched, count: 1 };
             self.outcome.findings.push(finding);
         }
     }

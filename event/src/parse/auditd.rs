@@ -212,7 +212,7 @@ impl<'t> Assembly<'t> {
         fields.0.extend(self.fields.0);
         let category = if executed { "process_creation" } else { "" };
         let source = LogSource { category, product: "linux", service: "auditd" };
-        Line { stamp: self.stamp, source, status: ParseStatus::Parsed, fields }
+        Line { stamp: self.stamp, source, status: ParseStatus::Parsed, fields_hold_text: false, fields }
     }
 }
 

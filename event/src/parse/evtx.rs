@@ -157,6 +157,7 @@ impl EvtxBlock {
             log_source,
             status: ParseStatus::Parsed,
             message: Cow::Borrowed(self.piece(&span.text)),
+            fields_hold_text: true,
             fields: fields.0,
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Line<'t> {
     pub(super) stamp: Option<Stamp>,
     pub(super) source: LogSource<'static>,
     pub(super) status: ParseStatus,
+    /// Every value of the text is a field: see [`Event`](crate::Event).
+    pub(super) fields_hold_text: bool,
     pub(super) fields: Fields<'t>,
 }
 
@@ -100,7 +102,7 @@ impl<'t> Line<'t> {
     pub(super) fn into_owned<'x>(self) -> Line<'x> {
         let mut fields = Fields::default();
         fields.extend_owned(self.fields);
-        Line { stamp: self.stamp, source: self.source, status: self.status, fields }
+        Line { stamp: self.stamp, source: self.source, status: self.status, fields_hold_text: self.fields_hold_text, fields }
     }
 }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, Line};
+use super::json_text::{self, Extent};
 use super::{detect, json};
 use crate::{LogSource, ParseStatus, Value};
 
@@ -41,7 +42,7 @@ pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
         parsed.fields.text("severity_text", scalar(text));
     }
     if let Some(attributes) = record.attributes {
-        json::flatten(attributes.get(), "", &mut parsed.fields);
+        json_text::flatten(attributes.get(), "", &mut parsed.fields);
     }
     let time =
         record.time.map(|time| scalar(time.get())).filter(|time| !matches!(&**time, "0" | "null" | ""));
@@ -54,8 +55,10 @@ pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
 fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
     let Ok(Text(text)) = serde_json::from_str(body) else {
         let mut fields = Fields::default();
-        let status = json::flatten(body, "", &mut fields).map_or(ParseStatus::Raw, |()| ParseStatus::Parsed);
-        let line = Line { status, ..json::understood(fields) };
+        let extent = json_text::flatten(body, "", &mut fields);
+        let status = extent.map_or(ParseStatus::Raw, |_| ParseStatus::Parsed);
+        let fields_hold_text = extent == Some(Extent::Whole);
+        let line = Line { status, fields_hold_text, ..json::understood(fields) };
         // No body: the attributes say it all.
         let message = Cow::Borrowed(if body == "null" { "" } else { body });
         return Some((message, line));
@@ -72,6 +75,7 @@ fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
         stamp: None,
         source: LogSource::default(),
         status: ParseStatus::Raw,
+        fields_hold_text: false,
         fields: Fields::default(),
     };
     Some((text, line.unwrap_or_else(raw)))

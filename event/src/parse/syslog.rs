@@ -83,7 +83,7 @@ fn read<'t>(header: Header<'t>, message: &'t str) -> Line<'t> {
         Err(_) => message,
     };
     let (source, status) = dispatch(program, module, message.trim_ascii(), &mut fields);
-    Line { stamp: header.stamp, source, status, fields }
+    Line { stamp: header.stamp, source, status, fields_hold_text: false, fields }
 }
 
 /// Reads the message of a program.

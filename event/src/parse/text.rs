@@ -8,10 +8,9 @@ use std::borrow::Cow;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    match String::from_utf8_lossy(bytes) {
-        Cow::Borrowed(text) => normalise(text),
-        Cow::Owned(text) if is_nfc(&text) => Cow::Owned(text),
-        Cow::Owned(text) => Cow::Owned(text.nfc().collect()),
+    match str::from_utf8(bytes) {
+        Ok(text) => normalise(text),
+        Err(_) => Cow::Owned(normalise(&String::from_utf8_lossy(bytes)).into_owned()),
     }
 }
 

@@ -60,7 +60,7 @@ fn access(line: &str) -> Option<Line<'_>> {
         }
     }
     let source = LogSource { category: "webserver", product: "", service: "" };
-    Some(Line { stamp: Some(stamp), source, status: ParseStatus::Parsed, fields })
+    Some(Line { stamp: Some(stamp), source, status: ParseStatus::Parsed, fields_hold_text: false, fields })
 }
 
 /// `[VHOST[:PORT] ]CLIENT IDENT USER`; the identity may be missing, the user may hold spaces.
@@ -262,7 +262,7 @@ fn apache_error(line: &str) -> Option<Line<'_>> {
     let (text, referer) = rest.rsplit_once(", referer: ").unwrap_or((rest, ""));
     fields.text("error", text);
     fields.text_unless_empty("cs-referer", referer);
-    Some(Line { stamp: Some(stamp), source: error_source("apache"), status: ParseStatus::Parsed, fields })
+    Some(Line { stamp: Some(stamp), source: error_source("apache"), status: ParseStatus::Parsed, fields_hold_text: false, fields })
 }
 
 fn error_source(service: &'static str) -> LogSource<'static> {
@@ -310,7 +310,7 @@ fn nginx_error(line: &str) -> Option<Line<'_>> {
     };
     fields.text("error", text);
     error_context(context, &mut fields);
-    Some(Line { stamp: Some(stamp), source: error_source("nginx"), status: ParseStatus::Parsed, fields })
+    Some(Line { stamp: Some(stamp), source: error_source("nginx"), status: ParseStatus::Parsed, fields_hold_text: false, fields })
 }
 
 fn error_context<'t>(context: &'t str, fields: &mut Fields<'t>) {

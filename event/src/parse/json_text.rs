@@ -1,0 +1,429 @@
+//! JSON text, read once and flattened as it is read (RFC 8259).
+//!
+//! There is no tree and no value but those that become fields; strings without escapes are borrowed. Eight bytes are looked
+//! at together where a string ends. It takes what `serde_json` takes, which is its oracle in tests; it differs in that a
+//! number that no double holds is kept as text instead of refused.
+//!
+//! Limits: [`NESTING_MAX`] levels, so that nobody who writes to a log can exhaust the stack.
+
+use std::borrow::Cow;
+
+use super::fields::Fields;
+use super::text;
+use crate::Value;
+
+/// Deepest nesting that is read at all; deeper text is not taken.
+const NESTING_MAX: usize = 128;
+
+/// Deepest nesting that becomes names. Kubernetes' audit events reach 8.
+const DEPTH_MAX: usize = 16;
+
+/// Most fields of one line. Windows events and cloud audit trails stay below 200.
+pub(super) const FIELDS_MAX: usize = 512;
+
+/// Bytes of text for each field, about: for the first allocation.
+const FIELD_BYTES: usize = 48;
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Extent {
+    /// Every value is a field.
+    Whole,
+    /// Some values lay beyond the limits.
+    Cut,
+}
+
+/// Reads one object, and nothing behind it, into fields whose names start with `prefix`. `None`: it is no object.
+pub(super) fn flatten<'t>(text: &'t str, prefix: &str, fields: &mut Fields<'t>) -> Option<Extent> {
+    fields.0.reserve((text.len() / FIELD_BYTES).clamp(4, 64));
+    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields };
+    reader.blanks();
+    reader.object(&Cow::Owned(prefix.to_owned()), 0)?;
+    reader.blanks();
+    (reader.at == text.len()).then_some(reader.extent)
+}
+
+/// A position in a text, and the fields found before it.
+struct Reader<'f, 't> {
+    text: &'t str,
+    at: usize,
+    extent: Extent,
+    fields: &'f mut Fields<'t>,
+}
+
+impl<'t> Reader<'_, 't> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip(&mut self) {
+        self.at = self.at.saturating_add(1);
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.skip())
+    }
+
+    fn blanks(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.skip();
+        }
+    }
+
+    fn object(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
+        self.take(b'{')?;
+        self.blanks();
+        if self.peek()? == b'}' {
+            self.skip();
+            return Some(());
+        }
+        loop {
+            let name = self.string()?;
+            self.blanks();
+            self.take(b':')?;
+            self.blanks();
+            if path.is_empty() {
+                self.value(&name, depth)?;
+            } else if self.is_within(depth) {
+                self.value(&Cow::Owned(format!("{path}.{name}")), depth)?;
+            } else {
+                self.value(path, depth)?;
+            }
+            self.blanks();
+            match self.next()? {
+                b',' => self.blanks(),
+                b'}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn array(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
+        self.take(b'[')?;
+        self.blanks();
+        if self.peek()? == b']' {
+            self.skip();
+            return Some(());
+        }
+        loop {
+            self.value(path, depth)?;
+            self.blanks();
+            match self.next()? {
+                b',' => self.blanks(),
+                b']' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek();
+        self.skip();
+        byte
+    }
+
+    /// A value inside an object or an array that lies `depth` levels deep.
+    fn value(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
+        let deeper = depth.checked_add(1).filter(|depth| *depth < NESTING_MAX);
+        let value = match self.peek()? {
+            b'"' => Value::Text(self.string()?),
+            b'{' => return self.object(path, deeper?),
+            b'[' => return self.array(path, deeper?),
+            b't' => self.word("true", Value::Bool(true))?,
+            b'f' => self.word("false", Value::Bool(false))?,
+            b'n' => self.word("null", Value::Null)?,
+            _ => self.number()?,
+        };
+        if self.is_within(depth) {
+            self.fields.0.push((path.clone(), value));
+        } else {
+            self.extent = Extent::Cut;
+        }
+        Some(())
+    }
+
+    fn is_within(&self, depth: usize) -> bool {
+        depth < DEPTH_MAX && self.fields.0.len() < FIELDS_MAX
+    }
+
+    fn word(&mut self, word: &str, value: Value<'t>) -> Option<Value<'t>> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        self.at = self.at.saturating_add(word.len());
+        rest.starts_with(word.as_bytes()).then_some(value)
+    }
+
+    fn string(&mut self) -> Option<Cow<'t, str>> {
+        self.take(b'"')?;
+        let rest = self.text.get(self.at..)?;
+        let first = special(rest.as_bytes(), 0)?;
+        let is_escaped = match rest.as_bytes().get(first)? {
+            b'"' => false,
+            b'\\' => true,
+            _ => return None,
+        };
+        let raw = rest.get(..if is_escaped { end(rest.as_bytes(), first)? } else { first })?;
+        self.at = self.at.checked_add(raw.len())?.checked_add(1)?;
+        if is_escaped { unescaped(raw, first).map(Cow::Owned) } else { Some(Cow::Borrowed(raw)) }
+    }
+
+    fn number(&mut self) -> Option<Value<'t>> {
+        let start = self.at;
+        if self.peek()? == b'-' {
+            self.skip();
+        }
+        let leading = self.peek()?;
+        let whole = self.digits()?;
+        if leading == b'0' && whole > 1 {
+            return None;
+        }
+        let mut is_int = true;
+        if self.peek() == Some(b'.') {
+            self.skip();
+            self.digits()?;
+            is_int = false;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.skip();
+            if let Some(b'+' | b'-') = self.peek() {
+                self.skip();
+            }
+            self.digits()?;
+            is_int = false;
+        }
+        let text = self.text.get(start..self.at)?;
+        Some(number(text, is_int))
+    }
+
+    /// How many digits there were; none is an error.
+    fn digits(&mut self) -> Option<usize> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.skip();
+        }
+        self.at.checked_sub(start).filter(|count| *count > 0)
+    }
+}
+
+/// Above 64 bits, or beyond what a double holds, the digits are kept as text.
+fn number(text: &str, is_int: bool) -> Value<'_> {
+    match text.parse::<i64>() {
+        Ok(int) if is_int && text != "-0" => Value::Int(int),
+        _ if is_int && text.parse::<u64>().is_ok() => Value::Text(Cow::Borrowed(text)),
+        _ => match text.parse::<f64>() {
+            Ok(float) if float.is_finite() => Value::Float(float),
+            _ => Value::Text(Cow::Borrowed(text)),
+        },
+    }
+}
+
+/// The first byte from `at` on that is not plain: a quote, a backslash, a control character.
+fn special(bytes: &[u8], mut at: usize) -> Option<usize> {
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*chunk);
+        let found = equal(word, b'"') | equal(word, b'\\') | below(word, b' ');
+        if found != 0 {
+            return at.checked_add(usize::try_from(found.trailing_zeros() >> 3).ok()?);
+        }
+        at = at.checked_add(chunk.len())?;
+    }
+    let rest = bytes.get(at..)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
+    at.checked_add(end)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Marks the high bit of the lowest of eight bytes that is below a limit (of at most 0x80), perhaps of some above it.
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES.wrapping_mul(u64::from(limit))) & !word & ONES << 7
+}
+
+/// The same for a byte that is this one.
+fn equal(word: u64, byte: u8) -> u64 {
+    below(word ^ ONES.wrapping_mul(u64::from(byte)), 1)
+}
+
+/// Where a string ends: at the first quote from `from` on that no backslash escapes.
+fn end(bytes: &[u8], mut from: usize) -> Option<usize> {
+    loop {
+        let quote = from.checked_add(memchr::memchr(b'"', bytes.get(from..)?)?)?;
+        let before = bytes.get(..quote)?.iter().rev();
+        if before.take_while(|byte| **byte == b'\\').count() & 1 == 0 {
+            return Some(quote);
+        }
+        from = quote.checked_add(1)?;
+    }
+}
+
+/// The text of a string whose first escape is known.
+fn unescaped(raw: &str, first: usize) -> Option<String> {
+    let mut out = String::with_capacity(raw.len());
+    let (mut rest, mut next) = (raw, Some(first));
+    let mut is_coded = false;
+    while let Some(at) = next {
+        out.push_str(rest.get(..at)?);
+        let (b'\\', kind) = (*rest.as_bytes().get(at)?, *rest.as_bytes().get(at.checked_add(1)?)?) else {
+            return None;
+        };
+        rest = rest.get(at.checked_add(2)?..)?;
+        out.push(match kind {
+            b'"' | b'\\' | b'/' => char::from(kind),
+            b'n' => '\n',
+            b't' => '\t',
+            b'r' => '\r',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'u' => {
+                is_coded = true;
+                coded(&mut rest)?
+            }
+            _ => return None,
+        });
+        next = special(rest.as_bytes(), 0);
+    }
+    out.push_str(rest);
+    Some(if is_coded { text::decode_owned(out.into()) } else { out })
+}
+
+/// The character behind `\u`, which two of them make when it is beyond 16 bits.
+fn coded(rest: &mut &str) -> Option<char> {
+    let first = unit(rest)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return char::from_u32(first);
+    }
+    *rest = rest.strip_prefix("\\u")?;
+    let second = unit(rest)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+    let high = first.checked_sub(0xd800)?;
+    char::from_u32((high << 10 | second).checked_add(0x10000)?)
+}
+
+fn unit(rest: &mut &str) -> Option<u32> {
+    let (digits, behind) = rest.split_at_checked(4)?;
+    *rest = behind;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    fn read(text: &str) -> Option<Vec<(String, Value<'_>)>> {
+        let mut fields = Fields::default();
+        flatten(text, "", &mut fields)?;
+        Some(fields.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
+    }
+
+    /// What `serde_json` makes of the same text, flattened; object keys that repeat stand once there.
+    fn expected(path: &str, json: &Json, out: &mut Vec<(String, Value<'static>)>) {
+        let value = match json {
+            Json::Object(members) => {
+                for (name, json) in members {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    expected(&path, json, out);
+                }
+                return;
+            }
+            Json::Array(elements) => return elements.iter().for_each(|json| expected(path, json, out)),
+            Json::Null => Value::Null,
+            Json::Bool(flag) => Value::Bool(*flag),
+            Json::String(text) => Value::Text(text::decode_owned(text.clone().into()).into()),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(int), _) => Value::Int(int),
+                (None, Some(large)) => Value::Text(large.to_string().into()),
+                (None, None) => Value::Float(number.as_f64().unwrap_or_default()),
+            },
+        };
+        out.push((path.to_owned(), value));
+    }
+
+    /// Of a line as parsers get it: in NFC.
+    fn agrees(line: &str) {
+        let text = &*text::decode(line.as_bytes());
+        let json = serde_json::from_str::<Json>(text).ok().filter(Json::is_object).map(|json| {
+            let mut fields = Vec::new();
+            expected("", &json, &mut fields);
+            fields
+        });
+        assert_eq!(read(text), json, "{text}");
+    }
+
+    #[test]
+    fn takes_what_serde_json_takes() {
+        let values = [
+            "1", "-1", "-0", "0", "01", "1.", ".5", "1.5", "1e3", "1E-3", "-", "+1", "9223372036854775807",
+            "9223372036854775808", "18446744073709551615", "1e", "tru", "true", "false", "null", "nul", "\"\"",
+            "\"a\"", "\"\\\"\"", "\"\\\\\"", "\"\\\\\\\"\"", "\"\\u00e9\"", "\"e\\u0301\"", "\"\\ud83d\\ude00\"",
+            "\"\\ud83d\"", "\"\\ude00\"", "\"\\u12\"", "\"\\x\"", "\"\u{1}\"", "\"1234567\u{1f}89\"", "\"12345678\\n\"", "[]",
+            "[1,[2,3]]", "[1,]", "[,1]", "{}", "{\"b\":{\"c\":1}}", "{\"b\":1,}", "{b:1}", "\"đ\\tĐ\"", "\"a",
+        ];
+        for value in values {
+            agrees(&format!("{{\"a\":{value}}}"));
+            agrees(&format!(" {{ \"a\" : {value} , \"z\" : [ {value} , 0 ] }} "));
+        }
+        for text in ["", "{", "}", "{}", "{} x", "[]", "1", "{\"a\"}", "{\"a\":}", "{\"a\":1 \"b\":2}", "{\"\\u0061\":1}"] {
+            agrees(text);
+        }
+    }
+
+    #[test]
+    fn keeps_to_its_limits() {
+        let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        let many = format!("{{\"x\":[{}1]}}", "1,".repeat(FIELDS_MAX));
+        let extent = |text: &str| flatten(text, "", &mut Fields::default());
+        assert_eq!(extent(&nested(DEPTH_MAX - 1)), Some(Extent::Whole));
+        assert_eq!(extent(&nested(DEPTH_MAX)), Some(Extent::Cut));
+        assert_eq!(extent(&nested(NESTING_MAX)), None);
+        assert_eq!(extent(&many), Some(Extent::Cut));
+        assert_eq!(read(&many).map(|fields| fields.len()), Some(FIELDS_MAX));
+        assert_eq!(read("{\"a\":1e999}"), Some(vec![("a".to_owned(), Value::Text("1e999".into()))]));
+    }
+
+    fn json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            (-1e6..1e6).prop_map(|float: f64| Json::from(float.round() / 8.0)),
+            "\\PC{0,30}|[\"\\\\a\n\t\u{1}đ]{0,40}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Json::from),
+                prop::collection::hash_map("[a-z\"\\\\đ]{0,9}", inner, 0..5)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_serde_json_writes(json in json()) {
+            let json = serde_json::json!({"a": json, "b": {"c": json}});
+            agrees(&json.to_string());
+            agrees(&format!("{json:#}"));
+        }
+
+        /// Nearly JSON: one byte lost, doubled or changed.
+        #[test]
+        fn refuses_what_serde_json_refuses(json in json(), at in any::<prop::sample::Index>(), byte in "[\\x00-\\x7f]|đ") {
+            let text = serde_json::json!({"a": json, "b": [json, 1.5, -2]}).to_string();
+            let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
+            let place = places[at.index(places.len())];
+            let behind = &text[place..];
+            let next = behind.chars().next().map_or(0, char::len_utf8);
+            for changed in [
+                format!("{}{}", &text[..place], &behind[next..]),
+                format!("{}{byte}{behind}", &text[..place]),
+                format!("{}{byte}{}", &text[..place], &behind[next..]),
+            ] {
+                let mut names = serde_json::Deserializer::from_str(&changed).into_iter::<serde::de::IgnoredAny>();
+                let is_json = names.next().is_some_and(|first| first.is_ok()) && names.next().is_none();
+                prop_assert_eq!(read(&changed).is_some(), is_json && changed.trim_ascii_start().starts_with('{'), "{}", changed);
+            }
+        }
+    }
+}
