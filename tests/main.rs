@@ -4,6 +4,7 @@ mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod bruteforce; // the rule against a count of our own, on real logs
 mod corpus; // where the public data lies
 mod engine; // the embedded store, as its clients see it
+mod engines; // our two evaluators and another one, on the whole corpus
 mod evtx; // Windows event logs: the reader, and vonggac scan
 mod evtx_file; // files that the others read
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order

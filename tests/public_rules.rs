@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use event::{Format, Header};
+use serde_json::Value as Json;
 
 /// The folders of SigmaHQ's rules that are in use, of which both engines are made.
 pub(crate) const IN_USE: [&str; 3] = ["rules", "rules-emerging-threats", "rules-threat-hunting"];
@@ -47,6 +49,14 @@ pub(crate) fn other_engine(files: &[(String, String)]) -> Result<rsigma_eval::En
 pub(crate) fn lane(lanes: &Path, name: &str) -> Result<String> {
     let file = File::open(lanes.join(name).with_extension("ndjson.zst"))?;
     Ok(std::io::read_to_string(zstd::stream::read::Decoder::new(file)?)?)
+}
+
+/// The log source that the events of a lane name.
+pub(crate) fn lane_header(lane: &str) -> Result<Header> {
+    let first: Json = serde_json::from_str(lane.lines().next().context("an empty lane")?)?;
+    let part = |name: &str| first[name].as_str().unwrap_or_default().to_owned();
+    let (category, product, service) = (part("category"), part("product"), part("service"));
+    Ok(Header { format: Format::Json, category, product, service, ..Header::default() })
 }
 
 /// A log source for the other engine.

@@ -64,7 +64,6 @@ macro_rules! columns {
 
 columns! {
     message: &'a str,
-    fields_hold_text: false,
     raw: &'a [u8],
     ts: Micros,
     ts_received: Micros,

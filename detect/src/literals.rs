@@ -443,4 +443,3 @@ mod tests {
         }
     }
 }
-impl Literals { pub fn debug(&self) -> &[(Place, String)] { &self.literals } }

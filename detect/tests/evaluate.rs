@@ -31,7 +31,10 @@ fn rule(detection: &str) -> String {
 fn matches(detection: &str, event: &Event<'_>) -> bool {
     let (engine, problems) = compile(&[("case.yml", rule(detection))]);
     assert!(problems.is_empty(), "{detection}: {problems:?}");
-    !engine.evaluate(event, &mut Scratch::default()).is_empty()
+    let mut scratch = Scratch::default();
+    let found = engine.evaluate(event, &mut scratch).len();
+    assert_eq!(found, engine.scan(event, &mut scratch).len(), "the oracle says otherwise: {detection}");
+    found > 0
 }
 
 fn problem(detection: &str) -> String {

@@ -11,15 +11,14 @@
 #[path = "../public_rules.rs"]
 mod public_rules;
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use detect::{Engine, Scratch};
-use event::{Batch, Event, Format, Header, Record, parse_batch};
-use public_rules::{IN_USE, LANES, lane, other_engine, other_source, rule_files};
+use event::{Batch, Event, Record, parse_batch};
+use public_rules::{IN_USE, LANES, lane, lane_header, other_engine, other_source, rule_files};
 use rsigma_eval::event::JsonEvent;
 use serde_json::Value as Json;
 
@@ -77,15 +76,7 @@ impl Lane {
     fn read(lanes: &Path, name: &str) -> Result<Self> {
         let text = lane(lanes, name)?;
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let first: BTreeMap<String, Json> = serde_json::from_str(lines.first().context("an empty lane")?)?;
-        let part = |name: &str| first.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-        let header = Header {
-            format: Format::Json,
-            category: part("category"),
-            product: part("product"),
-            service: part("service"),
-            ..Header::default()
-        };
+        let header = lane_header(&text)?;
         let batch = |lines: &[String]| {
             let record = |line| Record { time: 0, offset: 0, bytes: str::as_bytes(line) };
             Batch::new(header.clone(), lines.iter().map(|line| record(line)))
