@@ -8,15 +8,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use detect::{Match, Scratch};
-use event::{
-    Batch, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, Event, EvtxBlock, Format, Header, Record, Value,
-    parse_batch,
-};
+use event::{Batch, Event, Format, Header, Record, parse_batch};
 use rsigma_eval::event::JsonEvent;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use crate::corpus::corpus;
-use crate::public_rules::{IN_USE, LANES, lane, lane_header, other_engine, other_source, rule_files};
+use crate::public_rules::{
+    IN_USE, LANES, evtx_blocks, files, lane, lane_header, other_engine, other_event, other_source, rule_files,
+};
 use crate::rules::listed;
 
 /// Rules on which the other evaluator differs, with the specification's sentences.
@@ -78,27 +77,8 @@ fn another_evaluator_differs_only_where_the_specification_is_with_us() -> Result
 fn evaluate_other(engine: &rsigma_eval::Engine, event: &Event<'_>) -> BTreeSet<String> {
     let source = &event.log_source;
     let source = other_source(source.category, source.product, source.service);
-    let mut object = Map::new();
-    for (name, value) in &event.fields {
-        match object.get_mut(&**name) {
-            None => drop(object.insert(name.to_string(), json_of(value))),
-            Some(Json::Array(values)) => values.push(json_of(value)),
-            Some(first) => *first = Json::from(vec![first.take(), json_of(value)]),
-        }
-    }
-    let json = Json::Object(object);
-    let found = engine.evaluate_with_logsource(&JsonEvent::borrow(&json), &source);
+    let found = engine.evaluate_with_logsource(&JsonEvent::borrow(&other_event(event)), &source);
     found.into_iter().filter_map(|found| found.header.rule_id).collect()
-}
-
-fn json_of(value: &Value<'_>) -> Json {
-    match value {
-        Value::Null => Json::Null,
-        Value::Bool(flag) => Json::from(*flag),
-        Value::Int(int) => Json::from(*int),
-        Value::Float(float) => Json::from(*float),
-        Value::Text(text) => Json::from(&**text),
-    }
 }
 
 /// Shows each event with the place where it stands; of the lanes every `lane_step`-th.
@@ -109,6 +89,7 @@ fn each_event(corpus: &Path, lane_step: usize, mut see: impl FnMut(&str, &Event<
         each_line(name, &lane_header(&text)?, &lines, &mut see)?;
     }
     for path in files(&corpus.join("sigmahq/regression_data"), "json")? {
+        let path = path.display().to_string();
         let text = fs::read_to_string(&path)?;
         let values = serde_json::Deserializer::from_str(&text).into_iter::<Json>();
         let values: Vec<Json> = values.collect::<Result<_, _>>().with_context(|| path.clone())?;
@@ -120,8 +101,10 @@ fn each_event(corpus: &Path, lane_step: usize, mut see: impl FnMut(&str, &Event<
         let header = Header { format: Format::Json, product: "windows".to_owned(), ..Header::default() };
         each_line(&path, &header, &lines, &mut see)?;
     }
-    for path in files(&corpus.join("sigmahq"), "evtx")?.iter().chain(&files(&corpus.join("evtx-attack-samples"), "evtx")?) {
-        each_record(path, &mut see)?;
+    for block in evtx_blocks(corpus)? {
+        for (number, event) in block.events(0) {
+            see(&format!("record {number}: {:?}", event.fields), &event)?;
+        }
     }
     Ok(())
 }
@@ -140,28 +123,4 @@ fn each_line<L: AsRef<str>>(
         }
     }
     Ok(())
-}
-
-fn each_record(path: &str, see: &mut impl FnMut(&str, &Event<'_>) -> Result<()>) -> Result<()> {
-    let bytes = fs::read(path)?;
-    let mut block = EvtxBlock::default();
-    let chunks = bytes.get(EVTX_HEADER_BYTES..).unwrap_or_default();
-    for chunks in chunks.chunks(EVTX_BLOCK_CHUNKS_MAX * EVTX_CHUNK_BYTES) {
-        block.read(chunks);
-        for (number, event) in block.events(0) {
-            see(&format!("{path}: record {number}"), &event)?;
-        }
-    }
-    Ok(())
-}
-
-fn files(folder: &Path, extension: &str) -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
-        let entry = entry?;
-        if entry.path().extension().is_some_and(|found| found == extension) {
-            files.push(entry.path().display().to_string());
-        }
-    }
-    Ok(files)
 }

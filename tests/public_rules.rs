@@ -1,11 +1,11 @@
 //! Public rules and events in the shapes that our engine and another one take: what tests and benchmarks of detection share.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use event::{Format, Header};
-use serde_json::Value as Json;
+use event::{EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, Event, EvtxBlock, Format, Header, Value};
+use serde_json::{Map, Value as Json};
 
 /// The folders of SigmaHQ's rules that are in use, of which both engines are made.
 pub(crate) const IN_USE: [&str; 3] = ["rules", "rules-emerging-threats", "rules-threat-hunting"];
@@ -16,17 +16,42 @@ pub(crate) const LANES: [&str; 4] =
 
 /// Path, relative to the folder, and text of all rule files.
 pub(crate) fn rule_files(root: &Path, folders: &[&str]) -> Result<Vec<(String, String)>> {
-    let mut files = Vec::new();
+    let mut rules = Vec::new();
     for folder in folders.iter().map(|folder| root.join(folder)).filter(|folder| folder.is_dir()) {
-        for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
-            let entry = entry?;
-            if entry.path().extension().is_some_and(|extension| extension == "yml") {
-                let path = entry.path().strip_prefix(root)?.display().to_string();
-                files.push((path, fs::read_to_string(entry.path())?));
-            }
+        for path in files(&folder, "yml")? {
+            rules.push((path.strip_prefix(root)?.display().to_string(), fs::read_to_string(&path)?));
+        }
+    }
+    Ok(rules)
+}
+
+/// All files of an extension, in order.
+pub(crate) fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
+        let path = entry?.into_path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
         }
     }
     Ok(files)
+}
+
+/// All EVTX files of the corpus, read.
+pub(crate) fn evtx_blocks(corpus: &Path) -> Result<Vec<EvtxBlock>> {
+    let mut blocks = Vec::new();
+    for folder in ["sigmahq", "evtx-attack-samples"] {
+        for path in files(&corpus.join(folder), "evtx")? {
+            let bytes = fs::read(path)?;
+            let chunks = bytes.get(EVTX_HEADER_BYTES..).unwrap_or_default();
+            for chunks in chunks.chunks(EVTX_BLOCK_CHUNKS_MAX * EVTX_CHUNK_BYTES) {
+                let mut block = EvtxBlock::default();
+                block.read(chunks);
+                blocks.push(block);
+            }
+        }
+    }
+    Ok(blocks)
 }
 
 /// The other engine, with those of the rules that ours loads.
@@ -67,5 +92,28 @@ pub(crate) fn other_source(category: &str, product: &str, service: &str) -> rsig
         product: part(product),
         service: part(service),
         ..rsigma_parser::LogSource::default()
+    }
+}
+
+/// An event for the other engine: names that repeat become lists.
+pub(crate) fn other_event(event: &Event<'_>) -> Json {
+    let mut object = Map::new();
+    for (name, value) in &event.fields {
+        match object.get_mut(&**name) {
+            None => drop(object.insert(name.to_string(), json_of(value))),
+            Some(Json::Array(values)) => values.push(json_of(value)),
+            Some(first) => *first = Json::from(vec![first.take(), json_of(value)]),
+        }
+    }
+    Json::Object(object)
+}
+
+fn json_of(value: &Value<'_>) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(flag) => Json::from(*flag),
+        Value::Int(int) => Json::from(*int),
+        Value::Float(float) => Json::from(*float),
+        Value::Text(text) => Json::from(&**text),
     }
 }
