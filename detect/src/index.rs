@@ -13,7 +13,8 @@
 //! - Text is searched in folded form, or without case where it is ASCII, which is the same.
 //! - A value that is no text is searched by the text that `scan` compares; an event's number is looked up by the comparison
 //!   that `scan` makes of numbers, or, beyond 2^53 where doubles are no longer exact, is taken to hold for every rule.
-//! - A keyword is searched in the message and in every value that is not a piece of it.
+//! - A keyword is searched in the message and in every value that is not a piece of it; in a field of which rules ask
+//!   something together with what they ask.
 //!
 //! Memory: about one automaton state for each byte of all literals. [`INDEXES_MAX`](crate::limits::INDEXES_MAX) bounds the
 //! number of indexes. Nothing is allocated per event.
@@ -141,20 +142,21 @@ impl Index {
         for (slot, (_, value)) in event.fields.iter().enumerate() {
             let field = look.field_of(slot).and_then(|field| self.places.get(field).copied().flatten());
             let field = field.and_then(|place| self.fields.get(usize::try_from(place).ok()?));
-            if let Some(field) = field {
-                field.mark(look, slot, value, candidates);
+            match field {
+                Some(field) => field.mark(look, slot, value, candidates),
+                None if look.may_say_more(slot) => self.mark_keywords(look, slot, candidates),
+                None => {}
             }
         }
-        if !self.keywords.literals.is_empty() {
-            self.mark_keywords(look, candidates);
+        if !event.fields_hold_text {
+            self.mark_keywords(look, event.fields.len(), candidates);
         }
     }
 
-    fn mark_keywords(&self, look: &mut Look<'_, '_>, candidates: &mut ProgramSet) {
-        for slot in look.texts() {
-            if look.may_say_more(slot) {
-                look.show_folded(slot, |text| self.keywords.mark(text, candidates));
-            }
+    /// In the text at a place: the message, or a field of which rules ask nothing.
+    fn mark_keywords(&self, look: &mut Look<'_, '_>, slot: usize, candidates: &mut ProgramSet) {
+        if !self.keywords.literals.is_empty() {
+            look.show_folded(slot, |text| self.keywords.mark(text, candidates));
         }
     }
 }
@@ -247,10 +249,12 @@ impl Parts {
                 *place = Some(number);
             }
         }
-        let fields = self.fields.into_values().map(|parts| FieldIndex {
-            present: parts.present,
-            numbers: parts.numbers,
-            texts: Texts::new(parts.texts),
+        let keywords = &self.keywords;
+        let fields = self.fields.into_values().map(|mut parts| {
+            for (literal, programs) in keywords {
+                parts.texts.entry(literal.clone()).or_default().extend(programs);
+            }
+            FieldIndex { present: parts.present, numbers: parts.numbers, texts: Texts::new(parts.texts) }
         });
         Index {
             programs,
@@ -258,7 +262,7 @@ impl Parts {
             sure: self.sure,
             places,
             fields: fields.collect(),
-            keywords: Texts::new(self.keywords),
+            keywords: Texts::new(keywords.clone()),
         }
     }
 }

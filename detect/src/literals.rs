@@ -137,11 +137,11 @@ impl Literals {
     pub(crate) fn find(&self, text: &str, found: impl FnMut(usize)) {
         let bytes = text.as_bytes();
         let mut search = Search { literals: &self.literals, bytes, found };
-        search.probe(&self.whole, Some(of_whole(bytes)), 0);
-        search.probe(&self.start, first(bytes), 0);
-        search.probe(&self.long_start, long_first(bytes), 0);
-        search.probe(&self.end, last(bytes), bytes.len());
-        search.probe(&self.long_end, long_last(bytes), bytes.len());
+        search.probe(&self.whole, |bytes| Some(of_whole(bytes)), 0);
+        search.probe(&self.start, first, 0);
+        search.probe(&self.long_start, long_first, 0);
+        search.probe(&self.end, last, bytes.len());
+        search.probe(&self.long_end, long_last, bytes.len());
         if !self.long.filed.is_empty() {
             search.probe_fourths(&self.long);
         }
@@ -170,15 +170,18 @@ impl<F: FnMut(usize)> Search<'_, F> {
     fn probe_all(&mut self, short: &Short) {
         for (position, bytes) in self.bytes.array_windows().enumerate() {
             if short.may_begin(*bytes) {
-                self.probe(&short.pairs, Some(pair(*bytes)), position);
-                self.probe(&short.grams, self.bytes.get(position..).and_then(first), position);
+                self.probe(&short.pairs, |_| Some(pair(*bytes)), position);
+                self.probe(&short.grams, |bytes| bytes.get(position..).and_then(first), position);
             }
         }
     }
 
     #[inline]
-    fn probe(&mut self, grams: &Grams, gram: Option<u32>, position: usize) {
-        if let Some(gram) = gram.filter(|gram| grams.may_have(*gram)) {
+    fn probe(&mut self, grams: &Grams, gram: impl FnOnce(&[u8]) -> Option<u32>, position: usize) {
+        if grams.filed.is_empty() {
+            return;
+        }
+        if let Some(gram) = gram(self.bytes).filter(|gram| grams.may_have(*gram)) {
             self.meet(grams, gram, position);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Classes such as `\w` and case folding mean Unicode's, which makes large automata. On ASCII text they mean no more than
 //! ASCII's, and nearly all text of events is ASCII: for it there is a second, small form. An expression that names
-//! characters beyond ASCII in a class has one form only.
+//! characters beyond ASCII has one form only: without case, `ſ` is an `s`.
 //!
 //! Limits: [`REGEX_BYTES_MAX`] for each form. Matching is linear in the text (regex crate).
 
@@ -20,8 +20,8 @@ pub(crate) struct RegularExpression {
 impl RegularExpression {
     pub(crate) fn new(pattern: &str) -> Result<Self, regex::Error> {
         let unicode = RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build()?;
-        let ascii = bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_BYTES_MAX).build();
-        Ok(Self { unicode, ascii: ascii.ok() })
+        let ascii = bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_BYTES_MAX).build().ok();
+        Ok(Self { unicode, ascii: ascii.filter(|_| names_only_ascii(pattern)) })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -42,6 +42,11 @@ impl RegularExpression {
     }
 }
 
+/// Whether it has no character beyond ASCII, and no escape that may be one.
+fn names_only_ascii(pattern: &str) -> bool {
+    pattern.is_ascii() && ![r"\x", r"\u", r"\U"].iter().any(|escape| pattern.contains(escape))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,7 +54,7 @@ mod tests {
     #[test]
     fn both_forms_say_the_same() -> Result<(), regex::Error> {
         let patterns =
-            [r"\w+`(?:\w+|-|.)`[\w+|\s]", r"(?i)\bk[^a]s\b", r"(?s)\Aa.*ß\z", r"[đĐ]", r"\p{Lu}x", r"(?i)ſ", "^.$"];
+            [r"\w+`(?:\w+|-|.)`[\w+|\s]", r"(?i)\bk[^a]s\b", r"(?s)\Aa.*ß\z", r"[đĐ]", r"\p{Lu}x", r"(?i)ſ", r"(?i)\x{17f}", "^.$"];
         let texts = ["a`b`c", "Kxs", "kas", "a\nß", "Đ", "AX", "Ax", "S", "s", "ſ", "", "\u{212a}xs", "x\n", "é"];
         for pattern in patterns {
             let expression = RegularExpression::new(pattern)?;
