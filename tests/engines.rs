@@ -36,7 +36,12 @@ fn the_index_finds_what_the_scan_finds() -> Result<()> {
         let (index, scan) = (engine.evaluate(event, &mut scratch), engine.scan(event, &mut scratch));
         events += 1;
         matches += scan.len();
-        ensure!(in_order(&index) == in_order(&scan), "{place}: {:?}, not {:?}", in_order(&index), in_order(&scan));
+        ensure!(
+            in_order(&index) == in_order(&scan),
+            "{place}: {:?}, not {:?}",
+            in_order(&index),
+            in_order(&scan)
+        );
         Ok(())
     })?;
     println!("{events} events, {} rules, {matches} matches", engine.rules().len());
@@ -82,7 +87,11 @@ fn evaluate_other(engine: &rsigma_eval::Engine, event: &Event<'_>) -> BTreeSet<S
 }
 
 /// Shows each event with the place where it stands; of the lanes every `lane_step`-th.
-fn each_event(corpus: &Path, lane_step: usize, mut see: impl FnMut(&str, &Event<'_>) -> Result<()>) -> Result<()> {
+fn each_event(
+    corpus: &Path,
+    lane_step: usize,
+    mut see: impl FnMut(&str, &Event<'_>) -> Result<()>,
+) -> Result<()> {
     for name in LANES {
         let text = lane(&corpus.join("lanes"), name)?;
         let lines: Vec<&str> = text.lines().step_by(lane_step).collect();

@@ -63,6 +63,62 @@ fn the_tool_tells_scripts_what_does_not_load() -> Result<()> {
 }
 
 #[test]
+fn the_tool_explains_why_a_rule_matches_or_not() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (rule, events) = (folder.path().join("rule.yml"), folder.path().join("events.json"));
+    fs::write(
+        &rule,
+        "title: Shell of a web server\nid: r\nlogsource: {product: linux, category: process_creation}\ndetection:\n  \
+         child:\n    Image|endswith: [/sh, /bash]\n    ParentImage|contains: nginx\n  known:\n    CommandLine|re: ^logrotate\n  \
+         condition: child and not known\n",
+    )?;
+    fs::write(
+        &events,
+        "{\"Image\":\"/bin/bash\",\"ParentImage\":\"/usr/sbin/nginx\"}\n{\"Image\":\"/bin/\u{1b}[2Jls\"}\n",
+    )?;
+    let explain = |arguments: &[&str]| {
+        let mut command = Command::new(program("vonggac"));
+        command.args(["rules", "explain"]).arg(&rule).arg(&events).args(arguments).output()
+    };
+    let source = ["--product", "linux", "--category", "process_creation"];
+    let matching = explain(&source)?;
+    assert_eq!(matching.status.code(), Some(0), "{}", String::from_utf8_lossy(&matching.stderr));
+    assert_eq!(
+        String::from_utf8(matching.stdout)?,
+        "\
+yes Shell of a web server
+yes   log source: category process_creation, product linux; the event has category process_creation, product linux
+yes   condition
+yes     all of
+yes       child
+yes         all of
+yes           any of: Image; the event has \"/bin/bash\"
+no              ends with \"/sh\"
+yes             ends with \"/bash\"
+yes           ParentImage; the event has \"/usr/sbin/nginx\"
+yes             contains \"nginx\"
+yes       not
+no          known
+no            all of
+no              CommandLine; the event has none
+no                matches /^logrotate/
+"
+    );
+    let other = explain(&[&source[..], &["--number", "2"]].concat())?;
+    let said = String::from_utf8(other.stdout)?;
+    assert_eq!(other.status.code(), Some(1));
+    ensure!(
+        said.starts_with("no  Shell") && said.contains("no            ParentImage; the event has none"),
+        "{said}"
+    );
+    ensure!(!said.contains('\u{1b}'), "the event moves the cursor: {said}");
+    let json: Json = serde_json::from_slice(&explain(&["--format", "json"])?.stdout)?;
+    assert_eq!((&json["holds"], &json["parts"][0]["holds"]), (&Json::from(false), &Json::from(false)));
+    assert_eq!(explain(&["--number", "9"])?.status.code(), Some(2));
+    Ok(())
+}
+
+#[test]
 fn every_public_rule_loads_or_the_specification_says_why_not() -> Result<()> {
     let Some(corpus) = corpus("") else { return Ok(()) };
     let files = rule_files(&corpus.join("sigmahq"), &FOLDERS)?;

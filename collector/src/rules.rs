@@ -4,6 +4,7 @@
 //! the same engine. What cannot be read is a problem like any other; nothing is skipped in silence. Samples
 //! ([`samples`]) stand beside the rule file.
 
+mod explain;
 mod samples;
 
 use std::io::{self, Write};
@@ -38,6 +39,8 @@ enum Command {
     ///
     /// Exit code 0: all samples are right and every rule has both; 1: not so; 2: a folder cannot be read.
     Test(samples::TestArgs),
+    /// Say why a rule does or does not match an event, predicate by predicate
+    Explain(explain::ExplainArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +68,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Check(args) => check(&args),
         Command::Test(args) => samples::test(&args),
+        Command::Explain(args) => explain::explain(&args),
     }
 }
 

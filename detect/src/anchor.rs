@@ -40,8 +40,8 @@ impl Frequency {
     pub(crate) fn of<'p>(programs: impl Iterator<Item = &'p Program>) -> Self {
         let mut frequency = Self::default();
         for program in programs {
-            let filters = program.filters.iter().flat_map(|(selections, _)| selections);
-            program.selections.iter().chain(filters).for_each(|node| frequency.count(node));
+            let logics = std::iter::once(&program.logic).chain(&program.filters);
+            logics.flat_map(|logic| &logic.selections).for_each(|node| frequency.count(node));
         }
         frequency
     }
@@ -49,12 +49,16 @@ impl Frequency {
     fn count(&mut self, node: &Node) {
         match node {
             Node::Item(item) => {
-                for anchor in item.predicates.iter().flat_map(|predicate| of_predicate(item.field, predicate)).flatten() {
+                for anchor in
+                    item.predicates.iter().flat_map(|predicate| of_predicate(item.field, predicate)).flatten()
+                {
                     let count = self.0.entry(anchor).or_default();
                     *count = count.saturating_add(1);
                 }
             }
-            Node::All(nodes) | Node::Any(nodes) | Node::AtLeast(_, nodes) => nodes.iter().for_each(|node| self.count(node)),
+            Node::All(nodes) | Node::Any(nodes) | Node::AtLeast(_, nodes) => {
+                nodes.iter().for_each(|node| self.count(node))
+            }
             Node::Not(node) => self.count(node),
             Node::Exists { .. } | Node::Selection(_) => {}
         }
@@ -62,9 +66,8 @@ impl Frequency {
 
     /// The anchors of a rule; `None`: it must always be looked at.
     pub(crate) fn anchors(&self, program: &Program) -> Option<Vec<Anchor>> {
-        let of_filter = |(selections, condition): &(Vec<Node>, Node)| self.of_node(condition, selections);
-        let conditions = std::iter::once(self.of_node(&program.condition, &program.selections));
-        self.rarest(conditions.chain(program.filters.iter().map(of_filter)))
+        let logics = std::iter::once(&program.logic).chain(&program.filters);
+        self.rarest(logics.map(|logic| self.of_node(&logic.condition, &logic.selections)))
     }
 
     fn of_node(&self, node: &Node, selections: &[Node]) -> Option<Vec<Anchor>> {
@@ -81,7 +84,8 @@ impl Frequency {
 
     /// Of `least` that hold among the nodes, one is among any that leave out fewer than `least`.
     fn of_some(&self, least: usize, nodes: &[Node], selections: &[Node]) -> Option<Vec<Anchor>> {
-        let mut sets: Vec<Vec<Anchor>> = nodes.iter().filter_map(|node| self.of_node(node, selections)).collect();
+        let mut sets: Vec<Vec<Anchor>> =
+            nodes.iter().filter_map(|node| self.of_node(node, selections)).collect();
         sets.sort_by_cached_key(|set| self.weight(set));
         let needed = nodes.len().checked_sub(least)?.checked_add(1)?;
         (sets.len() >= needed).then(|| sets.into_iter().take(needed).flatten().collect())
@@ -90,7 +94,9 @@ impl Frequency {
     fn of_item(&self, item: &Item) -> Option<Vec<Anchor>> {
         match item.field {
             Some(field) if item.negated => Some(vec![Anchor::Present { field }]),
-            field if item.all => self.rarest(item.predicates.iter().map(|predicate| of_predicate(field, predicate))),
+            field if item.all => {
+                self.rarest(item.predicates.iter().map(|predicate| of_predicate(field, predicate)))
+            }
             field => all(item.predicates.iter().map(|predicate| of_predicate(field, predicate))),
         }
     }
@@ -134,13 +140,15 @@ impl Anchor {
 
 /// Whether one anchor is all that a rule asks: then it needs no further look.
 pub(crate) fn suffices(program: &Program) -> bool {
-    program.filters.is_empty() && node_suffices(&program.condition, &program.selections)
+    program.filters.is_empty() && node_suffices(&program.logic.condition, &program.logic.selections)
 }
 
 fn node_suffices(node: &Node, selections: &[Node]) -> bool {
     match node {
         Node::Item(item) => item_suffices(item),
-        Node::Selection(position) => selections.get(*position).is_some_and(|node| node_suffices(node, selections)),
+        Node::Selection(position) => {
+            selections.get(*position).is_some_and(|node| node_suffices(node, selections))
+        }
         Node::Any(nodes) => nodes.iter().all(|node| node_suffices(node, selections)),
         Node::All(nodes) => nodes.len() == 1 && nodes.iter().all(|node| node_suffices(node, selections)),
         Node::Exists { .. } | Node::AtLeast(..) | Node::Not(_) => false,

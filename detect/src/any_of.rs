@@ -22,7 +22,8 @@ impl AnyOf {
     /// None: the list is short.
     pub(crate) fn new(predicates: &[Predicate]) -> Option<Box<Self>> {
         let literals: Vec<_> = predicates.iter().filter_map(Predicate::folded_literal).collect();
-        let literals: Vec<_> = literals.into_iter().map(|(place, literal)| (place, literal.to_owned())).collect();
+        let literals: Vec<_> =
+            literals.into_iter().map(|(place, literal)| (place, literal.to_owned())).collect();
         let is_other = |(_, predicate): &(usize, &Predicate)| predicate.folded_literal().is_none();
         let others = predicates.iter().enumerate().filter(is_other).map(|(position, _)| position).collect();
         (literals.len() >= VALUES_MIN).then(|| Box::new(Self { literals: Literals::new(literals), others }))
@@ -36,7 +37,6 @@ impl AnyOf {
             found
         };
         let mut others = self.others.iter().filter_map(|position| predicates.get(*position));
-        look.find(field, has_literal).is_some()
-            || others.any(|other| look.meets(field, other).is_some())
+        look.find(field, has_literal).is_some() || others.any(|other| look.meets(field, other).is_some())
     }
 }

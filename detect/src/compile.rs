@@ -22,7 +22,7 @@ use crate::log_source::contains;
 use crate::pattern::Compiler;
 use crate::problem::{Fault, Problem, Reason};
 use crate::rule::{Origin, Rule, RuleSource};
-use crate::scan::{Node, Program};
+use crate::scan::{Logic, Program};
 
 /// The highest major version of the specification whose meaning is known here.
 const SIGMA_MAJOR_MAX: u32 = 2;
@@ -145,13 +145,13 @@ impl<'p> Linker<'p> {
         if rule.log_source.is_empty() {
             return Err(Fault::near(Reason::NoLogSource, "logsource:"));
         }
-        let (selections, condition) = self.logic(&written.detection)?;
+        let logic = self.logic(&written.detection)?;
         let rule = self.admit(rule, place)?;
-        self.programs.push(Program { rule, selections, condition, filters: Vec::new() });
+        self.programs.push(Program { rule, logic, filters: Vec::new() });
         Ok(())
     }
 
-    fn logic(&mut self, detection: &Detections) -> Result<(Vec<Node>, Node), Fault> {
+    fn logic(&mut self, detection: &Detections) -> Result<Logic, Fault> {
         let mut names: Vec<String> = detection.named.keys().cloned().collect();
         names.sort_unstable();
         let mut compiler = Compiler { fields: &mut self.fields, placeholders: self.placeholders };
@@ -165,7 +165,7 @@ impl<'p> Linker<'p> {
         selections.iter_mut().for_each(|selection| selection.arrange(&[]));
         let costs: Vec<usize> = selections.iter().map(|selection| selection.cost(&[])).collect();
         condition.arrange(&costs);
-        Ok((selections, condition))
+        Ok(Logic { names, selections, condition })
     }
 
     /// Takes a rule in when its id and name are new.

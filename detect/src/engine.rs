@@ -9,8 +9,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::correlation::Correlation;
 use crate::correlator::{Correlator, EventKey, Hit};
-use crate::limits::{KEY_VALUE_BYTES_MAX, REPEAT_MAX};
 use crate::index::Indexes;
+use crate::limits::{KEY_VALUE_BYTES_MAX, REPEAT_MAX};
 use crate::scan::Program;
 use crate::{Kind, Rule, text};
 

@@ -28,8 +28,8 @@ use crate::anchor::{self, Anchor, Frequency};
 use crate::limits::INDEXES_MAX;
 use crate::literals::{Literals, Place};
 use crate::log_source;
-use crate::predicate::Number;
 use crate::look::Look;
+use crate::predicate::Number;
 use crate::scan::Program;
 use crate::{Rule, RuleSource};
 
@@ -96,7 +96,8 @@ impl Indexes {
     pub(crate) fn of(&self, source: &LogSource<'_>, programs: &[Program]) -> Arc<Index> {
         let fitting: Vec<&(RuleSource, Vec<usize>)> =
             self.groups.iter().filter(|(rule, _)| log_source::fits(rule, source)).collect();
-        let mut positions: Vec<usize> = fitting.into_iter().flat_map(|(_, members)| members).copied().collect();
+        let mut positions: Vec<usize> =
+            fitting.into_iter().flat_map(|(_, members)| members).copied().collect();
         positions.sort_unstable();
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = built.get(&*positions) {
@@ -179,7 +180,9 @@ impl FieldIndex {
                 Some(int) => int,
                 None => return,
             },
-            Some(Number::Float(_)) => return self.numbers.values().for_each(|behind| candidates.add_all(behind)),
+            Some(Number::Float(_)) => {
+                return self.numbers.values().for_each(|behind| candidates.add_all(behind));
+            }
             None => return,
         };
         if let Some(behind) = self.numbers.get(&int) {

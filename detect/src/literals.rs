@@ -281,7 +281,8 @@ impl Grams {
         if filed.is_empty() {
             return Self::default();
         }
-        let bucket_mask = u32::try_from(filed.len().next_power_of_two()).unwrap_or(u32::MAX).saturating_sub(1);
+        let bucket_mask =
+            u32::try_from(filed.len().next_power_of_two()).unwrap_or(u32::MAX).saturating_sub(1);
         filed.sort_by_key(|filed| spread(filed.gram) & bucket_mask);
         let mut grams = Self { bits: Vec::new(), buckets: Vec::new(), filed, bucket_mask };
         grams.fill();

@@ -60,7 +60,8 @@ impl Scratch {
     pub(crate) fn look<'l, 'e>(&'l mut self, engine: &Engine, event: &'l Event<'e>) -> Look<'l, 'e> {
         self.forget(engine);
         self.spans.resize_with(event.fields.len().saturating_add(1), Default::default);
-        self.slots.extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
+        self.slots
+            .extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
         self.chain();
         Look { event, scratch: self, is_obvious: false }
     }
@@ -149,7 +150,11 @@ impl<'l, 'e> Look<'l, 'e> {
     }
 
     /// The place of the first of a field's values for which something holds.
-    pub(crate) fn find(&mut self, field: usize, mut holds: impl FnMut(&mut Self, usize) -> bool) -> Option<usize> {
+    pub(crate) fn find(
+        &mut self,
+        field: usize,
+        mut holds: impl FnMut(&mut Self, usize) -> bool,
+    ) -> Option<usize> {
         let mut slot = self.first(field);
         while let Some(place) = slot {
             if holds(self, place) {
@@ -278,4 +283,3 @@ impl<'l, 'e> Look<'l, 'e> {
         }
     }
 }
-

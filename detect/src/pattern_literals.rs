@@ -89,7 +89,11 @@ fn fixed(hir: &Hir) -> Option<String> {
     match hir.kind() {
         HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(folded),
         HirKind::Class(Class::Unicode(class)) => {
-            let mut members = class.iter().flat_map(|range| range.start()..=range.end()).take(8).map(|char| folded(char.encode_utf8(&mut [0; 4])));
+            let mut members = class
+                .iter()
+                .flat_map(|range| range.start()..=range.end())
+                .take(8)
+                .map(|char| folded(char.encode_utf8(&mut [0; 4])));
             let first = members.next()?;
             let few = class.iter().map(|range| range.len()).sum::<usize>() < 8;
             (few && members.all(|member| member == first)).then_some(first)
@@ -131,7 +135,11 @@ mod tests {
     fn takes_no_more_than_its_limit() {
         let branches = |count: usize| {
             // Characters of different scripts: the parser makes no class and no common prefix of them.
-            (0..count).map(|n| format!("{n:03}x")).map(|text| text.chars().rev().collect()).collect::<Vec<String>>().join("|")
+            (0..count)
+                .map(|n| format!("{n:03}x"))
+                .map(|text| text.chars().rev().collect())
+                .collect::<Vec<String>>()
+                .join("|")
         };
         let literals = |count| required(&format!("(?:{})", branches(count)));
         assert!(literals(2).is_some());

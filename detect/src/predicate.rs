@@ -11,8 +11,8 @@ use event::Value;
 use ipnet::IpNet;
 use memchr::memmem::Finder;
 
-use crate::regular_expression::RegularExpression;
 use crate::literals::{LITERAL_BYTES_MIN, Place};
+use crate::regular_expression::RegularExpression;
 use crate::text::Form;
 use crate::time::{self, TimePart};
 

@@ -53,9 +53,18 @@ mod tests {
 
     #[test]
     fn both_forms_say_the_same() -> Result<(), regex::Error> {
-        let patterns =
-            [r"\w+`(?:\w+|-|.)`[\w+|\s]", r"(?i)\bk[^a]s\b", r"(?s)\Aa.*ß\z", r"[đĐ]", r"\p{Lu}x", r"(?i)ſ", r"(?i)\x{17f}", "^.$"];
-        let texts = ["a`b`c", "Kxs", "kas", "a\nß", "Đ", "AX", "Ax", "S", "s", "ſ", "", "\u{212a}xs", "x\n", "é"];
+        let patterns = [
+            r"\w+`(?:\w+|-|.)`[\w+|\s]",
+            r"(?i)\bk[^a]s\b",
+            r"(?s)\Aa.*ß\z",
+            r"[đĐ]",
+            r"\p{Lu}x",
+            r"(?i)ſ",
+            r"(?i)\x{17f}",
+            "^.$",
+        ];
+        let texts =
+            ["a`b`c", "Kxs", "kas", "a\nß", "Đ", "AX", "Ax", "S", "s", "ſ", "", "\u{212a}xs", "x\n", "é"];
         for pattern in patterns {
             let expression = RegularExpression::new(pattern)?;
             for text in texts {

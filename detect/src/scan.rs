@@ -24,10 +24,17 @@ const KEYWORD_FIELDS: usize = 10;
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) rule: usize,
+    pub(crate) logic: Logic,
+    /// What filters add: each must hold as well.
+    pub(crate) filters: Vec<Logic>,
+}
+
+/// Selections, their names, and the condition over them.
+#[derive(Debug)]
+pub(crate) struct Logic {
+    pub(crate) names: Vec<String>,
     pub(crate) selections: Vec<Node>,
     pub(crate) condition: Node,
-    /// What filters add: each must hold as well.
-    pub(crate) filters: Vec<(Vec<Node>, Node)>,
 }
 
 /// A selection or a condition.
@@ -63,15 +70,20 @@ pub(crate) struct Item {
 
 impl Program {
     pub(crate) fn holds(&self, look: &mut Look<'_, '_>) -> bool {
-        self.condition.holds(&self.selections, look)
-            && self.filters.iter().all(|(selections, condition)| condition.holds(selections, look))
+        self.logic.holds(look) && self.filters.iter().all(|filter| filter.holds(look))
     }
 
     /// The fields that made the rule match. Filters only exclude.
     pub(crate) fn evidence(&self, look: &mut Look<'_, '_>, fields: &Fields) -> Vec<(String, String)> {
         let mut evidence = Evidence { fields, found: Vec::new() };
-        self.condition.collect(&self.selections, look, &mut evidence);
+        self.logic.condition.collect(&self.logic.selections, look, &mut evidence);
         evidence.found
+    }
+}
+
+impl Logic {
+    fn holds(&self, look: &mut Look<'_, '_>) -> bool {
+        self.condition.holds(&self.selections, look)
     }
 }
 
@@ -107,7 +119,7 @@ impl Node {
         }
     }
 
-    fn holds(&self, selections: &[Self], look: &mut Look<'_, '_>) -> bool {
+    pub(crate) fn holds(&self, selections: &[Self], look: &mut Look<'_, '_>) -> bool {
         match self {
             Self::Item(item) => item.holds(look),
             Self::Exists { field, expected } => look.first(*field).is_some() == *expected,
@@ -160,7 +172,7 @@ impl Item {
         self.predicates.iter().map(Predicate::cost).fold(0, usize::saturating_add).saturating_mul(fields)
     }
 
-    fn holds(&self, look: &mut Look<'_, '_>) -> bool {
+    pub(crate) fn holds(&self, look: &mut Look<'_, '_>) -> bool {
         let Some(field) = self.field else {
             return match self.all {
                 true => self.predicates.iter().all(|predicate| look.somewhere(predicate)),

@@ -321,7 +321,8 @@ fn refuses_what_a_condition_cannot_mean() {
 fn tells_what_matched() {
     let detection = "    s:\n        f|contains: ell\n    k:\n        - WORLD\n    x:\n        g: no\n    condition: s and k and not x";
     let (engine, _) = compile(&[("case.yml", rule(detection))]);
-    let (event, mut scratch) = (event("hello world", &[("f", text("Hello")), ("g", text("yes"))]), Scratch::default());
+    let (event, mut scratch) =
+        (event("hello world", &[("f", text("Hello")), ("g", text("yes"))]), Scratch::default());
     let found = engine.evaluate(&event, &mut scratch);
     let expected = [("f".to_owned(), "Hello".to_owned()), ("message".to_owned(), "world".to_owned())];
     assert_eq!(engine.evidence(&found[0], &event, &mut scratch), expected);

@@ -60,8 +60,18 @@ fn asked() -> impl Strategy<Value = (String, String)> {
     let one = |modifier: &'static str, value: BoxedStrategy<String>| {
         value.prop_map(move |value| (modifier.to_owned(), value))
     };
-    let plain = &["", "|contains", "|startswith", "|endswith", "|cased", "|contains|cased", "|windash", "|contains|windash"];
-    let numbers = prop_oneof![Just("1"), Just("-1"), Just("1.5"), Just("9007199254740993")].prop_map(str::to_owned);
+    let plain = &[
+        "",
+        "|contains",
+        "|startswith",
+        "|endswith",
+        "|cased",
+        "|contains|cased",
+        "|windash",
+        "|contains|windash",
+    ];
+    let numbers =
+        prop_oneof![Just("1"), Just("-1"), Just("1.5"), Just("9007199254740993")].prop_map(str::to_owned);
     prop_oneof![
         6 => words(plain, 1..4),
         2 => words(plain, 8..14),
@@ -144,10 +154,12 @@ fn event() -> impl Strategy<Value = Event<'static>> {
 }
 
 fn engine(rules: &[String]) -> Engine {
-    let file = |(number, rule): (usize, &String)| (format!("{number}.yml"), format!("title: r{number}\n{rule}"));
+    let file =
+        |(number, rule): (usize, &String)| (format!("{number}.yml"), format!("title: r{number}\n{rule}"));
     let files: Vec<(String, String)> = rules.iter().enumerate().map(file).collect();
     let (engine, problems) = compile(&files);
-    let unexpected: Vec<_> = problems.iter().filter(|problem| !problem.to_string().contains("base64")).collect();
+    let unexpected: Vec<_> =
+        problems.iter().filter(|problem| !problem.to_string().contains("base64")).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}\n{rules:#?}");
     engine
 }
@@ -172,6 +184,11 @@ proptest! {
                 (0..rules.len()).filter(|number| differs(&format!("{number}.yml"))).map(|number| &rules[number]).collect()
             };
             prop_assert_eq!(paths(&index), paths(&scan), "{:#?} {:#?}", event, differing());
+            for rule in engine.rules() {
+                let explained = engine.explain(rule, event, &mut scratch).map(|explanation| explanation.holds);
+                let matched = paths(&scan).contains(&rule.path.as_str());
+                prop_assert_eq!(explained, Some(matched), "{:#?} {:#?}", event, rule);
+            }
         }
     }
 }

@@ -21,7 +21,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use detect::{Engine, Scratch};
 use event::{Batch, Event, EvtxBlock, Record, parse_batch};
-use public_rules::{IN_USE, LANES, evtx_blocks, lane, lane_header, other_engine, other_event, other_source, rule_files};
+use public_rules::{
+    IN_USE, LANES, evtx_blocks, lane, lane_header, other_engine, other_event, other_source, rule_files,
+};
 use rsigma_eval::event::JsonEvent;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value as Json;
@@ -99,7 +101,8 @@ trait Lane {
             rounds.push([both, others[0].min(others[1]), parse, eval, evals[0].min(evals[1])]);
         }
         let part = |part: usize| median(rounds[1..].iter().map(|round| round[part]));
-        let ratio = |one: usize, other: usize| median(rounds[1..].iter().map(|round| round[one] / round[other]));
+        let ratio =
+            |one: usize, other: usize| median(rounds[1..].iter().map(|round| round[one] / round[other]));
         let count = events.len() as f64;
         println!(
             "{:<20} {count:>7} {matches:>7} {:>9.0} {:>9.0} {:>6.1}   {:>7.0} {:>7.0} {:>7.0} {:>6.1} {:>6.1}",

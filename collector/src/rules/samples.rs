@@ -20,13 +20,13 @@ use super::{ensure_there, load, write_out};
 use crate::people::escape::shown;
 
 /// A sample is believed at any time: a thousand years before and after.
-const ANY_TIME: Micros = 1000 * 366 * 24 * 3600 * 1_000_000;
+pub(super) const ANY_TIME: Micros = 1000 * 366 * 24 * 3600 * 1_000_000;
 
 /// The host that a sample's events are said to come from.
 const HOST: &str = "sample";
 
 /// The first words of a sample.
-const MARK: &str = "#!";
+pub(super) const MARK: &str = "#!";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TestArgs {
@@ -122,9 +122,14 @@ fn is_material_of_its_file(engine: &Engine, rule: &Rule) -> bool {
 
 /// A sample as a batch of one source.
 fn batch(text: &[u8]) -> Result<Batch> {
-    let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let first = lines.next().map(String::from_utf8_lossy).unwrap_or_default();
-    let header = header(&first)?;
+    let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+    let (first, lines) = text.split_at(end);
+    batch_of(header(&String::from_utf8_lossy(first))?, lines)
+}
+
+/// Lines as a batch.
+pub(super) fn batch_of(header: Header, lines: &[u8]) -> Result<Batch> {
+    let lines = lines.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let now = jiff::Timestamp::now().as_microsecond();
     let mut offset = 0_u64;
     let records: Vec<Record<'_>> = lines
@@ -141,7 +146,7 @@ fn batch(text: &[u8]) -> Result<Batch> {
 }
 
 /// `#! format=syslog product=linux service=sshd`.
-fn header(first: &str) -> Result<Header> {
+pub(super) fn header(first: &str) -> Result<Header> {
     let words = first
         .strip_prefix(MARK)
         .with_context(|| format!("expected `{MARK} format=...` on the first line"))?;

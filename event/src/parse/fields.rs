@@ -102,7 +102,13 @@ impl<'t> Line<'t> {
     pub(super) fn into_owned<'x>(self) -> Line<'x> {
         let mut fields = Fields::default();
         fields.extend_owned(self.fields);
-        Line { stamp: self.stamp, source: self.source, status: self.status, fields_hold_text: self.fields_hold_text, fields }
+        Line {
+            stamp: self.stamp,
+            source: self.source,
+            status: self.status,
+            fields_hold_text: self.fields_hold_text,
+            fields,
+        }
     }
 }
 

@@ -137,7 +137,13 @@ fn detect(text: &str) -> Option<Line<'_>> {
 }
 
 fn raw<'t>() -> Line<'t> {
-    Line { stamp: None, source: LogSource::default(), status: ParseStatus::Raw, fields_hold_text: false, fields: Fields::default() }
+    Line {
+        stamp: None,
+        source: LogSource::default(),
+        status: ParseStatus::Raw,
+        fields_hold_text: false,
+        fields: Fields::default(),
+    }
 }
 
 fn event<'a>(
@@ -154,7 +160,17 @@ fn event<'a>(
         product: stated(&header.product, line.source.product),
         service: stated(&header.service, line.source.service),
     };
-    Event { ts, ts_quality, record, records, log_source, status: line.status, message, fields_hold_text: line.fields_hold_text, fields: line.fields.0 }
+    Event {
+        ts,
+        ts_quality,
+        record,
+        records,
+        log_source,
+        status: line.status,
+        message,
+        fields_hold_text: line.fields_hold_text,
+        fields: line.fields.0,
+    }
 }
 
 /// What the agent's configuration states stands before what a parser finds.

@@ -262,7 +262,13 @@ fn apache_error(line: &str) -> Option<Line<'_>> {
     let (text, referer) = rest.rsplit_once(", referer: ").unwrap_or((rest, ""));
     fields.text("error", text);
     fields.text_unless_empty("cs-referer", referer);
-    Some(Line { stamp: Some(stamp), source: error_source("apache"), status: ParseStatus::Parsed, fields_hold_text: false, fields })
+    Some(Line {
+        stamp: Some(stamp),
+        source: error_source("apache"),
+        status: ParseStatus::Parsed,
+        fields_hold_text: false,
+        fields,
+    })
 }
 
 fn error_source(service: &'static str) -> LogSource<'static> {
@@ -310,7 +316,13 @@ fn nginx_error(line: &str) -> Option<Line<'_>> {
     };
     fields.text("error", text);
     error_context(context, &mut fields);
-    Some(Line { stamp: Some(stamp), source: error_source("nginx"), status: ParseStatus::Parsed, fields_hold_text: false, fields })
+    Some(Line {
+        stamp: Some(stamp),
+        source: error_source("nginx"),
+        status: ParseStatus::Parsed,
+        fields_hold_text: false,
+        fields,
+    })
 }
 
 fn error_context<'t>(context: &'t str, fields: &mut Fields<'t>) {

@@ -1,0 +1,188 @@
+//! `vonggac rules explain`: why a rule does or does not match an event.
+//!
+//! The event is read by the same parsers as live logs. All of the rule is asked, in the obvious way, and told: what a fast
+//! evaluation would have left out, too.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use detect::{Engine, Explanation, Rule, Scratch};
+use event::{
+    EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Event, EvtxBlock,
+    Format as Lines, Header,
+};
+use serde_json::{Value as Json, json};
+
+use super::samples::{ANY_TIME, MARK, batch_of, header};
+use super::{Format, ensure_there, load, write_out};
+use crate::people::escape::{json_line, shown};
+
+/// Longest file that is read for one event.
+const EVENT_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Rules of a source tree, where no others are named.
+const RULES_HERE: &str = "rules/sigma";
+
+const EXAMPLES: &str = "\
+Examples:
+  vonggac rules explain rule.yml events.json                      the first event of the file
+  vonggac rules explain rule.yml Security.evtx --number 4711      the record 4711 of an EVTX file
+  vonggac rules explain 'SSH brute force' auth.log --rules rules/sigma --number 3
+  journalctl -o cat -u ssh | tail -n 1 | vonggac rules explain rule.yml - --product linux --service sshd
+
+Each line says yes or no, what was asked, and what the event has. A first line `#! format=syslog product=linux` is read as
+in samples (vonggac rules test --help).
+
+Exit code 0: the rule matches; 1: it does not; 2: there is no such rule or event.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ExplainArgs {
+    /// The rule: its file, or the id, name or title of one among --rules
+    #[arg(value_name = "RULE")]
+    rule: String,
+    /// File with the event: lines, JSON lines or EVTX; `-` is standard input
+    #[arg(value_name = "EVENT")]
+    event: PathBuf,
+    /// Which event of the file: the line, of EVTX the record number [default: the first event]
+    #[arg(long, value_name = "N")]
+    number: Option<u64>,
+    /// Folder (or file) of rules, can be repeated [default: rules/sigma]
+    #[arg(long, value_name = "DIR")]
+    rules: Vec<PathBuf>,
+    /// Log source of the event, where it does not say so itself
+    #[arg(long, default_value = "", hide_default_value = true)]
+    category: String,
+    #[arg(long, default_value = "", hide_default_value = true)]
+    product: String,
+    #[arg(long, default_value = "", hide_default_value = true)]
+    service: String,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs `vonggac rules explain`.
+pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
+    let engine = engine(args)?;
+    let rule = find(&engine, &args.rule)?;
+    let bytes = read(&args.event)?;
+    let explanation = match bytes.starts_with(EVTX_MAGIC) {
+        true => of_record(args, &engine, rule, &bytes),
+        false => of_line(args, &engine, rule, &bytes),
+    }?;
+    let out = match args.format {
+        Format::Text => {
+            let mut out = String::new();
+            write(&mut out, &explanation, 0);
+            out
+        }
+        Format::Json => json_line(&to_json(&explanation))? + "\n",
+    };
+    write_out(&out)?;
+    Ok(ExitCode::from(u8::from(!explanation.holds)))
+}
+
+fn engine(args: &ExplainArgs) -> Result<Engine> {
+    let file = PathBuf::from(&args.rule);
+    let folders = match (args.rules.as_slice(), file.is_file()) {
+        (folders, true) => [folders, &[file]].concat(),
+        ([], false) => vec![PathBuf::from(RULES_HERE)],
+        (folders, false) => folders.to_vec(),
+    };
+    ensure_there(&folders)?;
+    let (engine, problems) = load(&folders);
+    let of_rule = problems.iter().filter(|problem| !problem.loaded && problem.path == args.rule);
+    let said: Vec<String> = of_rule.map(ToString::to_string).collect();
+    ensure!(said.is_empty(), "the rule does not load: {}", said.join("; "));
+    Ok(engine)
+}
+
+fn find<'r>(engine: &'r Engine, reference: &str) -> Result<&'r Rule> {
+    let is_meant = |rule: &&std::sync::Arc<Rule>| rule.path == reference || rule.title == reference;
+    let rule = engine.rule(reference).or_else(|| engine.rules().iter().find(is_meant));
+    rule.map(AsRef::as_ref).with_context(|| {
+        format!("`{reference}`: expected a rule file, or the id, name or title of a rule among --rules; there is none")
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = EVENT_FILE_BYTES_MAX + 1;
+    let said = || path.display().to_string();
+    if path.as_os_str() == "-" {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).with_context(said)?;
+    } else {
+        std::fs::File::open(path)
+            .with_context(said)?
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .with_context(said)?;
+    }
+    let is_short = u64::try_from(bytes.len()).is_ok_and(|len| len < limit);
+    ensure!(is_short, "{}: expected at most {EVENT_FILE_BYTES_MAX} bytes", said());
+    Ok(bytes)
+}
+
+fn of_record(args: &ExplainArgs, engine: &Engine, rule: &Rule, bytes: &[u8]) -> Result<Explanation> {
+    let mut block = EvtxBlock::default();
+    let chunks = bytes.get(EVTX_HEADER_BYTES..).unwrap_or_default();
+    for chunks in chunks.chunks(EVTX_CHUNK_BYTES * EVTX_BLOCK_CHUNKS_MAX) {
+        block.read(chunks);
+        let found = block.events(0).find(|(number, _)| args.number.is_none_or(|wanted| wanted == *number));
+        if let Some((_, event)) = found {
+            return of_event(engine, rule, &event);
+        }
+    }
+    Err(no_event(args, "a record of that number"))
+}
+
+fn of_line(args: &ExplainArgs, engine: &Engine, rule: &Rule, bytes: &[u8]) -> Result<Explanation> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let first = String::from_utf8_lossy(lines.clone().next().unwrap_or_default()).into_owned();
+    let stated = Header {
+        format: Lines::Auto,
+        category: args.category.clone(),
+        product: args.product.clone(),
+        service: args.service.clone(),
+        ..Header::default()
+    };
+    let header = if first.starts_with(MARK) { header(first.trim_end())? } else { stated };
+    let skipped = usize::from(first.starts_with(MARK));
+    // An event may have several lines, so all lines from the one that is wanted on are read as far as a batch goes.
+    let wanted = args.number.map_or(Ok(skipped), |number| usize::try_from(number.saturating_sub(1)))?;
+    let from: Vec<u8> =
+        lines.by_ref().skip(wanted).take(event::BATCH_RECORDS_MAX).collect::<Vec<_>>().concat();
+    let batch = batch_of(header, &from)?;
+    let events = event::parse_batch_within(&batch, ANY_TIME, ANY_TIME);
+    match events.first() {
+        Some(event) => of_event(engine, rule, event),
+        None => Err(no_event(args, "a line that is not empty")),
+    }
+}
+
+fn no_event(args: &ExplainArgs, expected: &str) -> anyhow::Error {
+    anyhow::anyhow!("{}: expected {expected}, there is none", args.event.display())
+}
+
+fn of_event(engine: &Engine, rule: &Rule, event: &Event<'_>) -> Result<Explanation> {
+    let explanation = engine.explain(rule, event, &mut Scratch::default());
+    explanation
+        .with_context(|| format!("{}: a correlation is not decided by one event; ask its rules", rule.title))
+}
+
+fn write(out: &mut String, explanation: &Explanation, depth: usize) {
+    let answer = if explanation.holds { "yes" } else { "no " };
+    out.push_str(&format!("{answer} {}{}\n", "  ".repeat(depth), shown(&explanation.says)));
+    explanation.parts.iter().for_each(|part| write(out, part, depth + 1));
+}
+
+fn to_json(explanation: &Explanation) -> Json {
+    json!({
+        "holds": explanation.holds,
+        "says": explanation.says,
+        "parts": explanation.parts.iter().map(to_json).collect::<Vec<_>>(),
+    })
+}
