@@ -65,6 +65,15 @@ pub(super) enum Content {
     Lines(Vec<u8>, u64),
 }
 
+impl Piece {
+    /// The memory of a piece that is done with.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        match self.content {
+            Content::Chunks(bytes) | Content::Lines(bytes, _) => bytes,
+        }
+    }
+}
+
 /// The file that is being read.
 struct Open {
     file: usize,
@@ -99,8 +108,9 @@ impl Evidence {
         evidence
     }
 
-    /// The next piece; `None` at the end of all files.
-    pub(super) fn next(&mut self) -> Option<Piece> {
+    /// The next piece; `None` at the end of all files. `spare` is the buffer of a piece that is done with.
+    pub(super) fn next(&mut self, mut spare: Vec<u8>) -> Option<Piece> {
+        spare.clear();
         loop {
             let Some(mut open) = self.open.take().or_else(|| self.open_next()) else {
                 if self.next < self.files.len() {
@@ -109,7 +119,7 @@ impl Evidence {
                 return None;
             };
             let (file, found) = (open.file, &self.files[open.file]);
-            if let Some(content) = open.piece() {
+            if let Some(content) = open.piece(&mut spare) {
                 let piece = Piece { file, modified: found.modified, content };
                 self.open = Some(open);
                 return Some(piece);
@@ -166,6 +176,7 @@ impl Open {
         if missing == 0 || self.ended {
             return;
         }
+        self.rest.reserve(missing);
         match self.reader.by_ref().take(missing as u64).read_to_end(&mut self.rest) {
             Ok(read) => self.ended = read < missing,
             Err(error) => (self.ended, self.failure) = (true, Some(error)),
@@ -173,17 +184,17 @@ impl Open {
     }
 
     /// The next part; `None` at the end.
-    fn piece(&mut self) -> Option<Content> {
+    fn piece(&mut self, spare: &mut Vec<u8>) -> Option<Content> {
         self.fill(PIECE_BYTES);
         if self.rest.is_empty() {
             return None;
         }
         if self.is_evtx {
-            return Some(Content::Chunks(std::mem::take(&mut self.rest)));
+            return Some(Content::Chunks(std::mem::replace(&mut self.rest, std::mem::take(spare))));
         }
         let end = if self.ended { self.rest.len() } else { cut(&self.rest) };
-        let rest = self.rest.split_off(end);
-        let (first, piece) = (self.line, std::mem::replace(&mut self.rest, rest));
+        spare.extend(self.rest.drain(end..));
+        let (first, piece) = (self.line, std::mem::replace(&mut self.rest, std::mem::take(spare)));
         self.line += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
         Some(Content::Lines(piece, first))
     }

@@ -510,16 +510,12 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// Appends a value to that of an element.
     fn scalar(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
-        let start = self.out.text.len();
-        let written = self.out.write(kind, bytes);
-        element.value = match (element.value.take(), written) {
-            (None, written) => {
-                element.start = start;
-                written
-            }
-            (Some(_), Some(_)) => Some(Cell::Text(element.start..self.out.text.len())),
-            (value, None) => value,
-        };
+        if element.value.is_none() {
+            element.start = self.out.text.len();
+            element.value = self.out.write(kind, bytes);
+        } else if self.out.write(kind, bytes).is_some() {
+            element.value = Some(Cell::Text(element.start..self.out.text.len()));
+        }
     }
 
     /// Makes the value that an element has so far a field.
