@@ -26,6 +26,9 @@ const OTHER_MISSES: [(&str, &str); 1] = [(
     "the rule reads ThreatName, the event says `Threat Name`: without the taxonomy nothing matches",
 )];
 
+/// Number and fields of each record.
+type Records<T> = Vec<(u64, Vec<(String, T)>)>;
+
 /// A recording, and the rule that must fire on it so many times at least.
 struct Case {
     rule: String,
@@ -138,7 +141,7 @@ fn other_count(rule: &str, path: &Path) -> Result<usize> {
 }
 
 /// The records of a file as the crate `evtx` reads it: number, and fields as its JSON has them.
-fn other_reader(bytes: &[u8]) -> Result<Vec<(u64, Vec<(String, Json)>)>> {
+fn other_reader(bytes: &[u8]) -> Result<Records<Json>> {
     let mut records = Vec::new();
     let mut parser = evtx::EvtxParser::from_read_seek(Cursor::new(bytes))?;
     for record in parser.records_json_value() {
@@ -183,7 +186,7 @@ fn flatten(name: &str, value: &Json, fields: &mut Vec<(String, Json)>) {
 }
 
 /// Events as we read them: record number and fields. The damage is counted.
-fn our_reader(bytes: &[u8]) -> (Vec<(u64, Vec<(String, String)>)>, u64) {
+fn our_reader(bytes: &[u8]) -> (Records<String>, u64) {
     let (mut records, mut damage, mut block) = (Vec::new(), 0, EvtxBlock::default());
     let chunks = bytes.get(EVTX_HEADER_BYTES..).unwrap_or_default();
     for chunks in chunks.chunks(EVTX_BLOCK_CHUNKS_MAX * EVTX_CHUNK_BYTES) {
@@ -254,7 +257,7 @@ fn template(chunk: &mut Chunk, values: &[(u8, Vec<u8>)]) {
                 chunk.element("EventID", None, &[], |chunk| chunk.value(0));
                 chunk.element("TimeCreated", None, &[("SystemTime", "%1")], |_| {});
                 chunk.element("Channel", None, &[], |chunk| {
-                    chunk.text("Microsoft-Windows-Sysmon/Operational")
+                    chunk.text("Microsoft-Windows-Sysmon/Operational");
                 });
                 for number in 3..all.len() as u16 {
                     chunk.element(&format!("V{number}"), Some(number), &[], |chunk| chunk.value(number));
@@ -320,12 +323,22 @@ fn reads_a_template_and_values_of_every_type() {
     assert_eq!(event.values("V26").count(), 0);
 }
 
-/// An element of the providers' own, without a template.
+/// A file with one event: the security log was cleared.
+pub(crate) fn cleared_log(time: &str) -> Vec<u8> {
+    file(&[Chunk::new(|chunk| chunk.record(1, |chunk| cleared(chunk, "an", time)))])
+}
+
+/// An event without a template.
 fn plain(chunk: &mut Chunk, user: &str) {
+    cleared(chunk, user, "");
+}
+
+fn cleared(chunk: &mut Chunk, user: &str, time: &str) {
     chunk.element("Event", None, &[], |chunk| {
         chunk.element("System", None, &[], |chunk| {
             chunk.element("EventID", None, &[], |chunk| chunk.text("1102"));
             chunk.element("Channel", None, &[], |chunk| chunk.text("Security"));
+            chunk.element("TimeCreated", None, &[("SystemTime", time)], |_| {});
         });
         chunk.element("UserData", None, &[], |chunk| {
             chunk.element("LogFileCleared", None, &[("xmlns", "y")], |chunk| {
@@ -350,6 +363,7 @@ fn reads_the_providers_own_data_without_its_element() {
     let expected = [
         ("EventID", "1102"),
         ("Channel", "Security"),
+        ("TimeCreated_SystemTime", ""),
         ("SubjectUserName_Kind", "k"),
         ("SubjectUserName", "an"),
         ("Outer.Inner", "a & b"),
@@ -378,7 +392,7 @@ fn goes_on_behind_what_is_broken() {
     assert_eq!(numbers(&no_chunk), (vec![1, 2, 3], 1));
     // The chunk that the file's end cuts, and the record.
     assert_eq!(numbers(&bytes[..marks[4] + 30]), (vec![1, 2, 3, 1], 2));
-    let mut unknown_token = bytes.clone();
+    let mut unknown_token = bytes;
     unknown_token[marks[0] + 24 + 4] = 0x3f;
     assert_eq!(numbers(&unknown_token), (vec![2, 3, 1, 2, 3], 1));
 }

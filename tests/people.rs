@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::evtx;
 use crate::site::{self, Site, until};
 
 /// A system of level 3 and the hosts of the drill.
@@ -252,6 +253,11 @@ fn runs_a_drill_and_cleans_up_behind_it() -> Result<()> {
     let drill_id = score["drill_id"].as_str().context("an id")?;
     assert_eq!(column(&site, &["alerts"], "id")?.len(), 0, "what a drill makes is no real alert");
     assert!(!column(&site, &["alerts", "--drill", drill_id], "id")?.is_empty());
+
+    assert_eq!(
+        site.query("SELECT service FROM vonggac.events WHERE product = 'windows'")?.trim(),
+        "security"
+    );
     assert_empty(&site)?;
 
     write_drill(Path::new(&site.path("missed")), &SMALL_TRUTH.replace(SQL_INJECTION, "no-such-rule"))?;
@@ -327,7 +333,7 @@ rules = []
 benign = true
 "#;
 /// Lines of the small drill.
-const LINES: u64 = 7;
+const LINES: u64 = 8;
 
 fn write_drill(folder: &Path, truth: &str) -> Result<()> {
     std::fs::create_dir_all(folder.join("logs"))?;
@@ -338,16 +344,18 @@ fn write_drill(folder: &Path, truth: &str) -> Result<()> {
         drill,
         "name = \"{name}\"\ndescription = \"{description}\"\nrecorded = \"2026-11-23T09:00:00+07:00\""
     )?;
-    for (host, path, file, format, lines) in [
-        ("web01", "/var/log/nginx/access.log", "access.log", "web", WEB),
-        ("web01", "/var/log/audit/audit.log", "audit.log", "auditd", AUDIT),
-        ("db01", "/var/log/auth.log", "auth.log", "syslog", AUTH),
+    let security = evtx::cleared_log("2026-11-23T02:11:00.0000000Z");
+    for (host, path, file, format, content) in [
+        ("web01", "/var/log/nginx/access.log", "access.log", "web", WEB.as_bytes()),
+        ("web01", "/var/log/audit/audit.log", "audit.log", "auditd", AUDIT.as_bytes()),
+        ("db01", "/var/log/auth.log", "auth.log", "syslog", AUTH.as_bytes()),
+        ("db01", "/var/log/security.json", "Security.evtx", "evtx", &security),
     ] {
         writeln!(
             drill,
             "[[log]]\nhost = \"{host}\"\npath = \"{path}\"\nfile = \"logs/{file}\"\nformat = \"{format}\"\nutc_offset = \"+07:00\""
         )?;
-        std::fs::write(folder.join("logs").join(file), lines)?;
+        std::fs::write(folder.join("logs").join(file), content)?;
     }
     Ok(())
 }

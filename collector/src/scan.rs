@@ -167,10 +167,12 @@ fn hunt_all(hunt: &Hunt<'_>, evidence: Evidence, threads: usize) -> (Evidence, O
 
 fn hunt_some(hunt: &Hunt<'_>, evidence: &Mutex<Evidence>) -> Outcome {
     let mut hunter = Hunter::new(hunt);
+    let mut spare = Vec::new();
     loop {
-        let piece = lock(evidence).next();
+        let piece = lock(evidence).next(spare);
         let Some(piece) = piece else { return hunter.outcome() };
         hunter.look(&piece);
+        spare = piece.into_buffer();
     }
 }
 

@@ -73,8 +73,6 @@ pub(super) enum Cell {
 pub(super) struct Names {
     list: Vec<String>,
     ids: HashMap<String, usize>,
-    /// By two names and what stands between.
-    joined: HashMap<(usize, char, usize), usize>,
     /// A name that is being read.
     spelt: String,
 }
@@ -91,8 +89,7 @@ const KNOWN: [&str; 7] = ["Event", "System", "EventData", "UserData", "Data", "N
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names =
-            Self { list: Vec::new(), ids: HashMap::new(), joined: HashMap::new(), spelt: String::new() };
+        let mut names = Self { list: Vec::new(), ids: HashMap::new(), spelt: String::new() };
         for name in KNOWN {
             names.id(name);
         }
@@ -125,12 +122,7 @@ impl Names {
     }
 
     fn join(&mut self, first: usize, between: char, second: usize) -> usize {
-        if let Some(id) = self.joined.get(&(first, between, second)) {
-            return *id;
-        }
-        let id = self.id(&format!("{}{between}{}", self.text(first), self.text(second)));
-        self.joined.insert((first, between, second), id);
-        id
+        self.id(&format!("{}{between}{}", self.text(first), self.text(second)))
     }
 }
 
@@ -140,8 +132,8 @@ pub(super) struct Reader<'c, 'o> {
     out: &'o mut Cells,
     /// Values of the templates that are being filled, the outermost first.
     slots: Vec<Slot>,
-    /// By the lowest bits of a place in the chunk: the place, and the name there.
-    places: Vec<(usize, usize)>,
+    /// By the lowest bits of a place in the chunk: the place and what its name belongs to, and the name in full.
+    places: Vec<((usize, Within), usize)>,
     record: Limits,
 }
 
@@ -172,6 +164,14 @@ struct Scope {
     count: usize,
     /// Elements of a template definition say what they depend on; those of a record do not.
     is_template: bool,
+}
+
+/// What a name belongs to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Within {
+    Nothing,
+    Element(usize),
+    AttributesOf(usize),
 }
 
 /// Where in the event an element stands.
@@ -248,7 +248,7 @@ impl<'c> Cursor<'c> {
 
 impl<'c, 'o> Reader<'c, 'o> {
     pub(super) fn new(chunk: &'c [u8], out: &'o mut Cells) -> Self {
-        let places = vec![(usize::MAX, 0); PLACES];
+        let places = vec![((usize::MAX, Within::Nothing), 0); PLACES];
         Self { chunk, out, slots: Vec::new(), places, record: Limits::default() }
     }
 
@@ -278,7 +278,9 @@ impl<'c, 'o> Reader<'c, 'o> {
         element: &mut Element,
     ) -> Result<(), Broken> {
         while let Some(token) = cursor.peek() {
-            if self.value(cursor, scope, element)? {
+            self.spend(cursor)?;
+            if is_value(token) {
+                self.value(cursor, scope, element)?;
                 continue;
             }
             cursor.at = cursor.at.saturating_add(1);
@@ -289,7 +291,7 @@ impl<'c, 'o> Reader<'c, 'o> {
                     element.is_null = false;
                     self.nested(|reader| reader.element(cursor, scope, token == 0x41, element.at))?;
                 }
-                0x0a => drop(self.name(cursor)?),
+                0x0a => drop(self.name(cursor, Within::Nothing)?),
                 0x0b => drop(cursor.counted_text("instruction")?),
                 0x0c => self.nested(|reader| reader.template(cursor, element))?,
                 0x0f => drop(cursor.take("header of a fragment", 3)?),
@@ -320,10 +322,11 @@ impl<'c, 'o> Reader<'c, 'o> {
     ) -> Result<(), Broken> {
         let depends_on = if scope.is_template { cursor.u16("dependency")? } else { INDEPENDENT };
         let _bytes = cursor.u32("size of an element")?;
-        let name = self.name(cursor)?;
+        let within = if let At::Field(outer) = parent { Within::Element(outer) } else { Within::Nothing };
+        let name = self.name(cursor, within)?;
         let is_absent = depends_on != INDEPENDENT && self.slot(scope, depends_on).is_none();
         self.record.absent = self.record.absent.saturating_add(usize::from(is_absent));
-        let mut element = Element::new(self.child(parent, name));
+        let mut element = Element::new(child(parent, name));
         if has_attributes {
             let _bytes = cursor.u32("size of attributes")?;
             self.attributes(cursor, scope, parent, name, &mut element)?;
@@ -341,17 +344,6 @@ impl<'c, 'o> Reader<'c, 'o> {
         Ok(())
     }
 
-    fn child(&mut self, parent: At, name: usize) -> At {
-        match (parent, name) {
-            (At::Root, EVENT) => At::Event,
-            (At::Event, SYSTEM | EVENT_DATA) | (At::UserData, _) => At::Fields,
-            (At::Event, USER_DATA) => At::UserData,
-            (At::Event | At::Fields, name) => At::Field(name),
-            (At::Field(outer), name) => At::Field(self.out.names.join(outer, '.', name)),
-            (At::Root | At::Nowhere, _) => At::Nowhere,
-        }
-    }
-
     fn attributes(
         &mut self,
         cursor: &mut Cursor<'c>,
@@ -362,17 +354,21 @@ impl<'c, 'o> Reader<'c, 'o> {
     ) -> Result<(), Broken> {
         while let Some(0x06 | 0x46) = cursor.peek() {
             cursor.at = cursor.at.saturating_add(1);
-            let name = self.name(cursor)?;
-            if (parent, element_name, name) == (At::Fields, DATA, NAME) {
+            let mut behind = *cursor;
+            if (parent, element_name) == (At::Fields, DATA)
+                && self.name(&mut behind, Within::Nothing)? == NAME
+            {
+                *cursor = behind;
                 element.at = self.data_name(cursor, scope)?.map_or(element.at, At::Field);
                 continue;
             }
-            let at = match element.at {
-                At::Field(element) if name != XMLNS => At::Field(self.out.names.join(element, '_', name)),
-                _ => At::Nowhere,
-            };
-            let mut attribute = Element::new(at);
-            while self.value(cursor, scope, &mut attribute)? {}
+            let mut attribute = Element::new(At::Nowhere);
+            if let At::Field(outer) = element.at {
+                attribute.at = At::Field(self.name(cursor, Within::AttributesOf(outer))?);
+            } else {
+                self.name(cursor, Within::Nothing)?;
+            }
+            self.values(cursor, scope, &mut attribute)?;
             self.flush(&mut attribute);
             element.is_null &= attribute.is_null;
         }
@@ -381,44 +377,39 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// The name that an element `Data` has by its attribute; none when that is empty.
     fn data_name(&mut self, cursor: &mut Cursor<'c>, scope: Scope) -> Result<Option<usize>, Broken> {
-        let literal = cursor.at;
-        if let Some(name) = self.place(literal) {
-            // Seen before in this template: a value token, its type, text behind its length.
+        let place = (cursor.at, Within::Nothing);
+        let is_text = cursor.peek() == Some(0x05);
+        if let Some(name) = self.place(place).filter(|_| is_text) {
             cursor.take("value", 2)?;
             cursor.counted_text("text")?;
             return Ok(Some(name));
         }
         let mut attribute = Element::new(At::Nowhere);
         let start = self.out.text.len();
-        let is_literal = matches!(cursor.peek(), Some(0x05));
-        while self.value(cursor, scope, &mut attribute)? {}
+        self.value(cursor, scope, &mut attribute)?;
+        let is_all = !cursor.peek().is_some_and(is_value);
+        self.values(cursor, scope, &mut attribute)?;
         let name = self.out.text.get(start..).filter(|name| !name.is_empty());
         let name = name.map(|name| self.out.names.id(name));
         self.out.text.truncate(start);
-        if let (true, Some(name)) = (is_literal, name) {
-            self.remember(literal, name);
+        if let (true, Some(name)) = (is_text && is_all, name) {
+            self.remember(place, name);
         }
         Ok(name)
     }
 
-    /// Reads a token that is a value, or a part of one. False: the next token is another.
-    fn value(
-        &mut self,
-        cursor: &mut Cursor<'c>,
-        scope: Scope,
-        element: &mut Element,
-    ) -> Result<bool, Broken> {
-        self.record.tokens = self.record.tokens.saturating_add(1);
-        if self.record.tokens > TOKENS_MAX || self.text_bytes() > TEXT_BYTES_MAX {
-            return Err(Broken { what: "a record that expands too far", offset: cursor.at });
+    /// Reads the value of an attribute.
+    fn values(&mut self, cursor: &mut Cursor<'c>, scope: Scope, element: &mut Element) -> Result<(), Broken> {
+        while cursor.peek().is_some_and(is_value) {
+            self.spend(cursor)?;
+            self.value(cursor, scope, element)?;
         }
-        let Some(token @ (0x05 | 0x45 | 0x07 | 0x47 | 0x08 | 0x48 | 0x09 | 0x49 | 0x0d | 0x0e)) =
-            cursor.peek()
-        else {
-            return Ok(false);
-        };
-        cursor.at = cursor.at.saturating_add(1);
-        match token {
+        Ok(())
+    }
+
+    /// Reads a token that is a value, or a part of one.
+    fn value(&mut self, cursor: &mut Cursor<'c>, scope: Scope, element: &mut Element) -> Result<(), Broken> {
+        match cursor.u8("value")? {
             0x05 | 0x45 => {
                 let offset = cursor.at;
                 if cursor.u8("type of a value")? != 0x01 {
@@ -429,7 +420,7 @@ impl<'c, 'o> Reader<'c, 'o> {
             0x07 | 0x47 => self.scalar(0x01, cursor.counted_text("text")?, element),
             0x08 | 0x48 => self.scalar(0x01, &cursor.array::<2>("character")?, element),
             0x09 | 0x49 => {
-                let name = self.name(cursor)?;
+                let name = self.name(cursor, Within::Nothing)?;
                 self.entity(name, element);
             }
             _ => {
@@ -440,11 +431,17 @@ impl<'c, 'o> Reader<'c, 'o> {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
-    fn text_bytes(&self) -> usize {
-        self.out.text.len().saturating_sub(self.record.text)
+    /// Counts a token, and looks at the text that came of those before.
+    fn spend(&mut self, cursor: &Cursor<'c>) -> Result<(), Broken> {
+        self.record.tokens = self.record.tokens.saturating_add(1);
+        let text = self.out.text.len().saturating_sub(self.record.text);
+        if self.record.tokens > TOKENS_MAX || text > TEXT_BYTES_MAX {
+            return Err(Broken { what: "a record that expands too far", offset: cursor.at });
+        }
+        Ok(())
     }
 
     fn entity(&mut self, name: usize, element: &mut Element) {
@@ -513,16 +510,12 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// Appends a value to that of an element.
     fn scalar(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
-        let start = self.out.text.len();
-        let written = self.out.write(kind, bytes);
-        element.value = match (element.value.take(), written) {
-            (None, written) => {
-                element.start = start;
-                written
-            }
-            (Some(_), Some(_)) => Some(Cell::Text(element.start..self.out.text.len())),
-            (value, None) => value,
-        };
+        if element.value.is_none() {
+            element.start = self.out.text.len();
+            element.value = self.out.write(kind, bytes);
+        } else if self.out.write(kind, bytes).is_some() {
+            element.value = Some(Cell::Text(element.start..self.out.text.len()));
+        }
     }
 
     /// Makes the value that an element has so far a field.
@@ -538,6 +531,9 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     fn push(&mut self, at: At, value: Cell) -> bool {
         let At::Field(name) = at else { return false };
+        if name == XMLNS {
+            return false;
+        }
         let fields = self.out.cells.len().saturating_sub(self.record.cells);
         let is_there = self.record.absent == 0 && fields < FIELDS_MAX;
         if is_there {
@@ -571,34 +567,55 @@ impl<'c, 'o> Reader<'c, 'o> {
     }
 
     /// A name, by its place. Where it is used first, it stands in the midst.
-    fn name(&mut self, cursor: &mut Cursor<'c>) -> Result<usize, Broken> {
+    fn name(&mut self, cursor: &mut Cursor<'c>, within: Within) -> Result<usize, Broken> {
         let place = cursor.size("name")?;
-        let mut there = self.cursor(place, self.chunk.len());
         if cursor.at == place {
-            there.take("name", 6)?;
-            there.counted_text("name")?;
-            there.take("end of a name", 2)?;
-            cursor.at = there.at;
-            there.at = place;
+            cursor.take("name", 6)?;
+            cursor.counted_text("name")?;
+            cursor.take("end of a name", 2)?;
         }
-        if let Some(name) = self.place(place) {
+        if let Some(name) = self.place((place, within)) {
             return Ok(name);
         }
+        let mut there = self.cursor(place, self.chunk.len());
         there.take("name", 6)?;
-        let name = self.out.names.id_of_utf16(there.counted_text("name")?);
-        self.remember(place, name);
+        let names = &mut self.out.names;
+        let own = names.id_of_utf16(there.counted_text("name")?);
+        let name = match within {
+            Within::Nothing => own,
+            Within::Element(outer) => names.join(outer, '.', own),
+            Within::AttributesOf(_) if own == XMLNS => XMLNS,
+            Within::AttributesOf(outer) => names.join(outer, '_', own),
+        };
+        self.remember((place, within), name);
         Ok(name)
     }
 
-    fn place(&self, place: usize) -> Option<usize> {
-        let (known, name) = self.places.get(place % PLACES)?;
+    fn place(&self, place: (usize, Within)) -> Option<usize> {
+        let (known, name) = self.places.get(place.0 % PLACES)?;
         (*known == place).then_some(*name)
     }
 
-    fn remember(&mut self, place: usize, name: usize) {
-        if let Some(known) = self.places.get_mut(place % PLACES) {
+    fn remember(&mut self, place: (usize, Within), name: usize) {
+        if let Some(known) = self.places.get_mut(place.0 % PLACES) {
             *known = (place, name);
         }
+    }
+}
+
+/// Whether a token is a value or a part of one.
+fn is_value(token: u8) -> bool {
+    matches!(token, 0x05 | 0x45 | 0x07 | 0x47 | 0x08 | 0x48 | 0x09 | 0x49 | 0x0d | 0x0e)
+}
+
+/// Where an element stands. Within a field, its name is joined to that one's.
+fn child(parent: At, name: usize) -> At {
+    match (parent, name) {
+        (At::Root, EVENT) => At::Event,
+        (At::Event, SYSTEM | EVENT_DATA) | (At::UserData, _) => At::Fields,
+        (At::Event, USER_DATA) => At::UserData,
+        (At::Event | At::Fields | At::Field(_), name) => At::Field(name),
+        (At::Root | At::Nowhere, _) => At::Nowhere,
     }
 }
 
@@ -668,12 +685,8 @@ impl Cells {
                 Some(Cell::Text(start..self.text.len()))
             }
             (0x0f, 16) => self.guid(bytes, start),
-            (0x10 | 0x14, 4) => {
-                self.shown(start, format_args!("{:#x}", u32::from_le_bytes(bytes.try_into().ok()?)))
-            }
-            (0x10 | 0x15, 8) => {
-                self.shown(start, format_args!("{:#x}", u64::from_le_bytes(bytes.try_into().ok()?)))
-            }
+            (0x10 | 0x14, 4) => self.hexadecimal(u32::from_le_bytes(bytes.try_into().ok()?).into(), start),
+            (0x10 | 0x15, 8) => self.hexadecimal(u64::from_le_bytes(bytes.try_into().ok()?), start),
             (0x11, 8) => {
                 time::push_filetime(&mut self.text, u64::from_le_bytes(bytes.try_into().ok()?));
                 Some(Cell::Text(start..self.text.len()))
@@ -686,6 +699,11 @@ impl Cells {
 
     fn shown(&mut self, start: usize, shown: impl std::fmt::Display) -> Option<Cell> {
         write!(self.text, "{shown}").ok()?;
+        Some(Cell::Text(start..self.text.len()))
+    }
+
+    fn hexadecimal(&mut self, number: u64, start: usize) -> Option<Cell> {
+        text::push_hex_number(&mut self.text, number);
         Some(Cell::Text(start..self.text.len()))
     }
 

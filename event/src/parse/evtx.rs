@@ -34,8 +34,8 @@ pub const EVTX_HEADER_BYTES: usize = 4096;
 /// Bytes of a chunk.
 pub const EVTX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Most chunks of a block: 1 MiB, some thousands of events and about as much text.
-pub const EVTX_BLOCK_CHUNKS_MAX: usize = 16;
+/// Most chunks of a block: 256 KiB, some hundreds of events and about as much text stay in a processor's own cache.
+pub const EVTX_BLOCK_CHUNKS_MAX: usize = 4;
 
 /// First bytes of a chunk.
 const CHUNK_MAGIC: &[u8; 8] = b"ElfChnk\0";

@@ -42,6 +42,9 @@ pub(super) fn push_utf16(out: &mut String, bytes: &[u8]) {
         out.push(char::from(*low));
         units = rest;
     }
+    if let [] | [[0, 0], ..] = units {
+        return;
+    }
     let units = units.iter().map(|unit| u16::from_le_bytes(*unit));
     let chars = char::decode_utf16(units.take_while(|unit| *unit != 0));
     out.extend(chars.map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER)));
@@ -68,6 +71,16 @@ pub(super) fn push_int(out: &mut String, int: i64) {
     }
     let written = digits.get(digits.len().saturating_sub(count)..).unwrap_or_default();
     out.push_str(str::from_utf8(written).unwrap_or_default());
+}
+
+/// Appends `0x` and a number in as few hexadecimal digits as it has.
+pub(super) fn push_hex_number(out: &mut String, number: u64) {
+    out.push_str("0x");
+    let digits = 16_u32.saturating_sub(number.leading_zeros().div_euclid(4)).max(1);
+    for digit in (0..digits).rev() {
+        let nibble = number.checked_shr(digit.saturating_mul(4)).unwrap_or_default() & 0xf;
+        out.push(char::from_digit(u32::try_from(nibble).unwrap_or_default(), 16).unwrap_or('0'));
+    }
 }
 
 /// Appends a byte as two hexadecimal digits.
@@ -136,6 +149,11 @@ mod tests {
             let mut out = String::new();
             push_int(&mut out, int);
             assert_eq!(out, int.to_string());
+        }
+        for number in [0, 7, 0x10, 0xfff, u64::MAX] {
+            let mut out = String::new();
+            push_hex_number(&mut out, number);
+            assert_eq!(out, format!("{number:#x}"));
         }
         for byte in [0, 0x0f, 0xa5, 0xff] {
             let (mut lower, mut upper) = (String::new(), String::new());

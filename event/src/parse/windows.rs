@@ -193,10 +193,8 @@ pub(super) fn recognise(fields: &mut Fields<'_>) -> LogSource<'static> {
     }
     for (name, value) in &mut fields.0 {
         shape.rename(name);
-        match &**name {
-            "EventID" => number(value),
-            "Level" => level(value),
-            _ => {}
+        if name == "Level" {
+            level(value);
         }
     }
     fields.0.retain(|(name, _)| !name.is_empty());
@@ -294,9 +292,9 @@ fn level(value: &mut Value<'_>) {
 pub(super) fn complete(fields: &mut Fields<'_>) -> LogSource<'static> {
     plain_names(fields);
     let service = service(fields);
-    let id = fields.0.iter().find_map(|(name, value)| match (&**name, value) {
-        ("EventID", Value::Int(id)) => Some(*id),
-        _ => None,
+    let id = fields.0.iter_mut().find(|(name, _)| name == "EventID").and_then(|(_, value)| {
+        number(value);
+        if let Value::Int(id) = value { Some(*id) } else { None }
     });
     let category = category(service, id.unwrap_or_default(), fields);
     match (service, category) {
