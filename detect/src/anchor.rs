@@ -57,7 +57,7 @@ impl Frequency {
                 }
             }
             Node::All(nodes) | Node::Any(nodes) | Node::AtLeast(_, nodes) => {
-                nodes.iter().for_each(|node| self.count(node))
+                nodes.iter().for_each(|node| self.count(node));
             }
             Node::Not(node) => self.count(node),
             Node::Exists { .. } | Node::Selection(_) => {}

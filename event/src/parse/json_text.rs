@@ -51,6 +51,7 @@ struct Reader<'f, 't> {
     fields: &'f mut Fields<'t>,
 }
 
+#[expect(clippy::ptr_arg, reason = "a borrowed name is cloned into its fields, and not copied")]
 impl<'t> Reader<'_, 't> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
