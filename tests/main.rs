@@ -1,6 +1,7 @@
 //! Table of contents of the tests that need more than one crate.
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
+mod allocations; // none for an event that no rule matches
 mod bruteforce; // the rule against a count of our own, on real logs
 mod corpus; // where the public data lies
 mod engine; // the embedded store, as its clients see it

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 
+use crate::engine::NameHash;
 use crate::literals::{LITERAL_BYTES_MIN, Place};
 use crate::pattern_literals;
 use crate::predicate::{Compare, Number, Predicate};
@@ -34,7 +35,7 @@ pub(crate) enum Anchor {
 /// How often the rules of one index ask for a literal of a field, in selections and in what they exclude: what many rules
 /// name is common in events.
 #[derive(Debug, Default)]
-pub(crate) struct Frequency(HashMap<Anchor, u32>);
+pub(crate) struct Frequency(HashMap<Anchor, u32, NameHash>);
 
 impl Frequency {
     pub(crate) fn of<'p>(programs: impl Iterator<Item = &'p Program>) -> Self {

@@ -43,7 +43,7 @@ pub(crate) struct Fields {
 
 /// Names are hashed for every field of every event. The table holds names of rules alone, so nobody who writes events can
 /// crowd it.
-type NameHash = BuildHasherDefault<NameHasher>;
+pub(crate) type NameHash = BuildHasherDefault<NameHasher>;
 
 #[derive(Debug, Default)]
 pub(crate) struct NameHasher(u64);
