@@ -3,6 +3,7 @@
 //! All of it lives in a [`Scratch`] that each thread keeps, so that nothing is allocated per event: folded texts are put one
 //! behind the other into an arena, and each is made once, when it is first asked for.
 
+use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -210,10 +211,14 @@ impl<'l, 'e> Look<'l, 'e> {
             return Some(usize::try_from(from).ok()?..usize::try_from(to).ok()?);
         }
         let start = self.scratch.arena.len();
-        match self.value(slot) {
-            None => text::append(&mut self.scratch.arena, &self.event.message, form),
+        let (value, arena) = (self.value(slot), &mut self.scratch.arena);
+        match value {
+            None => text::append(arena, &self.event.message, form),
             Some(Value::Null) => return None,
-            Some(value) => text::append(&mut self.scratch.arena, &value.to_text(), form),
+            // As `to_text` has them, without an allocation; every form of a number is the same.
+            Some(Value::Int(int)) => write!(arena, "{int}").ok()?,
+            Some(Value::Float(float)) => write!(arena, "{float}").ok()?,
+            Some(value) => text::append(arena, &value.to_text(), form),
         }
         let span = start..self.scratch.arena.len();
         if let Some(known) = self.scratch.spans.get_mut(slot).and_then(|forms| forms.get_mut(form.index())) {
