@@ -229,6 +229,11 @@ impl<'l, 'e> Look<'l, 'e> {
 
     pub(crate) fn holds(&mut self, predicate: &Predicate, slot: usize) -> bool {
         match predicate {
+            Predicate::Text { op, form: Form::Folded, needle } if !self.is_obvious => {
+                let mut holds = false;
+                self.show_folded(slot, |text| holds = op.holds_without_case(text, needle));
+                holds
+            }
             Predicate::Text { op, form, needle } => self.ask(slot, *form, |text| op.holds(text, needle)),
             Predicate::Contains { form, finder } => {
                 self.ask(slot, *form, |text| finder.find(text.as_bytes()).is_some())

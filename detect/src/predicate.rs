@@ -146,6 +146,22 @@ impl TextOp {
     }
 }
 
+impl TextOp {
+    /// The same for a text that is folded, or ASCII in any case.
+    pub(crate) fn holds_without_case(self, text: &str, needle: &str) -> bool {
+        let (text, needle) = (text.as_bytes(), needle.as_bytes());
+        let start = text.get(..needle.len());
+        let end = text.len().checked_sub(needle.len()).and_then(|from| text.get(from..));
+        match self {
+            Self::Equals => text.eq_ignore_ascii_case(needle),
+            Self::StartsWith => start.is_some_and(|start| start.eq_ignore_ascii_case(needle)),
+            Self::EndsWith => end.is_some_and(|end| end.eq_ignore_ascii_case(needle)),
+            Self::Contains if needle.is_empty() => true,
+            Self::Contains => text.windows(needle.len()).any(|piece| piece.eq_ignore_ascii_case(needle)),
+        }
+    }
+}
+
 impl Compare {
     pub(crate) fn holds(self, found: Number, expected: Number) -> bool {
         let Some(order) = found.partial_cmp(&expected) else { return false };
