@@ -6,7 +6,7 @@
 //! - [`Engine::evaluate`] says which rules match one event, and why ([`Match`]). The engine is immutable and shared by all
 //!   threads; each has its own [`Scratch`].
 //! - [`Engine::hit`] turns a match into the little that correlations need, and one thread's [`Correlator`] turns hits into
-//!   firings ([`CorrelationHit`]).
+//!   firings ([`CorrelationHit`]). What it holds is rebuilt by observing again the hits of the last [`Engine::reach`].
 //!
 //! The oracle: `scan.rs` evaluates rule by rule in the obvious way.
 //!
@@ -24,12 +24,15 @@
     )
 )]
 
+mod amount;
 mod compile;
 mod condition;
 mod correlation;
 mod correlator;
 mod document;
 mod engine;
+mod entries;
+mod groups;
 pub mod limits;
 mod log_source;
 mod pattern;
@@ -37,10 +40,13 @@ mod predicate;
 mod problem;
 mod rule;
 mod scan;
+mod senders;
+mod tally;
 mod text;
 mod time;
 mod window;
 
+pub use amount::Amount;
 pub use compile::{compile, compile_with};
 pub use correlator::{CorrelationHit, Correlator, CorrelatorCounters, EventKey, Hit};
 pub use engine::{Engine, Placeholders};
