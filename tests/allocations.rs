@@ -15,7 +15,7 @@ use crate::site::root;
 
 #[test]
 fn an_event_without_a_match_allocates_nothing() -> Result<()> {
-    let (engine, problems) = detect::compile(&rule_files(&root(), &["rules/sigma"])?);
+    let (engine, problems) = detect::compile(&rule_files(root(), &["rules/sigma"])?);
     ensure!(problems.is_empty(), "{problems:?}");
     let mut batches = Vec::new();
     for path in files(&root().join("rules/sigma"), "miss")? {

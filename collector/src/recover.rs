@@ -5,8 +5,8 @@
 //! - A batch that may have been sent before is looked up by its identity, the host and the time range of its events: that
 //!   reads a few granules.
 //! - Alerts that were touched of late are opened again, with the numbers of the batches that they count.
-//! - Correlations get back what their windows held: the events of the last [`RECALL`] that their rules matched, at most
-//!   [`RECALLED_MAX`]. A window that is longer starts with these.
+//! - Correlations get back what their windows held: the events that their rules matched, as far back as decides what fires
+//!   next (`Engine::reach`), but at most [`RECALL_MAX`] and [`RECALLED_MAX`] of them. A window that is longer starts with these.
 //!
 //! Every question is repeated until the store answers.
 
@@ -34,11 +34,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// An insert of a collector that is gone ends when its connection does. One that is still there after this has hung.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far back the windows of correlations are filled again, by the events' time: that reads the newest parts only, and of
-/// a backlog it leaves out what is older.
-const RECALL: Micros = 3600 * 1_000_000;
-/// Events that are recalled, the newest first: as many as the correlator holds of one rule.
-const RECALLED_MAX: usize = detect::limits::RULE_EVENTS_MAX;
+/// How far back the windows of correlations are filled again at most, by the events' time: that reads the newest parts only,
+/// and of a backlog it leaves out what is older.
+const RECALL_MAX: Micros = 24 * 3600 * 1_000_000;
+/// Events that are recalled at most, the newest first: some 100 MB while they are on their way to the correlator.
+const RECALLED_MAX: usize = 200_000;
 
 /// Why the store is not ready for this collector.
 #[derive(Debug, Error)]
@@ -137,7 +137,7 @@ pub(crate) async fn correlated_hits(
     }
     let ids: Vec<&str> = rules.iter().map(|rule| &*rule.id).collect();
     let sql = recall_sql(engine, filler, &rules);
-    let since = now.saturating_sub(RECALL);
+    let since = now.saturating_sub(engine.reach().min(RECALL_MAX));
     let limit = u64::try_from(RECALLED_MAX).unwrap_or(u64::MAX);
     let ask = || client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
     let events = answer("windows of correlations", ask).await;

@@ -1,21 +1,31 @@
 //! Correlation rules, resolved against the rules that they refer to.
 //!
-//! Taken: event_count, value_count, temporal and temporal_ordered, with group-by, aliases, ranges, and correlations that refer
-//! to correlations (without cycles, at most [`CHAIN_MAX`] deep). The metrics (value_sum and the like) and windows other than
-//! sliding ones are refused.
+//! Taken: every type of Sigma 2.1 (event_count, value_count, temporal, temporal_ordered, value_sum, value_avg,
+//! value_percentile, value_median), with group-by, aliases, ranges, and correlations that refer to correlations (without
+//! cycles, at most [`CHAIN_MAX`] deep). Windows other than sliding ones are refused.
+//!
+//! A value_percentile must name its `percentile`, a whole number from 0 to 100. The specification leaves open what a rule
+//! without one asks, and the parser takes one that is no whole number for none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use event::Micros;
+use event::{Micros, TS_FUTURE_MAX};
 use rsigma_parser::{
     ConditionExpr, ConditionOperator, CorrelationCondition, CorrelationRule, CorrelationType, FieldAlias,
     Quantifier, SelectorPattern, WindowMode,
 };
 
 use crate::Rule;
+use crate::amount::Amount;
 use crate::limits::{CHAIN_MAX, TIMESPAN_MAX, WINDOW_EVENTS_MAX};
 use crate::problem::{Fault, Reason};
+
+/// An event is kept for two timespans, and whether it was the first of its firing is decided by what was kept at the one before.
+const REACHED_TIMESPANS: Micros = 4;
+
+/// An event whose time lies ahead is kept for as much longer, and arrivals are kept in seconds, rounded up: twice, as above.
+const REACHED_AHEAD: Micros = 2 * (TS_FUTURE_MAX + 1_000_000);
 
 /// A correlation rule that can be observed.
 #[derive(Debug)]
@@ -31,7 +41,7 @@ pub(crate) struct Correlation {
     pub(crate) generate: bool,
 }
 
-/// What a correlation counts.
+/// What a correlation counts or measures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Counted {
     Events,
@@ -40,6 +50,10 @@ pub(crate) enum Counted {
     Rules,
     /// Different rules, in the order of `members`.
     RulesInOrder,
+    Sum,
+    Average,
+    /// Of so many per cent; the median is that of 50.
+    Percentile(u64),
 }
 
 /// A rule that a correlation refers to.
@@ -48,15 +62,15 @@ pub(crate) struct Member {
     pub(crate) rule: Arc<Rule>,
     /// The event's fields that hold the parts of the group.
     pub(crate) group: Vec<Arc<str>>,
-    /// The event's fields whose values are counted.
+    /// The event's fields whose values are counted or measured.
     pub(crate) value: Vec<Arc<str>>,
 }
 
 /// When a correlation holds.
 #[derive(Debug)]
 pub(crate) enum Condition {
-    /// The count meets every comparison.
-    Count(Vec<(ConditionOperator, u64)>),
+    /// The count or the measure meets every comparison.
+    Count(Vec<(ConditionOperator, Amount)>),
     /// Every member was seen.
     All,
     /// An expression over the members that were seen.
@@ -73,10 +87,10 @@ pub(crate) enum Expression {
 }
 
 impl Condition {
-    pub(crate) fn meets(&self, count: u64) -> bool {
+    pub(crate) fn meets(&self, amount: Amount) -> bool {
         match self {
             Self::Count(comparisons) => {
-                comparisons.iter().all(|(operator, limit)| compare(*operator, count, *limit))
+                comparisons.iter().all(|(operator, limit)| compare(*operator, amount, *limit))
             }
             Self::All | Self::Expression(_) => false,
         }
@@ -98,14 +112,26 @@ impl Expression {
     }
 }
 
-fn compare(operator: ConditionOperator, count: u64, limit: u64) -> bool {
+impl Counted {
+    /// Whether numbers are measured, of which each event brings one.
+    pub(crate) fn measures(self) -> bool {
+        matches!(self, Self::Sum | Self::Average | Self::Percentile(_))
+    }
+
+    /// Whether rules are seen, so that a rule that is seen again makes no difference.
+    pub(crate) fn is_temporal(self) -> bool {
+        matches!(self, Self::Rules | Self::RulesInOrder)
+    }
+}
+
+fn compare(operator: ConditionOperator, amount: Amount, limit: Amount) -> bool {
     match operator {
-        ConditionOperator::Lt => count < limit,
-        ConditionOperator::Lte => count <= limit,
-        ConditionOperator::Gt => count > limit,
-        ConditionOperator::Gte => count >= limit,
-        ConditionOperator::Eq => count == limit,
-        ConditionOperator::Neq => count != limit,
+        ConditionOperator::Lt => amount < limit,
+        ConditionOperator::Lte => amount <= limit,
+        ConditionOperator::Gt => amount > limit,
+        ConditionOperator::Gte => amount >= limit,
+        ConditionOperator::Eq => amount == limit,
+        ConditionOperator::Neq => amount != limit,
     }
 }
 
@@ -133,18 +159,33 @@ fn counted(written: &CorrelationRule) -> Result<Counted, Fault> {
     if written.window != WindowMode::Sliding {
         return Err(refuse("only sliding windows are specified", "window"));
     }
-    match written.correlation_type {
-        CorrelationType::EventCount => Ok(Counted::Events),
-        CorrelationType::ValueCount => Ok(Counted::Values),
-        CorrelationType::Temporal => Ok(Counted::Rules),
-        CorrelationType::TemporalOrdered => Ok(Counted::RulesInOrder),
-        other => {
-            let detail = format!(
-                "the type {} is not supported: expected event_count, value_count, temporal or temporal_ordered",
-                other.as_str()
-            );
-            Err(refuse(detail, "type:"))
-        }
+    let percentile = percentile(written)?;
+    Ok(match written.correlation_type {
+        CorrelationType::EventCount => Counted::Events,
+        CorrelationType::ValueCount => Counted::Values,
+        CorrelationType::Temporal => Counted::Rules,
+        CorrelationType::TemporalOrdered => Counted::RulesInOrder,
+        CorrelationType::ValueSum => Counted::Sum,
+        CorrelationType::ValueAvg => Counted::Average,
+        CorrelationType::ValueMedian => Counted::Percentile(50),
+        CorrelationType::ValuePercentile => Counted::Percentile(percentile),
+    })
+}
+
+/// The percentile of a condition; 0 where the type asks for none.
+fn percentile(written: &CorrelationRule) -> Result<u64, Fault> {
+    let stated = match &written.condition {
+        CorrelationCondition::Threshold { percentile, .. } => *percentile,
+        CorrelationCondition::Extended(_) => None,
+    };
+    match (written.correlation_type, stated) {
+        (CorrelationType::ValuePercentile, Some(percentile @ 0..=100)) => Ok(percentile),
+        (CorrelationType::ValuePercentile, _) => Err(refuse(
+            "value_percentile needs a `percentile` in its condition, a whole number from 0 to 100",
+            "condition:",
+        )),
+        (_, None) => Ok(0),
+        (_, Some(_)) => Err(refuse("only value_percentile has a `percentile`", "percentile:")),
     }
 }
 
@@ -179,14 +220,22 @@ fn resolve_member(written: &CorrelationRule, kind: Counted, rule: &Arc<Rule>) ->
         CorrelationCondition::Threshold { field: Some(fields), .. } => fields.as_slice(),
         _ => &[],
     };
-    if (kind == Counted::Values) == counted.is_empty() {
-        return Err(refuse(
-            "value_count, and only value_count, needs a `field` in its condition",
-            "condition:",
-        ));
-    }
+    check_fields(kind, counted.len())?;
     let value = counted.iter().map(field).collect::<Result<Vec<_>, _>>()?;
     Ok(Member { rule: Arc::clone(rule), group, value })
+}
+
+fn check_fields(kind: Counted, fields: usize) -> Result<(), Fault> {
+    match (kind, fields) {
+        (Counted::Values, 1..) => Ok(()),
+        (Counted::Values, 0) => Err(refuse("value_count needs a `field` in its condition", "condition:")),
+        (kind, 1) if kind.measures() => Ok(()),
+        (kind, _) if kind.measures() => {
+            Err(refuse("a type that measures numbers needs one `field` in its condition", "condition:"))
+        }
+        (_, 0) => Ok(()),
+        _ => Err(refuse("a `field` is for types that count or measure values", "condition:")),
+    }
 }
 
 /// The field that an alias stands for in the events of a rule; a name that is no alias is a field itself.
@@ -199,11 +248,10 @@ fn resolve_field(aliases: &[FieldAlias], name: &str, rule: &Rule) -> Result<Arc<
 }
 
 fn condition(written: &CorrelationRule, kind: Counted, members: &[Member]) -> Result<Condition, Fault> {
-    let is_temporal = matches!(kind, Counted::Rules | Counted::RulesInOrder);
     match &written.condition {
         CorrelationCondition::Threshold { predicates, .. } => {
             // The parser's way to say that a temporal correlation gives no condition: all rules must be seen.
-            if is_temporal && matches!(predicates.as_slice(), [(ConditionOperator::Gte, 1)]) {
+            if kind.is_temporal() && matches!(predicates.as_slice(), [(ConditionOperator::Gte, 1)]) {
                 return Ok(Condition::All);
             }
             if kind == Counted::RulesInOrder {
@@ -212,10 +260,13 @@ fn condition(written: &CorrelationRule, kind: Counted, members: &[Member]) -> Re
                     "condition:",
                 ));
             }
-            check_threshold(predicates)?;
-            Ok(Condition::Count(predicates.clone()))
+            if !kind.measures() {
+                check_threshold(predicates)?;
+            }
+            let limits = predicates.iter().map(|(operator, limit)| (*operator, threshold(kind, *limit)));
+            Ok(Condition::Count(limits.collect()))
         }
-        CorrelationCondition::Extended(expression) if is_temporal => {
+        CorrelationCondition::Extended(expression) if kind.is_temporal() => {
             let all = conjunction(expression).is_some_and(|names| names.len() == members.len());
             let expression = resolve_expression(expression, members)?;
             match (all, kind) {
@@ -231,6 +282,11 @@ fn condition(written: &CorrelationRule, kind: Counted, members: &[Member]) -> Re
             Err(refuse("an expression needs a temporal correlation", "condition:"))
         }
     }
+}
+
+/// The parser hands a negative threshold on as the number of the same bits.
+fn threshold(kind: Counted, limit: u64) -> Amount {
+    if kind.measures() { Amount::whole(limit.cast_signed().into()) } else { Amount::from(limit) }
 }
 
 /// A threshold above what one group may hold could never be met.
@@ -294,6 +350,19 @@ fn resolve_expression(expression: &ConditionExpr, members: &[Member]) -> Result<
 /// Whether a rule is meant by an id or a name.
 pub(crate) fn is_reference(rule: &Rule, reference: &str) -> bool {
     rule.id == reference || rule.name.as_deref() == Some(reference)
+}
+
+/// How long before a moment hits may have come that still decide what fires after it: see the [correlator](crate::correlator).
+pub(crate) fn reach(correlations: &[Arc<Correlation>]) -> Micros {
+    // Those that others refer to stand before them.
+    let mut reaches: HashMap<&str, Micros> = HashMap::new();
+    for correlation in correlations {
+        let below = correlation.members.iter().filter_map(|member| reaches.get(&*member.rule.id));
+        let below = below.copied().max().unwrap_or_default();
+        let own = correlation.timespan.saturating_mul(REACHED_TIMESPANS).saturating_add(REACHED_AHEAD);
+        reaches.insert(&correlation.rule.id, own.saturating_add(below));
+    }
+    reaches.into_values().max().unwrap_or_default()
 }
 
 /// The fields that correlations need of the events of each rule, those above chained correlations included.

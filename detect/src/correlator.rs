@@ -8,40 +8,67 @@
 //!   value_count: different values. temporal: different rules; all of them where the rule gives no condition.
 //!   temporal_ordered: all rules in their order, with the hit as one of the steps; events of the same time count as in order,
 //!   since many logs have no finer time than the second.
+//! - value_sum, value_avg, value_percentile, value_median: of the numbers that the events of the window bring, each as often
+//!   as its line says, exact to the sixth decimal ([`Amount`]). An event brings the first value of the field. A hit whose
+//!   value is no number takes no part, and is counted.
 //! - A group goes on firing: every further hit whose window meets the condition is told again, so that an alert's count
-//!   grows. [`CorrelationHit::new`] tells the first from the further ones: it is set when the group's last hit in order did
-//!   not fire, or has left the window.
+//!   grows. [`CorrelationHit::new`] tells the first from the further ones: it is set when the window that ended at the event
+//!   before does not fire, or that event has left the window.
 //! - `lt`, `lte`, `eq` and `neq` are asked at each hit of the window as it is then: `eq: 3` fires at the third.
 //! - The parts of a group: the first value of each field. A hit that lacks one of them takes no part, and is counted;
 //!   only `host` is never lacking: it is the agent's.
 //! - A correlation that others refer to is itself a hit of theirs, with the time, the event and the fields of the hit that
-//!   fired it; where events or values are counted only new firings are passed on.
-//! - An event that several of the rules match is one event.
+//!   fired it; where events or values are counted or measured only new firings are passed on.
+//! - An event that several of the rules match is one event. An event that comes twice, with the same key and time, is one
+//!   event as long as it is kept.
 //!
-//! **Late events** are put where they belong. What a late event may need is kept while it is young by either clock: an event
-//! is forgotten when both the group's event time and the clock of arrivals are two timespans further. So a backlog of
-//! last night's logs is correlated as well as live ones.
+//! **Late events** are put where they belong. An event is forgotten when two timespans have passed since it happened and since
+//! it came. So nothing is lost of events that belong together, as long as they come within two timespans of each other; and a
+//! backlog of last night's logs is correlated as well as live ones.
 //!
-//! **Bounds**: the limits of [`limits`](crate::limits) on groups and events. When one is hit, the oldest events of the group,
-//! or the groups that were quiet for the longest time, are dropped and counted in [`CorrelatorCounters`].
+//! **Restart.** The state is a function of the hits and of the order in which they were observed, and a short-lived one:
+//!
+//! 1. A group is the set of its events, nothing else: an event that comes twice changes nothing, and whether the group fires is
+//!    what its newest window says.
+//! 2. An event is kept for two timespans after it came, or longer by as much as its time lies ahead. What a hit fires is
+//!    decided by the events that are kept then and, for `new`, by those that were kept at the group's hit before. So it is
+//!    decided by what came in four timespans; and what a correlation above sees by that and four timespans of its own.
+//!    [`Engine::reach`](crate::Engine::reach) is the longest such sum of a rule set, with what times may lie ahead.
+//! 3. So a new correlator that observes, in their order and with the times at which they came, the hits that came since then
+//!    (its firings are thrown away: they were told), fires at every later hit what the old one would have fired.
+//! 4. Who keeps this log writes the hits of a batch before the batch is acknowledged. Then a hit is in the log, or its batch
+//!    comes again. A batch that is in the log and comes again, whole or in part, is left out by 1 while its events are
+//!    kept, and by what the store knows of batches for ever. So nothing is counted twice and nothing is lost, whenever the
+//!    process ends.
+//!
+//! **Bounds**: those of [`limits`](crate::limits) on groups and events of all rules together, and on the events of one group.
+//! When one of the former is hit, the groups that were quiet for the longest time are dropped, of the rule that holds the most:
+//! a scan that makes a million groups of one rule costs the other rules nothing. When the latter is hit, the oldest events of
+//! the group are. Both are counted in [`CorrelatorCounters`].
 //!
 //! It never looks at a clock, and never blocks.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use event::Micros;
 
 use crate::Rule;
+use crate::amount::{Amount, Ordered};
 use crate::correlation::{Correlation, Counted, Member};
-use crate::limits::{EVENTS_REPORTED_MAX, GROUPS_MAX, RULE_EVENTS_MAX};
-use crate::window::{Entry, Found, Window};
+use crate::entries::Entry;
+use crate::groups::{GroupId, Groups};
+use crate::limits::{EVENTS_REPORTED_MAX, GROUP_EVENTS_MAX, GROUPS_MAX};
+use crate::senders::Senders;
+use crate::window::{Found, Window, seconds};
 
 /// The field that every event has, though no line says it: the host whose agent sent it.
 const HOST: &str = "host";
 
-/// Groups are thrown out by eighths, so that the search for the quietest is paid once for many.
-const EVICTED_PART: usize = 8;
+/// Groups are thrown out by parts of the limit, so that the search for the rule that holds the most is paid once for many.
+const EVICTED_PART: usize = 4096;
 
 /// Which event: the identity of its batch, and the index of its first record there.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -75,8 +102,8 @@ pub struct CorrelationHit {
     /// Time of the first and the last event in the window.
     pub first: Micros,
     pub last: Micros,
-    /// What the condition was asked of: events, different values or different rules in the window.
-    pub count: u64,
+    /// What the condition was asked of: events, different values or different rules in the window, or what its numbers make.
+    pub count: Amount,
     /// When `new`, the events of the window in order of time, at most [`EVENTS_REPORTED_MAX`]; else the one that is added.
     pub events: Vec<EventKey>,
     /// The group did not fire at the hit before.
@@ -86,11 +113,14 @@ pub struct CorrelationHit {
 }
 
 /// The state of all correlation rules.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Correlator {
     states: Vec<State>,
     /// By rule id: the correlations that refer to it, and as which member.
     watching: HashMap<String, Vec<(usize, usize)>>,
+    senders: Senders,
+    held: Held,
+    most: Held,
 }
 
 /// What a correlation rule holds, and what it had to drop.
@@ -101,23 +131,39 @@ pub struct CorrelatorCounters {
     pub events: usize,
     /// Groups thrown out by a limit before their time.
     pub groups_evicted: u64,
-    /// Events thrown out by a limit before their time.
+    /// Events thrown out by a limit of their group before their time.
     pub events_dropped: u64,
     /// Hits without a value for a group-by field.
     pub ungrouped: u64,
+    /// Hits whose value was to be measured and is no number.
+    pub unmeasured: u64,
+}
+
+/// How much is held, of one rule or of all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    groups: usize,
+    events: usize,
 }
 
 #[derive(Debug)]
 struct State {
     correlation: Arc<Correlation>,
-    groups: HashMap<Box<[Box<str>]>, Window>,
+    groups: Groups,
     /// Events in all groups.
     events: usize,
-    /// Grows with each hit: how long a group has been quiet.
-    ticks: u64,
+    /// Of the hashes of groups.
+    seed: u64,
     groups_evicted: u64,
     events_dropped: u64,
     ungrouped: u64,
+    unmeasured: u64,
+}
+
+impl Default for Correlator {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }
 
 impl Correlator {
@@ -128,7 +174,16 @@ impl Correlator {
                 watching.entry(member.rule.id.clone()).or_default().push((state, position));
             }
         }
-        Self { states: correlations.into_iter().map(State::new).collect(), watching }
+        let states = correlations.into_iter().map(State::new).collect();
+        let most = Held { groups: GROUPS_MAX, events: GROUP_EVENTS_MAX };
+        Self { states, watching, senders: Senders::default(), held: Held::default(), most }
+    }
+
+    /// Lowers the limits on what all rules hold together, for a machine with less memory.
+    #[must_use]
+    pub fn limited(self, groups_max: usize, events_max: usize) -> Self {
+        let most = Held { groups: groups_max.min(GROUPS_MAX), events: events_max.min(GROUP_EVENTS_MAX) };
+        Self { most, ..self }
     }
 
     /// Takes a hit in; `now` is the time of its arrival. What fires comes back, base correlations before those above them.
@@ -139,28 +194,70 @@ impl Correlator {
         while let Some((hit, new)) = hits.pop_front() {
             for (state, member) in self.watching.get(&hit.rule.id).into_iter().flatten() {
                 let Some(state) = self.states.get_mut(*state) else { continue };
-                if !new && !state.correlation.takes_repeated() {
+                if !new && !state.correlation.kind.is_temporal() {
                     continue;
                 }
-                if let Some(found) = state.observe(*member, &hit, now) {
+                self.held.leave(state.held());
+                let found = state.observe(*member, &hit, now, &mut self.senders);
+                self.held.enter(state.held());
+                if let Some(found) = found {
                     hits.push_back((found.as_hit(&hit), found.new));
                     fired.push(found);
                 }
             }
         }
+        self.make_room(now);
         fired
     }
 
     /// Forgets the groups whose windows have passed. To be called now and then, so that quiet groups cost nothing.
     pub fn expire(&mut self, now: Micros) {
         for state in &mut self.states {
+            self.held.leave(state.held());
             state.expire(now);
+            self.held.enter(state.held());
+        }
+        if self.senders.are_many() {
+            let windows = self.states.iter().flat_map(|state| state.groups.windows());
+            self.senders.keep(windows.flat_map(Window::senders));
         }
     }
 
     /// What each rule holds and had to drop.
     pub fn counters(&self) -> Vec<CorrelatorCounters> {
         self.states.iter().map(State::counters).collect()
+    }
+
+    fn make_room(&mut self, now: Micros) {
+        if !self.held.exceeds(self.most) {
+            return;
+        }
+        self.expire(now);
+        let part = self.most.groups.checked_div(EVICTED_PART).unwrap_or_default().saturating_add(1);
+        while self.held.exceeds(self.most) {
+            let by_groups = self.held.groups > self.most.groups;
+            let held = |state: &&mut State| if by_groups { state.groups.len() } else { state.events };
+            let Some(fullest) = self.states.iter_mut().max_by_key(held) else { return };
+            self.held.leave(fullest.held());
+            (0..part).for_each(|_| fullest.evict());
+            self.held.enter(fullest.held());
+        }
+    }
+}
+
+impl Held {
+    fn exceeds(self, most: Self) -> bool {
+        self.groups > most.groups || self.events > most.events
+    }
+
+    fn enter(&mut self, held: Self) {
+        self.groups = self.groups.saturating_add(held.groups);
+        self.events = self.events.saturating_add(held.events);
+    }
+
+    fn leave(&mut self, held: Self) {
+        self.groups = self.groups.saturating_sub(held.groups);
+        self.events = self.events.saturating_sub(held.events);
     }
 }
 
@@ -176,27 +273,31 @@ impl CorrelationHit {
     }
 }
 
-impl Correlation {
-    /// Whether a further firing of a member is one more hit.
-    fn takes_repeated(&self) -> bool {
-        matches!(self.kind, Counted::Rules | Counted::RulesInOrder)
-    }
-}
-
 impl State {
     fn new(correlation: Arc<Correlation>) -> Self {
         Self {
             correlation,
-            groups: HashMap::new(),
+            groups: Groups::default(),
             events: 0,
-            ticks: 0,
+            seed: RandomState::new().hash_one(HOST),
             groups_evicted: 0,
             events_dropped: 0,
             ungrouped: 0,
+            unmeasured: 0,
         }
     }
 
-    fn observe(&mut self, position: usize, hit: &Hit, now: Micros) -> Option<CorrelationHit> {
+    fn held(&self) -> Held {
+        Held { groups: self.groups.len(), events: self.events }
+    }
+
+    fn observe(
+        &mut self,
+        position: usize,
+        hit: &Hit,
+        now: Micros,
+        senders: &mut Senders,
+    ) -> Option<CorrelationHit> {
         let correlation = Arc::clone(&self.correlation);
         let member = correlation.members.get(position)?;
         let Some(group) = group(member, hit) else {
@@ -205,59 +306,34 @@ impl State {
         };
         let kinds = kinds(&correlation, position, member, hit);
         if kinds.is_empty() {
+            self.unmeasured = self.unmeasured.saturating_add(u64::from(correlation.kind.measures()));
             return None;
         }
-        if !self.groups.contains_key(&group) && self.groups.len() >= GROUPS_MAX {
-            self.make_room(now);
-        }
-        self.ticks = self.ticks.saturating_add(1);
-        let window = self.groups.entry(group.clone()).or_default();
+        let entries: Vec<Entry> = entries(hit, &kinds, now, senders.number(&hit.event)).collect();
+        let window = self.groups.touch(id(&group, self.seed))?;
         let before = window.len();
-        let entries = kinds.into_iter().map(|kind| Entry {
-            ts: hit.ts,
-            kind,
-            times: hit.times,
-            arrived: now,
-            event: hit.event.clone(),
-        });
-        let found = window.add(&correlation, entries, self.ticks);
-        let dropped = window.prune(&correlation, now);
-        let after = window.len();
-        self.events = self.events.saturating_sub(before).saturating_add(after);
+        window.forget(&correlation, now);
+        let found = window.add(&correlation, &entries, senders);
+        let dropped = window.crop();
+        self.events = self.events.saturating_sub(before).saturating_add(window.len());
         self.events_dropped = self.events_dropped.saturating_add(dropped);
-        if self.events > RULE_EVENTS_MAX {
-            self.make_room(now);
-        }
         found.map(|found| firing(&correlation, &group, found, hit))
     }
 
-    fn make_room(&mut self, now: Micros) {
-        self.expire(now);
-        if self.groups.len() < GROUPS_MAX && self.events <= RULE_EVENTS_MAX {
-            return;
+    /// Throws out the group that was quiet for the longest time.
+    fn evict(&mut self) {
+        if let Some(window) = self.groups.pop_quietest() {
+            self.events = self.events.saturating_sub(window.len());
+            self.groups_evicted = self.groups_evicted.saturating_add(1);
         }
-        let mut ticks: Vec<u64> = self.groups.values().map(|window| window.touched).collect();
-        let nth = ticks.len().checked_div(EVICTED_PART).unwrap_or_default();
-        if nth >= ticks.len() {
-            return;
-        }
-        let (_, limit, _) = ticks.select_nth_unstable(nth);
-        let limit = *limit;
-        let before = self.groups.len();
-        self.groups.retain(|_, window| window.touched > limit);
-        let evicted = before.saturating_sub(self.groups.len());
-        self.groups_evicted = self.groups_evicted.saturating_add(u64::try_from(evicted).unwrap_or(u64::MAX));
-        self.recount();
     }
 
+    /// A group whose events have times of the future may hold up those behind it, as long as times may lie in the future.
     fn expire(&mut self, now: Micros) {
-        let correlation = &self.correlation;
-        self.groups.retain(|_, window| !window.is_over(correlation, now));
-        self.recount();
-    }
-
-    fn recount(&mut self) {
-        self.events = self.groups.values().map(Window::len).fold(0, usize::saturating_add);
+        while self.groups.quietest().is_some_and(|window| window.is_over(&self.correlation, now)) {
+            let window = self.groups.pop_quietest();
+            self.events = self.events.saturating_sub(window.map_or(0, |window| window.len()));
+        }
     }
 
     fn counters(&self) -> CorrelatorCounters {
@@ -268,13 +344,22 @@ impl State {
             groups_evicted: self.groups_evicted,
             events_dropped: self.events_dropped,
             ungrouped: self.ungrouped,
+            unmeasured: self.unmeasured,
         }
     }
 }
 
 /// The group of a hit; none when a part is lacking.
-fn group(member: &Member, hit: &Hit) -> Option<Box<[Box<str>]>> {
-    member.group.iter().map(|name| first_value(hit, name).map(Box::from)).collect()
+fn group<'h>(member: &Member, hit: &'h Hit) -> Option<Vec<&'h str>> {
+    member.group.iter().map(|name| first_value(hit, name)).collect()
+}
+
+fn id(group: &[&str], seed: u64) -> GroupId {
+    let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(seed);
+    update(&mut hash, group);
+    let hash = hash.digest128().to_le_bytes();
+    let (low, high) = hash.split_at(hash.len() / 2);
+    [low, high].map(|half| half.try_into().map_or(0, u64::from_le_bytes))
 }
 
 fn first_value<'h>(hit: &'h Hit, name: &str) -> Option<&'h str> {
@@ -282,13 +367,23 @@ fn first_value<'h>(hit: &'h Hit, name: &str) -> Option<&'h str> {
     value.or_else(|| (name == HOST).then_some(hit.event.agent.as_ref()))
 }
 
-/// What the hit counts as: its rule's position, or the values it brings. No values, nothing to count.
+/// What the hit counts as: its rule's position, or the values or the number it brings. Without any it takes no part.
 fn kinds(correlation: &Correlation, position: usize, member: &Member, hit: &Hit) -> Vec<u64> {
     match correlation.kind {
         Counted::Events => vec![0],
         Counted::Rules | Counted::RulesInOrder => u64::try_from(position).into_iter().collect(),
         Counted::Values => values(member, hit),
+        Counted::Sum | Counted::Average | Counted::Percentile(_) => {
+            let value = member.value.first().and_then(|name| first_value(hit, name));
+            value.and_then(Ordered::read).map(|number| number.0).into_iter().collect()
+        }
     }
+}
+
+fn entries(hit: &Hit, kinds: &[u64], now: Micros, sender: u32) -> impl Iterator<Item = Entry> {
+    let times = u16::try_from(hit.times).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
+    let (ts, seq, record, arrived_s) = (hit.ts, hit.event.seq, hit.event.record, seconds(now));
+    kinds.iter().map(move |kind| Entry { ts, kind: *kind, seq, sender, record, arrived_s, times })
 }
 
 /// Values are kept as their 64-bit hashes: two of the 10,000 of a group are the same by chance once in 10^11 groups.
@@ -310,14 +405,19 @@ fn values(member: &Member, hit: &Hit) -> Vec<u64> {
 
 fn hash(parts: &[&str]) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    update(&mut hash, parts);
+    hash.digest()
+}
+
+/// A length before each part: "a", "bc" is not "ab", "c".
+fn update(hash: &mut xxhash_rust::xxh3::Xxh3, parts: &[&str]) {
     for part in parts {
         hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hash.digest()
 }
 
-fn firing(correlation: &Correlation, group: &[Box<str>], found: Found, hit: &Hit) -> CorrelationHit {
+fn firing(correlation: &Correlation, group: &[&str], found: Found, hit: &Hit) -> CorrelationHit {
     debug_assert!(found.events.len() <= EVENTS_REPORTED_MAX);
     let names = correlation.group_by.iter().cloned();
     CorrelationHit {

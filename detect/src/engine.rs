@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use event::{Event, Value};
+use event::{Event, Micros, Value};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::correlation::Correlation;
+use crate::correlation::{self, Correlation};
 use crate::correlator::{Correlator, EventKey, Hit};
 use crate::index::Indexes;
 use crate::limits::{KEY_VALUE_BYTES_MAX, REPEAT_MAX};
@@ -101,6 +101,12 @@ impl Engine {
             keys.extend(values.map(|value| (Arc::clone(name), kept(&value.to_text()))));
         }
         Some(Hit { rule: Arc::clone(rule), ts: event.ts, event: key, times: times(event), keys })
+    }
+
+    /// How far back hits are to be observed again for a new correlator to fire what the old one would have, by the time of
+    /// their arrival.
+    pub fn reach(&self) -> Micros {
+        correlation::reach(&self.correlations)
     }
 
     /// A correlator for the hits of this engine, with empty windows.

@@ -6,7 +6,7 @@
 //! - [`Engine::evaluate`] says which rules match one event, and why ([`Match`]). The engine is immutable and shared by all
 //!   threads; each has its own [`Scratch`].
 //! - [`Engine::hit`] turns a match into the little that correlations need, and one thread's [`Correlator`] turns hits into
-//!   firings ([`CorrelationHit`]).
+//!   firings ([`CorrelationHit`]). What it holds is rebuilt by observing again the hits of the last [`Engine::reach`].
 //!
 //! Two evaluations, one truth: `scan.rs` goes rule by rule in the obvious way and is the oracle; `index.rs` finds the few rules
 //! that are worth a look.
@@ -25,6 +25,7 @@
     )
 )]
 
+mod amount;
 mod anchor;
 mod any_of;
 mod compile;
@@ -33,8 +34,10 @@ mod correlation;
 mod correlator;
 mod document;
 mod engine;
+mod entries;
 mod evaluate;
 mod explain;
+mod groups;
 mod index;
 pub mod limits;
 mod literals;
@@ -47,10 +50,13 @@ mod problem;
 mod regular_expression;
 mod rule;
 mod scan;
+mod senders;
+mod tally;
 mod text;
 mod time;
 mod window;
 
+pub use amount::Amount;
 pub use compile::{compile, compile_with};
 pub use correlator::{CorrelationHit, Correlator, CorrelatorCounters, EventKey, Hit};
 pub use engine::{Engine, Placeholders};

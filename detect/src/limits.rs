@@ -36,11 +36,19 @@ pub const WINDOW_EVENTS_MAX: usize = 10_000;
 /// Most times that one line may count for: as many as a window holds. A line is written by whoever can write to the log.
 pub const REPEAT_MAX: u64 = 10_000;
 
-/// Most groups (source addresses, users, ...) that one correlation rule holds: a scan from a /16, one group each.
-pub const GROUPS_MAX: usize = 65_536;
+/// Most groups (source addresses, users, ...) that all correlations hold together: a million, and what is left of the table's
+/// last doubling. A group of one event has 80 bytes, and some 55 in the index ([`STATE_BYTES_MAX`]).
+pub const GROUPS_MAX: usize = 1 << 20;
 
-/// Most events that all groups of one correlation rule hold: some 15 MB.
-pub const RULE_EVENTS_MAX: usize = 200_000;
+/// Most events that all groups hold together, four for each. An event has 40 bytes, up to 80 with the room that its list keeps
+/// free, and some 35 more where different values are counted in a long window.
+pub const GROUP_EVENTS_MAX: usize = 4 << 20;
+
+/// What the two limits above come to at the very most. Measured (`cargo run --release -p detect --example correlate_bench`).
+pub const STATE_BYTES_MAX: usize = 640 << 20;
+
+/// Largest number that is measured: a sum of a window's worth of them stays exact.
+pub const NUMBER_MAX: f64 = 1e18;
 
 /// Most events that a [`CorrelationHit`](crate::CorrelationHit) names.
 pub const EVENTS_REPORTED_MAX: usize = 100;

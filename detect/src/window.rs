@@ -1,39 +1,36 @@
 //! The events of one group of a correlation, and the question whether a new one fires it.
 //!
 //! Entries are kept in the order of time. A hit in order, which is nearly every hit, costs no search: what the window that
-//! ends at the newest entry holds is counted as entries come and go. A late hit is answered by walking over the windows that
-//! hold it, and the count is made anew.
-
-use std::collections::{HashMap, VecDeque};
+//! ends at the newest entry holds is counted as entries come and go, once there are more than [`COUNTED_ANEW`]. A late hit is
+//! answered by walking once over the windows that hold it.
+//!
+//! A group is its entries and nothing else. Whether it fires is what its newest window says, so that whoever has the entries
+//! of a window and of the one before it has all.
 
 use event::Micros;
 
+use crate::amount::Amount;
 use crate::correlation::{Condition, Correlation, Counted};
 use crate::correlator::EventKey;
+use crate::entries::{Entries, Entry};
 use crate::limits::{EVENTS_REPORTED_MAX, WINDOW_EVENTS_MAX};
+use crate::senders::Senders;
+use crate::tally::Tally;
 
-/// How many entries are looked at for the same event. It comes twice when several rules of a correlation match it, one after
-/// the other; whole batches that come again are not let through to the correlator.
-const SAME_LOOKED_AT: usize = 32;
+/// Groups of so few entries are counted anew at each hit, and keep nothing but the entries.
+const COUNTED_ANEW: usize = 8;
 
-/// One event of a group.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) ts: Micros,
-    /// What it counts as: the hash of its value, or the position of its rule.
-    pub(crate) kind: u64,
-    /// How often it happened.
-    pub(crate) times: u64,
-    pub(crate) arrived: Micros,
-    pub(crate) event: EventKey,
-}
+/// An entry is needed for so many timespans: by the windows of a hit that is a whole one late.
+const KEPT_TIMESPANS: Micros = 2;
+
+const SECOND: Micros = 1_000_000;
 
 /// The window that fired.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) first: Micros,
     pub(crate) last: Micros,
-    pub(crate) count: u64,
+    pub(crate) count: Amount,
     pub(crate) events: Vec<EventKey>,
     pub(crate) new: bool,
 }
@@ -41,25 +38,21 @@ pub(crate) struct Found {
 /// A group.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    entries: VecDeque<Entry>,
+    entries: Entries,
     /// What the window that ends at the newest entry holds.
-    trail: Tally,
-    /// The last hit in order fired.
+    trail: Option<Box<Tally>>,
+    /// When the last hit had come.
+    arrived_s: u32,
+    /// The newest window fires.
     firing: bool,
-    /// The correlation's count of hits at the group's last one.
-    pub(crate) touched: u64,
-    /// Arrival of the last hit.
-    arrived: Micros,
 }
 
-/// A range of entries and how many of each kind it holds.
-#[derive(Clone, Debug, Default)]
-struct Tally {
+/// Where the entries of a window stand, and what the condition was asked of.
+#[derive(Clone, Copy)]
+struct Answer {
     start: usize,
     end: usize,
-    /// Events, each as often as it happened.
-    events: u64,
-    kinds: HashMap<u64, u32>,
+    count: Amount,
 }
 
 impl Window {
@@ -67,154 +60,184 @@ impl Window {
         self.entries.len()
     }
 
-    /// Puts the entries of one hit in, and says whether it fires.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = u32> {
+        self.entries.range(0, self.len()).map(|entry| entry.sender)
+    }
+
+    /// Puts the entries of one hit in, and says whether it fires. None as well when they are all there already.
     pub(crate) fn add(
         &mut self,
         correlation: &Correlation,
-        entries: impl Iterator<Item = Entry>,
-        tick: u64,
+        entries: &[Entry],
+        senders: &Senders,
     ) -> Option<Found> {
-        self.touched = tick;
-        let mut added: Option<Entry> = None;
-        let mut in_order = true;
+        let newest = self.entries.back().map(|entry| entry.ts);
+        let mut added: Option<&Entry> = None;
         for entry in entries {
-            self.arrived = self.arrived.max(entry.arrived);
-            if let Some(place) = self.place(correlation, &entry) {
-                in_order &= place == self.entries.len();
-                self.entries.insert(place, entry.clone());
+            self.arrived_s = self.arrived_s.max(entry.arrived_s);
+            if let Some(place) = self.entries.place(entry, correlation.kind) {
+                self.entries.insert(place, *entry);
+                if let Some(trail) = &mut self.trail {
+                    trail.insert(place, entry);
+                }
                 added = Some(entry);
             }
         }
         let added = added?;
-        if in_order { self.ask_last(correlation, &added) } else { self.ask_late(correlation, &added) }
-    }
-
-    /// Where an entry belongs: behind those of its time; where the order of rules matters, behind those of its own rule and
-    /// the rules before it. None when the same event is among the last there already.
-    fn place(&self, correlation: &Correlation, entry: &Entry) -> Option<usize> {
-        let place = match correlation.kind {
-            Counted::RulesInOrder => {
-                self.entries.partition_point(|other| (other.ts, other.kind) <= (entry.ts, entry.kind))
-            }
-            _ => self.entries.partition_point(|other| other.ts <= entry.ts),
-        };
-        let same = |other: &Entry| other.kind == entry.kind && other.event == entry.event;
-        let mut near = self.entries.range(place.saturating_sub(SAME_LOOKED_AT)..place);
-        (!near.any(same)).then_some(place)
-    }
-
-    fn ask_last(&mut self, correlation: &Correlation, added: &Entry) -> Option<Found> {
-        let before = self.trail.end;
-        self.trail.extend(&self.entries, self.entries.len());
-        self.trail.shrink(&self.entries, added.ts.saturating_sub(correlation.timespan));
-        if self.trail.start >= before {
-            // Nothing of what fired before is left in the window.
-            self.firing = false;
+        if newest.is_none_or(|newest| newest <= added.ts) {
+            self.ask_last(correlation, added, newest, senders)
+        } else {
+            self.ask_late(correlation, added, senders)
         }
-        let count = self.count(correlation, &self.trail, added);
-        let new = !std::mem::replace(&mut self.firing, count.is_some());
-        count.and_then(|count| self.found(&self.trail, count, new))
+    }
+
+    fn ask_last(
+        &mut self,
+        correlation: &Correlation,
+        added: &Entry,
+        before: Option<Micros>,
+        senders: &Senders,
+    ) -> Option<Found> {
+        let since = added.ts.saturating_sub(correlation.timespan);
+        let joins = self.firing && before.is_some_and(|before| before >= since);
+        let answer = self.ask_newest(correlation, added);
+        self.firing = match self.entries.back().copied() {
+            // Of the same time, and of a later rule.
+            Some(newest) if newest != *added => self.ask_newest(correlation, &newest).is_some(),
+            _ => answer.is_some(),
+        };
+        answer.map(|answer| self.found(answer, !joins, senders))
     }
 
     /// The fullest of the windows that hold the late entry and end at one that is not before it.
-    fn ask_late(&mut self, correlation: &Correlation, added: &Entry) -> Option<Found> {
+    fn ask_late(&mut self, correlation: &Correlation, added: &Entry, senders: &Senders) -> Option<Found> {
+        let was_firing = self.firing;
+        if let Some(newest) = self.entries.back().copied() {
+            self.firing = self.ask_newest(correlation, &newest).is_some();
+        }
+        let answer = match correlation.kind {
+            Counted::RulesInOrder => self.ask_order(correlation, added),
+            _ => self.ask_all(correlation, added),
+        }?;
+        // A late entry joins the firing of the group when that is of events in the same window.
+        let newest = self.entries.back()?.ts;
+        let trail = self.entries.before(newest.saturating_sub(correlation.timespan));
+        let joins = was_firing && answer.end > trail;
+        Some(self.found(answer, !joins, senders))
+    }
+
+    /// Whether the window fires that ends at the newest entry.
+    fn ask_newest(&mut self, correlation: &Correlation, newest: &Entry) -> Option<Answer> {
+        if correlation.kind == Counted::RulesInOrder {
+            return self.ask_order(correlation, newest);
+        }
+        let since = newest.ts.saturating_sub(correlation.timespan);
+        let mut trail = match self.trail.take() {
+            Some(trail) => trail,
+            None => Box::new(Tally::new(correlation.kind, self.entries.before(since))),
+        };
+        trail.extend(&self.entries, self.entries.len());
+        trail.shrink(&self.entries, since);
+        let answer = answer(correlation, &mut trail);
+        if self.entries.len() > COUNTED_ANEW {
+            self.trail = Some(trail);
+        }
+        answer
+    }
+
+    fn ask_all(&self, correlation: &Correlation, added: &Entry) -> Option<Answer> {
         let until = added.ts.saturating_add(correlation.timespan);
-        let mut tally = Tally::default();
-        let mut best: Option<(u64, Tally)> = None;
+        let since = added.ts.saturating_sub(correlation.timespan);
+        let mut tally = Tally::new(correlation.kind, self.entries.before(since));
+        let mut best: Option<Answer> = None;
         let mut anchor = Some(added.ts);
         while let Some(ts) = anchor.filter(|ts| *ts <= until) {
-            let start = ts.saturating_sub(correlation.timespan);
-            let end = self.entries.partition_point(|entry| entry.ts <= ts);
-            if tally.end == 0 {
-                tally.start = self.entries.partition_point(|entry| entry.ts < start);
-                tally.end = tally.start;
-            }
-            tally.extend(&self.entries, end);
-            tally.shrink(&self.entries, start);
-            if let Some(count) = self.count(correlation, &tally, added)
-                && best.as_ref().is_none_or(|(most, _)| count > *most)
+            tally.extend(&self.entries, self.entries.until(ts));
+            tally.shrink(&self.entries, ts.saturating_sub(correlation.timespan));
+            if let Some(answer) = answer(correlation, &mut tally)
+                && best.is_none_or(|best| answer.count > best.count)
             {
-                best = Some((count, tally.clone()));
+                best = Some(answer);
             }
-            anchor = self.entries.get(end).map(|entry| entry.ts);
+            anchor = self.entries.get(tally.end).map(|entry| entry.ts);
         }
-        self.retrail(correlation);
-        let (count, tally) = best?;
-        // A late entry joins the firing of the group when the newest window is the one that fires.
-        let new = !(self.firing && tally.end > self.trail.start);
-        self.firing |= tally.end == self.entries.len();
-        self.found(&tally, count, new)
+        best
     }
 
-    /// Counts the newest window anew.
-    fn retrail(&mut self, correlation: &Correlation) {
-        let Some(newest) = self.entries.back().map(|entry| entry.ts) else { return };
-        let start = newest.saturating_sub(correlation.timespan);
-        let start = self.entries.partition_point(|entry| entry.ts < start);
-        self.trail = Tally { start, end: start, ..Tally::default() };
-        self.trail.extend(&self.entries, self.entries.len());
-    }
-
-    /// What the condition is asked of, when it is met.
-    fn count(&self, correlation: &Correlation, tally: &Tally, added: &Entry) -> Option<u64> {
-        let count = match correlation.kind {
-            Counted::Events => tally.events,
-            _ => u64::try_from(tally.kinds.len()).ok()?,
-        };
-        let met = match &correlation.condition {
-            Condition::Count(_) => correlation.condition.meets(count),
-            Condition::All if tally.kinds.len() < correlation.members.len() => false,
-            Condition::All => {
-                correlation.kind != Counted::RulesInOrder || self.is_in_order(correlation, tally, added)
-            }
-            Condition::Expression(expression) => expression
-                .holds(&|member| u64::try_from(member).is_ok_and(|kind| tally.kinds.contains_key(&kind))),
-        };
-        met.then_some(count)
-    }
-
-    /// Whether the range has all rules in their order, with the added entry as one of them.
-    fn is_in_order(&self, correlation: &Correlation, tally: &Tally, added: &Entry) -> bool {
+    /// The first window that has all rules in their order, with the entry as one of them: the steps before it as late, those
+    /// after it as early as they can be.
+    fn ask_order(&self, correlation: &Correlation, added: &Entry) -> Option<Answer> {
         let steps = u64::try_from(correlation.members.len()).unwrap_or(u64::MAX);
-        let is_added = |entry: &Entry| entry.kind == added.kind && entry.event == added.event;
-        let mut next = 0_u64;
-        for entry in self.entries.range(tally.start..tally.end) {
-            // The added entry's step is left to it.
-            if entry.kind == next && (next != added.kind || is_added(entry)) {
-                next = next.saturating_add(1);
+        let place = self.entries.rank(added, correlation.kind);
+        let (mut first, mut last) = (added.ts, added.ts);
+        let mut next = added.kind;
+        for entry in self.entries.range(0, place).rev() {
+            if next == 0 || entry.ts < added.ts.saturating_sub(correlation.timespan) {
+                break;
+            }
+            if entry.kind.saturating_add(1) == next {
+                (next, first) = (entry.kind, entry.ts);
             }
         }
-        next == steps
+        let mut seen = added.kind;
+        for entry in self.entries.range(place, self.entries.len()) {
+            if seen.saturating_add(1) == steps || entry.ts > added.ts.saturating_add(correlation.timespan) {
+                break;
+            }
+            if entry.kind == seen.saturating_add(1) {
+                (seen, last) = (entry.kind, entry.ts);
+            }
+        }
+        let whole = next == 0 && seen.saturating_add(1) == steps;
+        let start = last.saturating_sub(correlation.timespan);
+        let (start, end) = (self.entries.before(start), self.entries.until(last));
+        (whole && first >= last.saturating_sub(correlation.timespan)).then_some(Answer {
+            start,
+            end,
+            count: steps.into(),
+        })
     }
 
-    fn found(&self, tally: &Tally, count: u64, new: bool) -> Option<Found> {
-        let entries = self.entries.range(tally.start..tally.end);
-        let (first, last) = (entries.clone().next()?.ts, entries.clone().next_back()?.ts);
+    fn found(&self, answer: Answer, new: bool, senders: &Senders) -> Found {
+        let entries = self.entries.range(answer.start, answer.end);
         let mut events: Vec<EventKey> = Vec::new();
-        if new {
-            for entry in entries {
-                // The values of one event stand beside each other.
-                if events.last() != Some(&entry.event) {
-                    events.push(entry.event.clone());
-                }
-                if events.len() >= EVENTS_REPORTED_MAX {
-                    break;
-                }
+        let mut last: Option<&Entry> = None;
+        for entry in entries.clone().filter(|_| new) {
+            // The values of one event stand beside each other.
+            if last.is_none_or(|last| !last.is_event_of(entry)) {
+                events.extend(senders.key(entry));
             }
+            if events.len() >= EVENTS_REPORTED_MAX {
+                break;
+            }
+            last = Some(entry);
         }
-        Some(Found { first, last, count, events, new })
+        let first = entries.clone().next().map_or(0, |entry| entry.ts);
+        let last = entries.clone().next_back().map_or(0, |entry| entry.ts);
+        Found { first, last, count: answer.count, events, new }
     }
 
-    /// Forgets what no late event can need any more, and what is too much; says how many of the latter.
-    pub(crate) fn prune(&mut self, correlation: &Correlation, now: Micros) -> u64 {
-        let keep = correlation.timespan.saturating_mul(2);
-        let newest = self.entries.back().map_or(0, |entry| entry.ts);
-        let is_old = |entry: &Entry| {
-            entry.ts < newest.saturating_sub(keep) && entry.arrived < now.saturating_sub(keep)
-        };
-        while self.entries.front().is_some_and(is_old) {
+    /// Forgets what no late event can need any more. To be called before a hit is put in.
+    pub(crate) fn forget(&mut self, correlation: &Correlation, now: Micros) {
+        if seconds(now) <= self.arrived_s {
+            // The hit before came in the same second, and forgot all there was.
+            return;
+        }
+        let since_s = kept_since_s(correlation, now);
+        let is_over = |entry: &Entry| seconds(entry.ts).max(entry.arrived_s) < since_s;
+        while self.entries.front().is_some_and(is_over) {
             self.pop();
         }
+        // Behind entries that came late.
+        let young = self.entries.before(micros(since_s));
+        if self.entries.range(0, young).any(is_over) {
+            self.entries.retain(|entry| !is_over(entry));
+            self.trail = None;
+        }
+    }
+
+    /// Drops the oldest of what is too much, and says how many.
+    pub(crate) fn crop(&mut self) -> u64 {
         let mut dropped = 0_u64;
         while self.entries.len() > WINDOW_EVENTS_MAX {
             self.pop();
@@ -224,58 +247,43 @@ impl Window {
     }
 
     fn pop(&mut self) {
-        self.trail.pop_front(&self.entries);
+        if let Some(trail) = &mut self.trail {
+            trail.pop_front(&self.entries);
+        }
         self.entries.pop_front();
+        if self.entries.len() <= COUNTED_ANEW {
+            self.trail = None;
+        }
     }
 
     /// Whether no event, late or not, can need the group any more.
     pub(crate) fn is_over(&self, correlation: &Correlation, now: Micros) -> bool {
-        let keep = correlation.timespan.saturating_mul(2);
-        let newest = self.entries.back().map_or(Micros::MIN, |entry| entry.ts);
-        newest.max(self.arrived) < now.saturating_sub(keep)
+        let newest_s = self.entries.back().map_or(0, |entry| seconds(entry.ts));
+        newest_s.max(self.arrived_s) < kept_since_s(correlation, now)
     }
 }
 
-impl Tally {
-    /// Takes entries in at the end.
-    fn extend(&mut self, entries: &VecDeque<Entry>, end: usize) {
-        for entry in entries.range(self.end.min(end)..end) {
-            let count = self.kinds.entry(entry.kind).or_default();
-            *count = count.saturating_add(1);
-            self.events = self.events.saturating_add(entry.times);
-        }
-        self.end = end;
-    }
+/// What the condition is asked of in a range, when it is met.
+fn answer(correlation: &Correlation, tally: &mut Tally) -> Option<Answer> {
+    let count = tally.amount()?;
+    let met = match &correlation.condition {
+        Condition::Count(_) => correlation.condition.meets(count),
+        Condition::All => (0..correlation.members.len()).all(|member| tally.has(member)),
+        Condition::Expression(expression) => expression.holds(&|member| tally.has(member)),
+    };
+    met.then_some(Answer { start: tally.start, end: tally.end, count })
+}
 
-    /// Lets go of the entries before a time.
-    fn shrink(&mut self, entries: &VecDeque<Entry>, since: Micros) {
-        while let Some(entry) =
-            entries.get(self.start).filter(|entry| self.start < self.end && entry.ts < since)
-        {
-            self.forget(entry);
-            self.start = self.start.saturating_add(1);
-        }
-    }
+fn kept_since_s(correlation: &Correlation, now: Micros) -> u32 {
+    seconds(now).saturating_sub(seconds(correlation.timespan.saturating_mul(KEPT_TIMESPANS)))
+}
 
-    /// The first entry of the group is about to go.
-    fn pop_front(&mut self, entries: &VecDeque<Entry>) {
-        if self.start == 0
-            && self.end > 0
-            && let Some(entry) = entries.front()
-        {
-            self.forget(entry);
-        }
-        self.start = self.start.saturating_sub(1);
-        self.end = self.end.saturating_sub(1);
-    }
+/// A time in whole seconds, not before it: half the bytes, and what is kept a second longer harms nobody.
+pub(crate) fn seconds(time: Micros) -> u32 {
+    let seconds = time.saturating_add(SECOND.saturating_sub(1)).checked_div(SECOND).unwrap_or_default();
+    u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
+}
 
-    fn forget(&mut self, entry: &Entry) {
-        self.events = self.events.saturating_sub(entry.times);
-        if let Some(count) = self.kinds.get_mut(&entry.kind) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.kinds.remove(&entry.kind);
-            }
-        }
-    }
+fn micros(seconds: u32) -> Micros {
+    Micros::from(seconds).saturating_mul(SECOND)
 }

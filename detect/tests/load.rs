@@ -203,10 +203,20 @@ fn refuses_correlations_it_would_misread() {
         problems[0].to_string()
     };
     let common = "  rules: [base]\n  group-by: [user]\n";
-    assert!(
-        run(&format!("{common}  type: value_sum\n  timespan: 5m\n  condition: {{gte: 2, field: x}}\n"))
-            .contains("value_sum is not supported")
-    );
+    for (kind, condition, reason) in [
+        ("value_sum", "gte: 2", "needs one `field`"),
+        ("value_avg", "gte: 2, field: [x, y]", "needs one `field`"),
+        ("value_avg", "gte: 1.5, field: x", "1.5"),
+        ("value_median", "gte: 2, field: x, percentile: 50", "only value_percentile has a `percentile`"),
+        ("value_percentile", "gte: 2, field: x", "needs a `percentile`"),
+        ("value_percentile", "gte: 2, field: x, percentile: 101", "needs a `percentile`"),
+        ("value_percentile", "gte: 2, field: x, percentile: 99.9", "needs a `percentile`"),
+        ("event_count", "gte: 2, field: x", "for types that count or measure values"),
+        ("event_count", "gte: -1", "not below 10000"),
+    ] {
+        let problem = run(&format!("{common}  type: {kind}\n  timespan: 5m\n  condition: {{{condition}}}\n"));
+        assert!(problem.contains(reason), "{kind}, {condition}: {problem}");
+    }
     assert!(
         run(&format!("{common}  type: value_count\n  timespan: 5m\n  condition: {{gte: 2}}\n"))
             .contains("needs a `field`")

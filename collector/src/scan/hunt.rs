@@ -31,9 +31,9 @@ pub(super) struct Finding {
     /// Lower case; empty where the event does not say.
     pub(super) host: Arc<str>,
     pub(super) place: Place,
-    /// The fields that matched; of a correlation, its group.
+    /// The fields that matched; of a correlation, its group and what its condition was asked of.
     pub(super) matched: Vec<(String, String)>,
-    /// Events: of a correlation, those that its condition counted.
+    /// Events: of a correlation, those that it names.
     pub(super) count: u64,
 }
 
@@ -224,8 +224,11 @@ impl Finding {
     fn of_correlation(fired: CorrelationHit) -> Option<Self> {
         let last = fired.events.last()?;
         let place = Place { file: last.epoch, position: last.seq };
+        let count = u64::try_from(fired.events.len()).unwrap_or(u64::MAX);
         let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&last.agent));
-        Some(Self { rule, ts, host, place, matched: fired.group, count: fired.count })
+        let mut matched = fired.group;
+        matched.push(("count".to_owned(), fired.count.to_string()));
+        Some(Self { rule, ts, host, place, matched, count })
     }
 }
 
