@@ -158,9 +158,12 @@ impl Entries {
         }
     }
 
+    /// Most questions are about the ends; what lies between is seldom in the cache.
     fn partition_point(&self, before: impl Fn(&Entry) -> bool) -> usize {
         match self {
             Self::One(entry) => usize::from(before(entry)),
+            Self::Many(entries) if entries.back().is_none_or(&before) => entries.len(),
+            Self::Many(entries) if !entries.front().is_some_and(&before) => 0,
             Self::Many(entries) => entries.partition_point(before),
         }
     }

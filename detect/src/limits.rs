@@ -36,15 +36,17 @@ pub const WINDOW_EVENTS_MAX: usize = 10_000;
 /// Most times that one line may count for: as many as a window holds. A line is written by whoever can write to the log.
 pub const REPEAT_MAX: u64 = 10_000;
 
-/// Most groups (source addresses, users, ...) that all correlations hold together: a million, and what is left of the table's
-/// last doubling. A group of one event has 80 bytes, and some 55 in the index ([`STATE_BYTES_MAX`]).
+/// Most groups (source addresses, users, ...) that all correlations hold together: a million. A group of one event has 80
+/// bytes, and some 50 more in the index: 131 measured ([`STATE_BYTES_MAX`]).
 pub const GROUPS_MAX: usize = 1 << 20;
 
 /// Most events that all groups hold together, four for each. An event has 40 bytes, up to 80 with the room that its list keeps
-/// free, and some 35 more where different values are counted in a long window.
+/// free, and some 35 more where different values or numbers are counted in a group of more than eight.
 pub const GROUP_EVENTS_MAX: usize = 4 << 20;
 
-/// What the two limits above come to at the very most. Measured (`cargo run --release -p detect --example correlate_bench`).
+/// What the two limits above come to: 131 MiB at the limit of groups, 307 MiB at both, 498 MiB in the worst shape found (nine
+/// values in each group), and a reserve for what an allocator cannot give back. Measured by
+/// `cargo run --release -p detect --example correlate_bench`.
 pub const STATE_BYTES_MAX: usize = 640 << 20;
 
 /// Largest number that is measured: a sum of a window's worth of them stays exact.

@@ -47,11 +47,13 @@ impl Tally {
 
     /// Lets go of the entries before a time.
     pub(crate) fn shrink(&mut self, entries: &Entries, since: Micros) {
-        let end = self.end.min(entries.before(since));
-        for entry in entries.range(self.start, end) {
+        while let Some(entry) = entries.get(self.start)
+            && self.start < self.end
+            && entry.ts < since
+        {
             self.forget(entry);
+            self.start = self.start.saturating_add(1);
         }
-        self.start = self.start.max(end);
     }
 
     /// An entry was put in at a place that is not behind the range.
