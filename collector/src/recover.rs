@@ -7,6 +7,8 @@
 //! - Alerts that were touched of late are opened again, with the numbers of the batches that they count.
 //! - Correlations get back what their windows held: the events that their rules matched, as far back as decides what fires
 //!   next (`Engine::reach`), but at most [`RECALL_MAX`] and [`RECALLED_MAX`] of them. A window that is longer starts with these.
+//!   They come in the order of the events' time: where events were late, a correlation of correlations may take a firing for
+//!   new that was not.
 //!
 //! Every question is repeated until the store answers.
 
@@ -37,7 +39,7 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// How far back the windows of correlations are filled again at most, by the events' time: that reads the newest parts only,
 /// and of a backlog it leaves out what is older.
 const RECALL_MAX: Micros = 24 * 3600 * 1_000_000;
-/// Events that are recalled at most, the newest first: some 100 MB while they are on their way to the correlator.
+/// Events that are recalled at most, the newest first: by estimate 100 MB while they are on their way to the correlator.
 const RECALLED_MAX: usize = 200_000;
 
 /// Why the store is not ready for this collector.

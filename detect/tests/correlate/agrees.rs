@@ -63,7 +63,7 @@ fn live(steps: Vec<Step>, seconds_each: i64) -> Arrivals {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// A backlog: all arrives at once, in any order, however late.
     #[test]

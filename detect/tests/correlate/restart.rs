@@ -43,7 +43,7 @@ fn uncut(engine: &Engine, log: &[(Step, i64)]) -> Vec<Vec<CorrelationHit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     /// Recalled from the hits of the last `reach` by arrival; and the last batch comes again, which was stored and not
     /// acknowledged.
