@@ -233,13 +233,17 @@ impl Correlator {
             return;
         }
         self.expire(now);
-        let part = self.most.groups.checked_div(EVICTED_PART).unwrap_or_default().saturating_add(1);
+        let part = self.most.part();
         while self.held.exceeds(self.most) {
             let by_groups = self.held.groups > self.most.groups;
             let held = |state: &&mut State| if by_groups { state.groups.len() } else { state.events };
             let Some(fullest) = self.states.iter_mut().max_by_key(held) else { return };
-            self.held.leave(fullest.held());
-            (0..part).for_each(|_| fullest.evict());
+            let before = fullest.held();
+            self.held.leave(before);
+            fullest.evict();
+            while before.less(fullest.held()).is_below(part) && fullest.groups.len() > 0 {
+                fullest.evict();
+            }
             self.held.enter(fullest.held());
         }
     }
@@ -248,6 +252,21 @@ impl Correlator {
 impl Held {
     fn exceeds(self, most: Self) -> bool {
         self.groups > most.groups || self.events > most.events
+    }
+
+    /// What is thrown out at a time: so many groups, or fewer that hold so many events.
+    fn part(self) -> Self {
+        let part = |most: usize| most.checked_div(EVICTED_PART).unwrap_or_default().saturating_add(1);
+        Self { groups: part(self.groups), events: part(self.events) }
+    }
+
+    fn is_below(self, part: Self) -> bool {
+        self.groups < part.groups && self.events < part.events
+    }
+
+    fn less(mut self, held: Self) -> Self {
+        self.leave(held);
+        self
     }
 
     fn enter(&mut self, held: Self) {

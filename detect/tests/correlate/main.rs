@@ -220,6 +220,18 @@ fn evicts_the_quietest_groups_of_the_rule_that_holds_the_most() {
 }
 
 #[test]
+fn evicts_no_more_groups_than_the_events_need() {
+    let engine = engine(&correlation("event_count", "gte: 5000", ""));
+    let mut correlator = engine.correlator().limited(usize::MAX, 20_000);
+    for seq in 0..=20_000 {
+        let step = Step { user: (seq / 1_000) as u8, ..one(0, SECOND, seq) };
+        correlator.observe(hit(&engine, &step), SECOND);
+    }
+    let counters = &correlator.counters()[0];
+    assert_eq!((counters.groups, counters.groups_evicted, counters.events), (20, 1, 19_001));
+}
+
+#[test]
 fn evicts_groups_when_all_hold_too_many_events() {
     let engine = engine(&correlation("event_count", "gte: 5", ""));
     let mut correlator = engine.correlator().limited(1_000, 100);
