@@ -5,19 +5,19 @@
 //! for all rules at once: that a field's text holds a literal, that it is a number, that a field is there.
 //!
 //! Everything is asked of folded text (see [`text`](crate::text)), also for a rule that compares with case: where a text
-//! holds a literal, the folded text holds the folded literal, because folding goes character by character. Of a dash-insensitive
+//! holds a literal, the folded text holds the lowered literal, because folding goes character by character. Of a dash-insensitive
 //! comparison the longest piece without a dash is left, of a pattern a literal that no match can lack.
 //!
 //! Limits: a rule of which nothing can be said (`not x` alone, a field that must be absent) has no anchors and is always looked at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::engine::NameHash;
 use crate::literals::{LITERAL_BYTES_MIN, Place};
 use crate::pattern_literals;
 use crate::predicate::{Compare, Number, Predicate};
 use crate::scan::{Item, Node, Program};
-use crate::text::{Form, formed};
+use crate::text::{self, Form};
 
 /// Something that may be true of an event.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -164,9 +164,11 @@ fn item_suffices(item: &Item) -> bool {
     !item.negated && (!item.all || item.predicates.len() == 1) && item.predicates.iter().all(is_asked)
 }
 
-/// All of the sets together; `None` when nothing can be said of one.
+/// All of the sets together, each anchor once; `None` when nothing can be said of one.
 fn all(sets: impl Iterator<Item = Option<Vec<Anchor>>>) -> Option<Vec<Anchor>> {
-    sets.collect::<Option<Vec<_>>>().map(|sets| sets.concat())
+    let mut known = HashSet::new();
+    let anchors = sets.collect::<Option<Vec<_>>>()?.concat();
+    Some(anchors.into_iter().filter(|anchor| known.insert(anchor.clone())).collect())
 }
 
 /// What must be true where a predicate is.
@@ -203,7 +205,10 @@ fn of_predicate(field: Option<usize>, predicate: &Predicate) -> Option<Vec<Ancho
 
 /// A literal of a form as it stands in folded text: of one whose dashes may be others, the longest piece without.
 fn folded(literal: &str, form: Form, place: Place) -> (Place, String) {
-    let folded = formed(literal, Form::Folded);
+    let folded = match form {
+        Form::Exact | Form::ExactDashed => text::lowered(literal),
+        Form::Folded | Form::FoldedDashed => literal.to_owned(),
+    };
     match form {
         Form::Exact | Form::Folded => (place, folded),
         Form::ExactDashed | Form::FoldedDashed => {

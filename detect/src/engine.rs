@@ -41,8 +41,8 @@ pub(crate) struct Fields {
     names: Vec<String>,
 }
 
-/// Names are hashed for every field of every event. The table holds names of rules alone, so nobody who writes events can
-/// crowd it.
+/// Names are hashed for every field of every event. Tables with it hold what rules say alone, so nobody who writes events can
+/// crowd them.
 pub(crate) type NameHash = BuildHasherDefault<NameHasher>;
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Hasher for NameHasher {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
 
-    /// The byte that `str` ends its hash with says nothing here: names are hashed alone.
+    /// The byte that `str` ends its hash with is left out: it says little where one name is hashed.
     fn write_u8(&mut self, _: u8) {}
 
     fn finish(&self) -> u64 {

@@ -2,22 +2,23 @@
 //!
 //! An index serves the rules of one set of log sources. Each rule stands in it under its anchors ([`anchor`](crate::anchor)): at
 //! least one of them holds in every event that the rule matches. One pass over an event finds all anchors that hold: per
-//! field one automaton over the literals of all rules, one table of numbers, one list for its presence; one automaton over
-//! the whole event for keywords. The rules behind these anchors, and those that have none, are then evaluated as
-//! [`scan`](crate::scan) does. No work is done for any other rule.
+//! field one search for the literals of all rules ([`literals`](crate::literals)), one table of numbers, one list for its
+//! presence; keywords are searched in all texts. The rules behind these anchors, and those that have none, are then
+//! evaluated as [`scan`](crate::scan) does. No work is done for any other rule.
 //!
 //! **Why it is right.** The pass may only over-approximate: it may name a rule that does not match, and may never leave one out that
-//! does. It names every rule whose anchor holds, an anchor holds wherever its rule matches, and what it names is evaluated in
-//! full, by the code of the oracle, in the order of the rules. So an error can only lie in an anchor that asks too much, and tests
-//! compare the two over generated rules and over all public ones. Three things keep the anchors from asking too much:
+//! does. It names every rule whose anchor holds, and an anchor holds wherever its rule matches. What it names is evaluated
+//! in full, in the order of the rules, but for rules that ask nothing more than one anchor (`anchor::suffices`): for these an anchor
+//! must not ask too little either. Tests compare the index with the scan over generated rules and over all public ones. What
+//! keeps the anchors from asking too much:
 //! - Text is searched in folded form, or without case where it is ASCII, which is the same.
 //! - A value that is no text is searched by the text that `scan` compares; an event's number is looked up by the comparison
 //!   that `scan` makes of numbers, or, beyond 2^53 where doubles are no longer exact, is taken to hold for every rule.
 //! - A keyword is searched in the message and in every value that is not a piece of it; in a field of which rules ask
 //!   something together with what they ask.
 //!
-//! Memory: about one automaton state for each byte of all literals. [`INDEXES_MAX`](crate::limits::INDEXES_MAX) bounds the
-//! number of indexes. Nothing is allocated per event.
+//! Memory: what the literals need. [`INDEXES_MAX`](crate::limits::INDEXES_MAX) bounds the number of indexes. Nothing is
+//! allocated per event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -58,5 +58,6 @@ fn is_child(parent: &str, service: &str) -> bool {
 }
 
 fn is_finer(parent: &str, category: &str) -> bool {
-    parent.eq_ignore_ascii_case("registry_event") && category.starts_with("registry_")
+    let begin = category.get(.."registry_".len()).unwrap_or_default();
+    parent.eq_ignore_ascii_case("registry_event") && begin.eq_ignore_ascii_case("registry_")
 }

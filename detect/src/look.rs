@@ -215,9 +215,9 @@ impl<'l, 'e> Look<'l, 'e> {
         match value {
             None => text::append(arena, &self.event.message, form),
             Some(Value::Null) => return None,
-            // As `to_text` has them, without an allocation; every form of a number is the same.
+            // As `to_text` has them, without an allocation; every form of digits is the same.
             Some(Value::Int(int)) => write!(arena, "{int}").ok()?,
-            Some(Value::Float(float)) => write!(arena, "{float}").ok()?,
+            Some(Value::Float(float)) if float.is_finite() => write!(arena, "{float}").ok()?,
             Some(value) => text::append(arena, &value.to_text(), form),
         }
         let span = start..self.scratch.arena.len();

@@ -685,7 +685,14 @@ fn node(field: Option<usize>, recipe: &Recipe, predicates: Vec<Vec<Predicate>>, 
         return item(predicates.into_iter().flatten().collect(), recipe.all && values > 1, recipe.negated);
     }
     let each = predicates.into_iter().map(|variants| item(variants, false, false)).collect();
-    if recipe.negated { Node::Not(Box::new(Node::All(each))) } else { Node::All(each) }
+    match field {
+        Some(field) if recipe.negated => {
+            let is_there = Node::Exists { field, expected: true };
+            Node::All(vec![is_there, Node::Not(Box::new(Node::All(each)))])
+        }
+        _ if recipe.negated => Node::Not(Box::new(Node::All(each))),
+        _ => Node::All(each),
+    }
 }
 
 fn time_part(modifier: Modifier) -> TimePart {

@@ -181,8 +181,13 @@ impl Item {
         };
         if look.first(field).is_none() {
             // `null` is met by an absent field, too.
-            return !self.negated
-                && self.predicates.iter().any(|predicate| matches!(predicate, Predicate::Null));
+            let is_null = |predicate: &Predicate| matches!(predicate, Predicate::Null);
+            let met = if self.all {
+                self.predicates.iter().all(is_null)
+            } else {
+                self.predicates.iter().any(is_null)
+            };
+            return met && !self.negated;
         }
         let met = match &self.any_of {
             Some(any_of) if !look.is_obvious => any_of.holds(&self.predicates, field, look),

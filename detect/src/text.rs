@@ -57,6 +57,12 @@ pub(crate) fn formed(text: &str, form: Form) -> String {
     out
 }
 
+/// Every character lowered, of text that is in NFC already: folding is not to be done twice, since what is folded need not be
+/// in NFC any more (`H` and a combining line below have no common character, `h` and the line have).
+pub(crate) fn lowered(text: &str) -> String {
+    text.chars().flat_map(lower).collect()
+}
+
 /// Whether the text is surely in NFC already.
 pub(crate) fn is_nfc(text: &str) -> bool {
     text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes

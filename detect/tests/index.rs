@@ -24,7 +24,9 @@ fn word() -> impl Strategy<Value = String> {
         2 => "[ađĐǆſsSk\u{212a}]{1,5}",
         1 => r"[a\\*?b]{1,6}",
         1 => "(aabb|abba){1,4}",
+        1 => Just("nan".to_owned()),
         1 => Just("e\u{302}\u{303}".to_owned()),
+        1 => "[HhJT\u{331}\u{30c}\u{308}\u{301}ΪϊΐſsS\u{327}İ]{1,5}",
     ]
 }
 
@@ -87,6 +89,8 @@ fn asked() -> impl Strategy<Value = (String, String)> {
         1 => one("|neq", word().prop_map(|word| quoted(&word)).boxed()),
         2 => one("", numbers.boxed()),
         1 => one("", Just("null".to_owned()).boxed()),
+        1 => one("|all", word().prop_map(|word| format!("[null, {}]", quoted(&word))).boxed()),
+        1 => one("|neq|all|base64offset|contains", Just("[aab, abb]".to_owned()).boxed()),
         1 => one("", Just("true".to_owned()).boxed()),
     ]
 }
@@ -130,7 +134,7 @@ fn value() -> impl Strategy<Value = Value<'static>> {
         6 => word().prop_map(|word| Value::Text(Cow::Owned(word))),
         1 => Just(Value::Null),
         1 => prop_oneof![Just(1), Just(-1), Just(9_007_199_254_740_993), any::<i64>()].prop_map(Value::Int),
-        1 => prop_oneof![Just(1.0), Just(1.5), Just(9_007_199_254_740_992.0), Just(f64::INFINITY)].prop_map(Value::Float),
+        1 => prop_oneof![Just(1.0), Just(1.5), Just(9_007_199_254_740_992.0), Just(f64::INFINITY), Just(f64::NAN)].prop_map(Value::Float),
         1 => prop_oneof![Just("1"), Just("1.0"), Just("10.1.2.3"), Just("TRUE")].prop_map(|text| Value::Text(text.into())),
         1 => any::<bool>().prop_map(Value::Bool),
     ]
