@@ -22,6 +22,9 @@ use crate::people::escape::{json_line, shown};
 /// Longest file that is read for one event.
 const EVENT_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Lines that are read for one event. Those of auditd have a dozen.
+const EVENT_LINES_MAX: usize = 64;
+
 /// Rules of a source tree, where no others are named.
 const RULES_HERE: &str = "rules/sigma";
 
@@ -87,7 +90,9 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
 
 fn engine(args: &ExplainArgs) -> Result<Engine> {
     let file = PathBuf::from(&args.rule);
-    let folders = match (args.rules.as_slice(), file.is_file()) {
+    let holds_file = |folder: &PathBuf| is_same(folder, &file) || is_below(folder, &file);
+    let is_alone = file.is_file() && !args.rules.iter().any(holds_file);
+    let folders = match (args.rules.as_slice(), is_alone) {
         (folders, true) => [folders, &[file]].concat(),
         ([], false) => vec![PathBuf::from(RULES_HERE)],
         (folders, false) => folders.to_vec(),
@@ -101,11 +106,21 @@ fn engine(args: &ExplainArgs) -> Result<Engine> {
 }
 
 fn find<'r>(engine: &'r Engine, reference: &str) -> Result<&'r Rule> {
-    let is_meant = |rule: &&std::sync::Arc<Rule>| rule.path == reference || rule.title == reference;
+    let is_meant = |rule: &&std::sync::Arc<Rule>| {
+        rule.title == reference || is_same(Path::new(&rule.path), Path::new(reference))
+    };
     let rule = engine.rule(reference).or_else(|| engine.rules().iter().find(is_meant));
     rule.map(AsRef::as_ref).with_context(|| {
         format!("`{reference}`: expected a rule file, or the id, name or title of a rule among --rules; there is none")
     })
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+fn is_below(folder: &Path, file: &Path) -> bool {
+    folder.canonicalize().is_ok_and(|folder| file.canonicalize().is_ok_and(|file| file.starts_with(folder)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -150,11 +165,13 @@ fn of_line(args: &ExplainArgs, engine: &Engine, rule: &Rule, bytes: &[u8]) -> Re
         ..Header::default()
     };
     let header = if first.starts_with(MARK) { header(first.trim_end())? } else { stated };
-    let skipped = usize::from(first.starts_with(MARK));
-    // An event may have several lines, so all lines from the one that is wanted on are read as far as a batch goes.
-    let wanted = args.number.map_or(Ok(skipped), |number| usize::try_from(number.saturating_sub(1)))?;
+    let first_line = 1 + u64::from(first.starts_with(MARK));
+    let wanted = args.number.unwrap_or(first_line);
+    ensure!(wanted >= first_line, "--number {wanted}: expected at least {first_line}");
+    // An event may have several lines: so some that follow are read as well.
+    let from = lines.by_ref().skip(usize::try_from(wanted - 1)?).take(EVENT_LINES_MAX);
     let from: Vec<u8> =
-        lines.by_ref().skip(wanted).take(event::BATCH_RECORDS_MAX).collect::<Vec<_>>().concat();
+        from.take_while(|line| line.len() < event::RECORD_BYTES_MAX).collect::<Vec<_>>().concat();
     let batch = batch_of(header, &from)?;
     let events = event::parse_batch_within(&batch, ANY_TIME, ANY_TIME);
     match events.first() {

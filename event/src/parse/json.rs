@@ -33,8 +33,12 @@ const TIMES: &[&str] = &[
 /// Reads a line.
 pub(super) fn parse(line: &str) -> Option<Line<'_>> {
     let mut fields = Fields::default();
-    let extent = json_text::flatten(line, "", &mut fields)?;
-    Some(Line { fields_hold_text: extent == Extent::Whole, ..understood(fields) })
+    let extent = json_text::flatten(line, &mut fields)?;
+    let count = fields.0.len();
+    let line = understood(fields);
+    // Some names of shippers are dropped, and what they held then stands in the text alone.
+    let fields_hold_text = extent == Extent::Whole && line.fields.0.len() >= count;
+    Some(Line { fields_hold_text, ..line })
 }
 
 /// What the fields of an object say.

@@ -1,10 +1,12 @@
 //! JSON text, read once and flattened as it is read (RFC 8259).
 //!
 //! There is no tree and no value but those that become fields; strings without escapes are borrowed. Eight bytes are looked
-//! at together where a string ends. It takes what `serde_json` takes, which is its oracle in tests; it differs in that a
-//! number that no double holds is kept as text instead of refused.
+//! at together where a string ends. It takes what `serde_json` takes, which is its oracle in tests, and a little more,
+//! because one odd value must not cost a line its fields: a number that 64 bits or a double cannot hold is kept as text, and
+//! half of a surrogate pair becomes U+FFFD.
 //!
-//! Limits: [`NESTING_MAX`] levels, so that nobody who writes to a log can exhaust the stack.
+//! Limits: [`NESTING_MAX`] levels, so that nobody who writes to a log can exhaust the stack; [`NAME_BYTES_MAX`], since every
+//! value of a list has the whole name.
 
 use std::borrow::Cow;
 
@@ -21,6 +23,9 @@ const DEPTH_MAX: usize = 16;
 /// Most fields of one line. Windows events and cloud audit trails stay below 200.
 pub(super) const FIELDS_MAX: usize = 512;
 
+/// Longest name of a field, with the names that it lies in. Those of Kubernetes and cloud audit trails stay below 200 bytes.
+const NAME_BYTES_MAX: usize = 512;
+
 /// Bytes of text for each field, about: for the first allocation.
 const FIELD_BYTES: usize = 48;
 
@@ -33,14 +38,16 @@ pub(super) enum Extent {
     Cut,
 }
 
-/// Reads one object, and nothing behind it, into fields whose names start with `prefix`. `None`: it is no object.
-pub(super) fn flatten<'t>(text: &'t str, prefix: &str, fields: &mut Fields<'t>) -> Option<Extent> {
+/// Reads one object, and nothing behind it, into fields. `None`: it is no object, and gives none.
+pub(super) fn flatten<'t>(text: &'t str, fields: &mut Fields<'t>) -> Option<Extent> {
+    let before = fields.0.len();
     fields.0.reserve((text.len() / FIELD_BYTES).clamp(4, 64));
     let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields };
-    reader.blanks();
-    reader.object(&Cow::Owned(prefix.to_owned()), 0)?;
-    reader.blanks();
-    (reader.at == text.len()).then_some(reader.extent)
+    let extent = reader.whole();
+    if extent.is_none() {
+        fields.0.truncate(before);
+    }
+    extent
 }
 
 /// A position in a text, and the fields found before it.
@@ -53,6 +60,13 @@ struct Reader<'f, 't> {
 
 #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned into its fields, and not copied")]
 impl<'t> Reader<'_, 't> {
+    fn whole(&mut self) -> Option<Extent> {
+        self.blanks();
+        self.object(&Cow::Borrowed(""), 0)?;
+        self.blanks();
+        (self.at == self.text.len()).then_some(self.extent)
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -83,12 +97,13 @@ impl<'t> Reader<'_, 't> {
             self.blanks();
             self.take(b':')?;
             self.blanks();
-            if path.is_empty() {
+            let name_bytes = path.len().saturating_add(name.len());
+            if name_bytes > NAME_BYTES_MAX || !self.is_within(depth) {
+                self.value(path, depth.max(DEPTH_MAX))?;
+            } else if depth == 0 {
                 self.value(&name, depth)?;
-            } else if self.is_within(depth) {
-                self.value(&Cow::Owned(format!("{path}.{name}")), depth)?;
             } else {
-                self.value(path, depth)?;
+                self.value(&Cow::Owned(format!("{path}.{name}")), depth)?;
             }
             self.blanks();
             match self.next()? {
@@ -205,11 +220,11 @@ impl<'t> Reader<'_, 't> {
     }
 }
 
-/// Above 64 bits, or beyond what a double holds, the digits are kept as text.
+/// An integer beyond 64 bits with a sign, and what no double holds, is kept as text.
 fn number(text: &str, is_int: bool) -> Value<'_> {
     match text.parse::<i64>() {
         Ok(int) if is_int && text != "-0" => Value::Int(int),
-        _ if is_int && text.parse::<u64>().is_ok() => Value::Text(Cow::Borrowed(text)),
+        _ if is_int && text != "-0" => Value::Text(Cow::Borrowed(text)),
         _ => match text.parse::<f64>() {
             Ok(float) if float.is_finite() => Value::Float(float),
             _ => Value::Text(Cow::Borrowed(text)),
@@ -286,16 +301,17 @@ fn unescaped(raw: &str, first: usize) -> Option<String> {
     Some(if is_coded { text::decode_owned(out.into()) } else { out })
 }
 
-/// The character behind `\u`, which two of them make when it is beyond 16 bits.
+/// The character behind `\u`, which two of them make when it is beyond 16 bits. Half of such a pair is U+FFFD.
 fn coded(rest: &mut &str) -> Option<char> {
     let first = unit(rest)?;
-    if !(0xd800..0xdc00).contains(&first) {
-        return char::from_u32(first);
-    }
-    *rest = rest.strip_prefix("\\u")?;
-    let second = unit(rest)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-    let high = first.checked_sub(0xd800)?;
-    char::from_u32((high << 10 | second).checked_add(0x10000)?)
+    let high = first.checked_sub(0xd800).filter(|high| *high < 0x400);
+    let mut behind = rest.strip_prefix("\\u").unwrap_or_default();
+    let low = unit(&mut behind).and_then(|second| second.checked_sub(0xdc00)).filter(|low| *low < 0x400);
+    let Some((high, low)) = high.zip(low) else {
+        return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
+    };
+    *rest = behind;
+    char::from_u32((high << 10 | low).checked_add(0x10000)?)
 }
 
 fn unit(rest: &mut &str) -> Option<u32> {
@@ -313,17 +329,17 @@ mod tests {
 
     fn read(text: &str) -> Option<Vec<(String, Value<'_>)>> {
         let mut fields = Fields::default();
-        flatten(text, "", &mut fields)?;
+        flatten(text, &mut fields)?;
         Some(fields.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
     }
 
     /// What `serde_json` makes of the same text, flattened; object keys that repeat stand once there.
-    fn expected(path: &str, json: &Json, out: &mut Vec<(String, Value<'static>)>) {
+    fn expected(path: Option<&str>, json: &Json, out: &mut Vec<(String, Value<'static>)>) {
         let value = match json {
             Json::Object(members) => {
                 for (name, json) in members {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    expected(&path, json, out);
+                    let path = path.map_or(name.clone(), |path| format!("{path}.{name}"));
+                    expected(Some(&path), json, out);
                 }
                 return;
             }
@@ -337,7 +353,7 @@ mod tests {
                 (None, None) => Value::Float(number.as_f64().unwrap_or_default()),
             },
         };
-        out.push((path.to_owned(), value));
+        out.push((path.unwrap_or_default().to_owned(), value));
     }
 
     /// Of a line as parsers get it: in NFC.
@@ -345,7 +361,7 @@ mod tests {
         let text = &*text::decode(line.as_bytes());
         let json = serde_json::from_str::<Json>(text).ok().filter(Json::is_object).map(|json| {
             let mut fields = Vec::new();
-            expected("", &json, &mut fields);
+            expected(None, &json, &mut fields);
             fields
         });
         assert_eq!(read(text), json, "{text}");
@@ -383,8 +399,6 @@ mod tests {
             "\"\\u00e9\"",
             "\"e\\u0301\"",
             "\"\\ud83d\\ude00\"",
-            "\"\\ud83d\"",
-            "\"\\ude00\"",
             "\"\\u12\"",
             "\"\\x\"",
             "\"\u{1}\"",
@@ -423,16 +437,50 @@ mod tests {
     }
 
     #[test]
+    fn one_odd_value_costs_a_line_nothing() {
+        let cases = [
+            (r#""\ud83d""#, "\u{fffd}"),
+            (r#""\ude00x""#, "\u{fffd}x"),
+            (r#""\ud83d\n\ud83d\u0041""#, "\u{fffd}\n\u{fffd}A"),
+            ("123456789012345678901", "123456789012345678901"),
+            ("-9223372036854775809", "-9223372036854775809"),
+            ("1e999", "1e999"),
+        ];
+        for (written, text) in cases {
+            let value = Value::Text(text.into());
+            assert_eq!(
+                read(&format!("{{\"a\":{written}}}")),
+                Some(vec![("a".to_owned(), value)]),
+                "{written}"
+            );
+        }
+        let mut fields = Fields::default();
+        assert_eq!(flatten("{\"a\":1,\"b\"}", &mut fields), None);
+        assert!(fields.0.is_empty(), "what is no object gives no fields");
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let line = |outer: usize, inner: usize| {
+            format!("{{\"{}\":{{\"{}\":[1,2]}},\"z\":3}}", "a".repeat(outer), "b".repeat(inner))
+        };
+        let (long, cut) = (line(500, 12), line(500, 13));
+        assert_eq!(read(&long).map(|fields| fields.len()), Some(3));
+        assert_eq!(read(&cut), Some(vec![("z".to_owned(), Value::Int(3))]));
+        assert_eq!(read(&line(NAME_BYTES_MAX + 1, 1)), Some(vec![("z".to_owned(), Value::Int(3))]));
+        assert_eq!(flatten(&cut, &mut Fields::default()), Some(Extent::Cut));
+    }
+
+    #[test]
     fn keeps_to_its_limits() {
         let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
         let many = format!("{{\"x\":[{}1]}}", "1,".repeat(FIELDS_MAX));
-        let extent = |text: &str| flatten(text, "", &mut Fields::default());
+        let extent = |text: &str| flatten(text, &mut Fields::default());
         assert_eq!(extent(&nested(DEPTH_MAX - 1)), Some(Extent::Whole));
         assert_eq!(extent(&nested(DEPTH_MAX)), Some(Extent::Cut));
         assert_eq!(extent(&nested(NESTING_MAX)), None);
         assert_eq!(extent(&many), Some(Extent::Cut));
         assert_eq!(read(&many).map(|fields| fields.len()), Some(FIELDS_MAX));
-        assert_eq!(read("{\"a\":1e999}"), Some(vec![("a".to_owned(), Value::Text("1e999".into()))]));
     }
 
     fn json() -> impl Strategy<Value = Json> {

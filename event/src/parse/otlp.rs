@@ -42,7 +42,7 @@ pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
         parsed.fields.text("severity_text", scalar(text));
     }
     if let Some(attributes) = record.attributes {
-        json_text::flatten(attributes.get(), "", &mut parsed.fields);
+        json_text::flatten(attributes.get(), &mut parsed.fields);
     }
     let time =
         record.time.map(|time| scalar(time.get())).filter(|time| !matches!(&**time, "0" | "null" | ""));
@@ -55,7 +55,7 @@ pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
 fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
     let Ok(Text(text)) = serde_json::from_str(body) else {
         let mut fields = Fields::default();
-        let extent = json_text::flatten(body, "", &mut fields);
+        let extent = json_text::flatten(body, &mut fields);
         let status = extent.map_or(ParseStatus::Raw, |_| ParseStatus::Parsed);
         let fields_hold_text = extent == Some(Extent::Whole);
         let line = Line { status, fields_hold_text, ..json::understood(fields) };
