@@ -21,9 +21,8 @@ pub(crate) struct AnyOf {
 impl AnyOf {
     /// None: the list is short.
     pub(crate) fn new(predicates: &[Predicate]) -> Option<Box<Self>> {
-        let literals: Vec<_> = predicates.iter().filter_map(Predicate::folded_literal).collect();
-        let literals: Vec<_> =
-            literals.into_iter().map(|(place, literal)| (place, literal.to_owned())).collect();
+        let literals = predicates.iter().filter_map(Predicate::folded_literal);
+        let literals: Vec<_> = literals.map(|(place, literal)| (place, literal.to_owned())).collect();
         let is_other = |(_, predicate): &(usize, &Predicate)| predicate.folded_literal().is_none();
         let others = predicates.iter().enumerate().filter(is_other).map(|(position, _)| position).collect();
         (literals.len() >= VALUES_MIN).then(|| Box::new(Self { literals: Literals::new(literals), others }))

@@ -1,7 +1,7 @@
 //! Which rules match an event.
 //!
 //! [`Engine::evaluate`] is what the daemon calls; [`Engine::scan`] says the same in the obvious way, and is there to be compared
-//! with. Neither says why: most matches of one rule become one alert, and what made it match is asked for once
+//! with. Neither says why: what made a rule match is asked for by itself, where somebody is to be told
 //! ([`Engine::evidence`]).
 
 use std::sync::Arc;

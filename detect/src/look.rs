@@ -171,14 +171,20 @@ impl<'l, 'e> Look<'l, 'e> {
         self.find(field, |look, slot| look.holds(predicate, slot))
     }
 
+    /// The text at a place, as it is: of a field that is text, or behind the fields the message.
+    fn text(&self, slot: usize) -> Option<&'l str> {
+        match self.value(slot) {
+            Some(Value::Text(text)) => Some(text),
+            Some(_) => None,
+            None => Some(&self.event.message),
+        }
+    }
+
     /// Shows the text at a place, folded, or as it is when it is ASCII: for those who do not care for its case.
     pub(crate) fn show_folded(&mut self, slot: usize, show: impl FnOnce(&str)) {
-        let text = match self.value(slot) {
-            Some(Value::Text(text)) => text.as_ref(),
-            Some(_) => "",
-            None => self.event.message.as_ref(),
-        };
-        if !text.is_empty() && text.is_ascii() {
+        if let Some(text) = self.text(slot)
+            && text.is_ascii()
+        {
             return show(text);
         }
         if let Some(span) = self.span(slot, Form::Folded) {
@@ -186,15 +192,10 @@ impl<'l, 'e> Look<'l, 'e> {
         }
     }
 
-    /// Asks something of the text at a place; false when it has none. The place behind the fields is the message.
+    /// Asks something of the text at a place; false when it has none.
     fn ask(&mut self, slot: usize, form: Form, question: impl FnOnce(&str) -> bool) -> bool {
-        let text = match self.value(slot) {
-            Some(Value::Text(text)) => Some(text.as_ref()),
-            Some(_) => None,
-            None => Some(self.event.message.as_ref()),
-        };
         if form == Form::Exact
-            && let Some(text) = text
+            && let Some(text) = self.text(slot)
             && text::is_nfc(text)
         {
             return question(text);
@@ -272,7 +273,7 @@ impl<'l, 'e> Look<'l, 'e> {
     }
 
     /// Places of all texts in which keywords are looked for.
-    pub(crate) fn texts(&self) -> Range<usize> {
+    fn texts(&self) -> Range<usize> {
         let message = usize::from(!self.event.fields_hold_text);
         0..self.event.fields.len().saturating_add(message)
     }

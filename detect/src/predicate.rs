@@ -144,9 +144,7 @@ impl TextOp {
             Self::Contains => text.contains(needle),
         }
     }
-}
 
-impl TextOp {
     /// The same for a text that is folded, or ASCII in any case.
     pub(crate) fn holds_without_case(self, text: &str, needle: &str) -> bool {
         let (text, needle) = (text.as_bytes(), needle.as_bytes());
