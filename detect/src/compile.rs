@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rsigma_parser::{CorrelationRule, Detections, FilterRule, FilterRuleTarget, SigmaRule, is_unsupported};
 
@@ -23,6 +22,7 @@ use crate::pattern::Compiler;
 use crate::problem::{Fault, Problem, Reason};
 use crate::rule::{Origin, Rule, RuleSource};
 use crate::scan::{Logic, Program};
+use crate::serial;
 
 /// The highest major version of the specification whose meaning is known here.
 const SIGMA_MAJOR_MAX: u32 = 2;
@@ -199,7 +199,7 @@ impl<'p> Linker<'p> {
         // Correlations hold the rules as they were before `alerts` was settled.
         let rules = self.settled(&mut correlations);
         let engine = Engine {
-            serial: serial(),
+            serial: serial::next(),
             keys: rules.iter().map(|rule| keys.get(&rule.id).cloned().unwrap_or_default()).collect(),
             fields: self.fields,
             indexes: Indexes::new(&self.programs, &rules),
@@ -364,12 +364,6 @@ impl Linker<'_> {
         }
         rules
     }
-}
-
-/// A number for each engine of the process.
-fn serial() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed).saturating_add(1)
 }
 
 fn line_of(place: &Place, near: &str) -> Option<usize> {

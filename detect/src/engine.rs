@@ -1,11 +1,9 @@
 //! The compiled rules: immutable, shared by all threads behind an `Arc`, swapped whole when rules change.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use event::{Event, Micros, Value};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::correlation::{self, Correlation};
 use crate::correlator::{Correlator, EventKey, Hit};
@@ -42,24 +40,8 @@ pub(crate) struct Fields {
 }
 
 /// Names are hashed for every field of every event. Tables with it hold what rules say alone, so nobody who writes events can
-/// crowd them.
-pub(crate) type NameHash = BuildHasherDefault<NameHasher>;
-
-#[derive(Debug, Default)]
-pub(crate) struct NameHasher(u64);
-
-impl Hasher for NameHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    /// The byte that `str` ends its hash with is left out: it says little where one name is hashed.
-    fn write_u8(&mut self, _: u8) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+/// crowd them, and the hash needs no secret.
+pub(crate) type NameHash = foldhash::fast::FixedState;
 
 impl Engine {
     /// All rules that are loaded, in the order of their files.

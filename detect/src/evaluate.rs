@@ -23,16 +23,14 @@ pub struct Match {
 impl Engine {
     /// All rules that match the event, in the order in which they were loaded.
     pub fn evaluate(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
-        let mut candidates = std::mem::take(&mut scratch.candidates);
+        let mut marks = std::mem::take(&mut scratch.marks);
         let mut look = scratch.look(self, event);
         let index = look.route(self);
-        index.mark(&mut look, &mut candidates);
-        let matched = |number: usize| {
-            let position = *index.programs.get(number)?;
-            self.matched(position, |program| index.is_sure(number) || program.holds(&mut look))
-        };
-        let matches = candidates.iter().filter_map(matched).collect();
-        scratch.candidates = candidates;
+        index.mark(&mut look, &mut marks);
+        let matched =
+            |(position, left)| self.matched(position, |program| program.holds_left(left, &mut look));
+        let matches = index.open(&marks).filter_map(matched).collect();
+        scratch.marks = marks;
         matches
     }
 

@@ -1,38 +1,42 @@
 //! The fast evaluation: which rules are worth a look, found for all rules at once.
 //!
-//! An index serves the rules of one set of log sources. Each rule stands in it under its anchors ([`anchor`](crate::anchor)): at
-//! least one of them holds in every event that the rule matches. One pass over an event finds all anchors that hold: per
-//! field one search for the literals of all rules ([`literals`](crate::literals)), one table of numbers, one list for its
-//! presence; keywords are searched in all texts. The rules behind these anchors, and those that have none, are then
-//! evaluated as [`scan`](crate::scan) does. No work is done for any other rule.
+//! An index serves the rules of one set of log sources. Each rule has a gate ([`gate`](crate::gate)): clauses of which each must
+//! hold, and blockers of which none may. One pass over an event finds all anchors of all gates that hold: per
+//! field one search for the literals of all rules ([`literals`](crate::literals)), one table of numbers, one list of lengths, one mark
+//! for its presence; keywords are searched in all texts. What is found marks bits, and a few operations on words of bits say
+//! which gates are open. Of the rules behind these, what their gate does not ask in full is then evaluated as
+//! [`scan`](crate::scan) does. No work is done for any other rule.
 //!
 //! **Why it is right.** The pass may only over-approximate: it may name a rule that does not match, and may never leave one out that
-//! does. It names every rule whose anchor holds, and an anchor holds wherever its rule matches. What it names is evaluated
-//! in full, in the order of the rules, but for rules that ask nothing more than one anchor (`anchor::suffices`): for these an anchor
-//! must not ask too little either. Tests compare the index with the scan over generated rules and over all public ones. What
-//! keeps the anchors from asking too much:
+//! does. A gate is open wherever its rule matches. Only a blocker, and what is not evaluated any more, must not ask
+//! too little either: they are made of literals in folded text, and of presence, which hold exactly where the predicate does. Tests compare the index with the scan over generated rules and over all
+//! public ones. What keeps the anchors from asking too much:
 //! - Text is searched in folded form, or without case where it is ASCII, which is the same.
 //! - A value that is no text is searched by the text that `scan` compares; an event's number is looked up by the comparison
 //!   that `scan` makes of numbers, or, beyond 2^53 where doubles are no longer exact, is taken to hold for every rule.
+//! - A length is asked of ASCII text alone, whose bytes no form changes in number.
 //! - A keyword is searched in the message and in every value that is not a piece of it; in a field of which rules ask
 //!   something together with what they ask.
 //!
 //! Memory: what the literals need. [`INDEXES_MAX`](crate::limits::INDEXES_MAX) bounds the number of indexes. Nothing is
-//! allocated per event.
+//! allocated per event. What was found in a value is remembered ([`memo`](crate::memo)): values repeat.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event::{LogSource, Value};
 
-use crate::anchor::{self, Anchor, Frequency};
+use crate::anchor::{Anchor, Frequency};
+use crate::engine::NameHash;
+use crate::gate::{CLAUSES_MAX, Gate};
 use crate::limits::INDEXES_MAX;
 use crate::literals::{Literals, Place};
 use crate::log_source;
 use crate::look::Look;
+use crate::memo::{Known, Memo};
 use crate::predicate::Number;
-use crate::scan::Program;
-use crate::{Rule, RuleSource};
+use crate::scan::{Conjuncts, Program};
+use crate::{Rule, RuleSource, serial};
 
 /// Doubles are exact up to here: a number beyond is not looked up.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -49,11 +53,11 @@ pub(crate) struct Indexes {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// Positions of the engine's programs, in order.
-    pub(crate) programs: Vec<usize>,
-    /// Programs of this index that must always be looked at.
-    always: Vec<usize>,
-    /// Programs of which one anchor is all that they ask.
-    sure: ProgramSet,
+    programs: Vec<usize>,
+    /// By program: what is to be asked when its gate is open.
+    left: Vec<Conjuncts>,
+    /// The clauses that programs do not have: what is marked for every event.
+    open: Vec<u64>,
     /// By field of the engine: its place in `fields`.
     places: Vec<Option<u32>>,
     fields: Vec<FieldIndex>,
@@ -63,22 +67,37 @@ pub(crate) struct Index {
 /// What rules ask of one field.
 #[derive(Debug, Default)]
 struct FieldIndex {
-    present: Vec<usize>,
-    numbers: HashMap<i64, Vec<usize>>,
+    present: Mask,
+    numbers: HashMap<i64, Mask, NameHash>,
+    /// By bytes, ascending.
+    lengths: Vec<(usize, Mask)>,
     texts: Texts,
 }
 
-/// Literals of a field, and the programs behind each.
+/// Literals of a field, and what each marks.
 #[derive(Debug, Default)]
 struct Texts {
+    /// Tells the sets of one process apart.
+    set: u64,
     literals: Literals,
     /// By literal.
-    behind: Vec<Vec<usize>>,
+    behind: Vec<Mask>,
 }
 
-/// Programs of an index, one bit each.
+/// What an anchor marks: words of [`Marks`] and the bits in them.
+#[derive(Clone, Debug, Default)]
+struct Mask(Vec<(usize, u64)>);
+
+/// Clauses that hold, and programs that are blocked: one row of bits for the first clauses of all programs, one for the second
+/// and so on, and last one for blockers.
 #[derive(Debug, Default)]
-pub(crate) struct ProgramSet(Vec<u64>);
+pub(crate) struct Marks {
+    bits: Vec<u64>,
+    memo: Memo,
+}
+
+/// Rows of [`Marks`].
+const ROWS: usize = CLAUSES_MAX + 1;
 
 impl Indexes {
     pub(crate) fn new(programs: &[Program], rules: &[Arc<Rule>]) -> Self {
@@ -117,64 +136,50 @@ impl Index {
     fn new(positions: Vec<usize>, programs: &[Program]) -> Self {
         let members = || positions.iter().filter_map(|position| programs.get(*position));
         let frequency = Frequency::of(members());
-        let mut parts = Parts::default();
-        parts.sure.clear(positions.len());
+        let mut parts = Parts::new(positions.len());
         for (number, program) in members().enumerate() {
-            if anchor::suffices(program) {
-                parts.sure.add(number);
-            }
-            match frequency.anchors(program) {
-                Some(anchors) => anchors.into_iter().for_each(|anchor| parts.add(anchor, number)),
-                None => parts.always.push(number),
-            }
+            parts.add(number, Gate::of(program, &frequency));
         }
         parts.finish(positions)
     }
 
-    /// Whether a program that is marked matches for sure.
-    pub(crate) fn is_sure(&self, program: usize) -> bool {
-        self.sure.has(program)
+    /// The programs whose gates are open, in order, and what is still to be asked.
+    pub(crate) fn open(&self, marks: &Marks) -> impl Iterator<Item = (usize, Conjuncts)> {
+        marks.open().filter_map(|number| Some((*self.programs.get(number)?, *self.left.get(number)?)))
     }
 
-    /// Marks the programs whose anchors hold.
-    pub(crate) fn mark(&self, look: &mut Look<'_, '_>, candidates: &mut ProgramSet) {
-        candidates.clear(self.programs.len());
-        candidates.add_all(&self.always);
+    /// Marks what holds of the event.
+    pub(crate) fn mark(&self, look: &mut Look<'_, '_>, marks: &mut Marks) {
+        marks.bits.clone_from(&self.open);
         let event = look.event;
         for (slot, (_, value)) in event.fields.iter().enumerate() {
             let field = look.field_of(slot).and_then(|field| self.places.get(field).copied().flatten());
             let field = field.and_then(|place| self.fields.get(usize::try_from(place).ok()?));
             match field {
-                Some(field) => field.mark(look, slot, value, candidates),
-                None if look.may_say_more(slot) => self.mark_keywords(look, slot, candidates),
+                Some(field) => field.mark(look, slot, value, marks),
+                None if look.may_say_more(slot) => self.keywords.mark(look, slot, marks),
                 None => {}
             }
         }
         if !event.fields_hold_text {
-            self.mark_keywords(look, event.fields.len(), candidates);
-        }
-    }
-
-    /// In the text at a place: the message, or a field of which rules ask nothing.
-    fn mark_keywords(&self, look: &mut Look<'_, '_>, slot: usize, candidates: &mut ProgramSet) {
-        if !self.keywords.literals.is_empty() {
-            look.show_folded(slot, |text| self.keywords.mark(text, candidates));
+            self.keywords.mark(look, event.fields.len(), marks);
         }
     }
 }
 
 impl FieldIndex {
-    fn mark(&self, look: &mut Look<'_, '_>, slot: usize, value: &Value<'_>, candidates: &mut ProgramSet) {
-        candidates.add_all(&self.present);
+    fn mark(&self, look: &mut Look<'_, '_>, slot: usize, value: &Value<'_>, marks: &mut Marks) {
+        self.present.mark(&mut marks.bits);
         if !self.numbers.is_empty() {
-            self.mark_number(value, candidates);
+            self.mark_number(value, marks);
         }
-        if !self.texts.literals.is_empty() {
-            look.show_folded(slot, |text| self.texts.mark(text, candidates));
+        if !self.lengths.is_empty() {
+            self.mark_length(value, marks);
         }
+        self.texts.mark(look, slot, marks);
     }
 
-    fn mark_number(&self, value: &Value<'_>, candidates: &mut ProgramSet) {
+    fn mark_number(&self, value: &Value<'_>, marks: &mut Marks) {
         let int = match Number::of(value) {
             Some(Number::Int(int)) => int,
             Some(Number::Float(float)) if float.abs() < EXACT_MAX => match exact(float) {
@@ -182,13 +187,20 @@ impl FieldIndex {
                 None => return,
             },
             Some(Number::Float(_)) => {
-                return self.numbers.values().for_each(|behind| candidates.add_all(behind));
+                return self.numbers.values().for_each(|behind| behind.mark(&mut marks.bits));
             }
             None => return,
         };
         if let Some(behind) = self.numbers.get(&int) {
-            candidates.add_all(behind);
+            behind.mark(&mut marks.bits);
         }
+    }
+
+    /// What is no ASCII text may have any length.
+    fn mark_length(&self, value: &Value<'_>, marks: &mut Marks) {
+        let len = value.as_text().filter(|text| text.is_ascii()).map_or(usize::MAX, str::len);
+        let reached = self.lengths.iter().take_while(|(bytes, _)| *bytes <= len);
+        reached.for_each(|(_, behind)| behind.mark(&mut marks.bits));
     }
 }
 
@@ -199,49 +211,100 @@ fn exact(float: f64) -> Option<i64> {
 }
 
 impl Texts {
-    fn new(texts: BTreeMap<(Place, String), Vec<usize>>) -> Self {
+    fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
         let (literals, behind) = texts.into_iter().unzip();
-        Self { literals: Literals::new(literals), behind }
+        Self { set: serial::next(), literals: Literals::new(literals), behind }
     }
 
-    /// The text is folded, or ASCII.
-    fn mark(&self, text: &str, candidates: &mut ProgramSet) {
-        self.literals.find(text, |literal| {
-            candidates.add_all(self.behind.get(literal).map(Vec::as_slice).unwrap_or_default());
-        });
+    /// In the text at a place: the message, or a field.
+    fn mark(&self, look: &mut Look<'_, '_>, slot: usize, marks: &mut Marks) {
+        let Marks { bits, memo } = marks;
+        let mut mark = |literal: usize| {
+            if let Some(behind) = self.behind.get(literal) {
+                behind.mark(bits);
+            }
+        };
+        if self.is_vain(look.value(slot)) {
+            return;
+        }
+        match look.text(slot).map_or(Known::Nothing, |text| memo.of(self.set, text)) {
+            Known::Literals(literals) => literals.iter().for_each(|literal| mark(*literal)),
+            Known::Wanted(mut recorder) => {
+                look.show_folded(slot, |text| {
+                    self.literals.find(text, |literal| {
+                        recorder.add(literal);
+                        mark(literal);
+                    });
+                });
+                recorder.finish();
+            }
+            Known::Nothing => look.show_folded(slot, |text| self.literals.find(text, mark)),
+        }
+    }
+
+    /// Whether a value has none of the literals, whatever it is.
+    fn is_vain(&self, value: Option<&Value<'_>>) -> bool {
+        self.literals.is_empty() || matches!(value, Some(Value::Int(_))) && !self.literals.has_number()
     }
 }
 
 /// An index under construction.
 #[derive(Default)]
 struct Parts {
-    always: Vec<usize>,
-    sure: ProgramSet,
+    /// Words of a row.
+    words: usize,
+    left: Vec<Conjuncts>,
+    open: Vec<u64>,
     fields: BTreeMap<usize, FieldParts>,
-    keywords: BTreeMap<(Place, String), Vec<usize>>,
+    keywords: BTreeMap<(Place, String), Mask>,
 }
 
 #[derive(Default)]
 struct FieldParts {
-    present: Vec<usize>,
-    numbers: HashMap<i64, Vec<usize>>,
-    texts: BTreeMap<(Place, String), Vec<usize>>,
+    present: Mask,
+    numbers: HashMap<i64, Mask, NameHash>,
+    lengths: BTreeMap<usize, Mask>,
+    texts: BTreeMap<(Place, String), Mask>,
 }
 
 impl Parts {
-    fn add(&mut self, anchor: Anchor, program: usize) {
+    fn new(programs: usize) -> Self {
+        let words = programs.div_ceil(64);
+        Self { words, open: vec![0; words.saturating_mul(ROWS)], ..Self::default() }
+    }
+
+    fn add(&mut self, program: usize, gate: Gate) {
+        self.left.push(gate.left);
+        for row in gate.clauses.len()..CLAUSES_MAX {
+            let (word, bit) = self.bit(row, program);
+            if let Some(word) = self.open.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        let clauses = (0..).zip(gate.clauses).chain([(CLAUSES_MAX, gate.blockers)]);
+        for (row, anchors) in clauses {
+            let bit = self.bit(row, program);
+            anchors.into_iter().for_each(|anchor| self.mask(anchor).add(bit));
+        }
+    }
+
+    /// The word and the bit in it.
+    fn bit(&self, row: usize, program: usize) -> (usize, u64) {
+        (row.saturating_mul(self.words).saturating_add(program >> 6), 1 << (program & 63))
+    }
+
+    fn mask(&mut self, anchor: Anchor) -> &mut Mask {
+        let (fields, keywords) = (&mut self.fields, &mut self.keywords);
         match anchor {
-            Anchor::Present { field } => self.fields.entry(field).or_default().present.push(program),
-            Anchor::Number { field, int } => {
-                self.fields.entry(field).or_default().numbers.entry(int).or_default().push(program);
+            Anchor::Present { field } => &mut fields.entry(field).or_default().present,
+            Anchor::Number { field, int } => fields.entry(field).or_default().numbers.entry(int).or_default(),
+            Anchor::Length { field, bytes } => {
+                fields.entry(field).or_default().lengths.entry(bytes).or_default()
             }
             Anchor::Text { field, place, literal } => {
-                let texts = &mut self.fields.entry(field).or_default().texts;
-                texts.entry((place, literal)).or_default().push(program);
+                fields.entry(field).or_default().texts.entry((place, literal)).or_default()
             }
-            Anchor::Keyword { literal } => {
-                self.keywords.entry((Place::Anywhere, literal)).or_default().push(program);
-            }
+            Anchor::Keyword { literal } => keywords.entry((Place::Anywhere, literal)).or_default(),
         }
     }
 
@@ -253,49 +316,53 @@ impl Parts {
                 *place = Some(number);
             }
         }
-        let keywords = &self.keywords;
-        let fields = self.fields.into_values().map(|mut parts| {
-            for (literal, programs) in keywords {
-                parts.texts.entry(literal.clone()).or_default().extend(programs);
-            }
-            FieldIndex { present: parts.present, numbers: parts.numbers, texts: Texts::new(parts.texts) }
-        });
-        Index {
-            programs,
-            always: self.always,
-            sure: self.sure,
-            places,
-            fields: fields.collect(),
-            keywords: Texts::new(keywords.clone()),
+        let keywords = self.keywords;
+        let fields = self.fields.into_values().map(|parts| parts.finish(&keywords)).collect();
+        Index { programs, left: self.left, open: self.open, places, fields, keywords: Texts::new(keywords) }
+    }
+}
+
+impl FieldParts {
+    /// With the keywords, which are looked for in every field.
+    fn finish(mut self, keywords: &BTreeMap<(Place, String), Mask>) -> FieldIndex {
+        for (literal, mask) in keywords {
+            let behind = self.texts.entry(literal.clone()).or_default();
+            mask.0.iter().for_each(|bits| behind.add(*bits));
+        }
+        FieldIndex {
+            present: self.present,
+            numbers: self.numbers,
+            lengths: self.lengths.into_iter().collect(),
+            texts: Texts::new(self.texts),
         }
     }
 }
 
-impl ProgramSet {
-    /// No program of so many.
-    fn clear(&mut self, programs: usize) {
-        self.0.clear();
-        self.0.resize(programs.div_ceil(64), 0);
-    }
-
-    fn add(&mut self, program: usize) {
-        if let Some(word) = self.0.get_mut(program >> 6) {
-            *word |= 1 << (program & 63);
+impl Mask {
+    fn mark(&self, bits: &mut [u64]) {
+        for (word, mask) in &self.0 {
+            if let Some(word) = bits.get_mut(*word) {
+                *word |= mask;
+            }
         }
     }
 
-    fn has(&self, program: usize) -> bool {
-        self.0.get(program >> 6).is_some_and(|word| word >> (program & 63) & 1 != 0)
+    fn add(&mut self, (word, bits): (usize, u64)) {
+        match self.0.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, known)) => *known |= bits,
+            None => self.0.push((word, bits)),
+        }
     }
+}
 
-    fn add_all(&mut self, programs: &[usize]) {
-        programs.iter().for_each(|program| self.add(*program));
-    }
-
-    /// Those that are marked, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(number, word)| {
-            let mut left = *word;
+impl Marks {
+    /// Programs of the index whose gate is open, in order.
+    fn open(&self) -> impl Iterator<Item = usize> {
+        let words = self.bits.len() / ROWS;
+        (0..words).flat_map(move |number| {
+            let row = |row: usize| self.bits.get(row.saturating_mul(words).saturating_add(number)).copied();
+            let clauses = (0..CLAUSES_MAX).filter_map(row).fold(u64::MAX, |open, clause| open & clause);
+            let mut left = clauses & !row(CLAUSES_MAX).unwrap_or_default();
             std::iter::from_fn(move || {
                 let bit = (left != 0).then(|| left.trailing_zeros())?;
                 left &= left.wrapping_sub(1);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use event::{Event, LogSource, Value};
 
 use crate::engine::Engine;
-use crate::index::{Index, ProgramSet};
+use crate::index::{Index, Marks};
 use crate::limits::ROUTES_MAX;
 use crate::predicate::{Predicate, TextOp};
 use crate::text::{self, Form};
@@ -32,8 +32,8 @@ pub struct Scratch {
     arena: String,
     /// Indexes by log source.
     routes: Vec<Route>,
-    /// Rules worth a look; kept here between events.
-    pub(crate) candidates: ProgramSet,
+    /// What the index marked; kept here between events.
+    pub(crate) marks: Marks,
 }
 
 /// Bytes of the arena, from and to: 32 bits, as a batch has no more.
@@ -172,7 +172,7 @@ impl<'l, 'e> Look<'l, 'e> {
     }
 
     /// The text at a place, as it is: of a field that is text, or behind the fields the message.
-    fn text(&self, slot: usize) -> Option<&'l str> {
+    pub(crate) fn text(&self, slot: usize) -> Option<&'l str> {
         match self.value(slot) {
             Some(Value::Text(text)) => Some(text),
             Some(_) => None,

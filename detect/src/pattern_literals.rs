@@ -1,10 +1,10 @@
 //! Literals that no match of a regular expression can lack.
 //!
 //! The expression is parsed (`regex-syntax`, as the regex crate does) and walked: of a sequence the longest run of fixed characters
-//! counts, of an alternative one of each branch. A class is a fixed character when all its members fold to the same one, so
-//! that `(?i)` costs nothing.
+//! counts, of an alternative one of each branch. A class of few characters makes variants of the run; those that fold to the same
+//! one are one, so that `(?i)` costs nothing.
 //!
-//! Limits: at most [`ALTERNATIVES_MAX`] literals. What it cannot see through (`.*`, `[a-z]+`, `x?`) it leaves out: fewer
+//! Limits: at most [`ALTERNATIVES_MAX`] literals, [`RUN_VARIANTS_MAX`] variants of a run. What it cannot see through (`.*`, `[a-z]+`, `x?`) it leaves out: fewer
 //! requirements than the expression has, never more.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -14,9 +14,24 @@ use crate::text::lowered;
 /// Most literals of one expression, one of which must stand in a match.
 const ALTERNATIVES_MAX: usize = 64;
 
-/// Folded literals of which every match holds at least one. `None`: nothing is sure.
-pub(crate) fn required(pattern: &str) -> Option<Vec<String>> {
-    of(&regex_syntax::parse(pattern).ok()?)
+/// Most texts that a run of characters with a choice among few of them is taken for: `\.[ "']` is three.
+const RUN_VARIANTS_MAX: usize = 4;
+
+/// What no match of an expression can lack.
+#[derive(Debug, Default)]
+pub(crate) struct Required {
+    /// Folded literals of which every match holds at least one. None: nothing is sure.
+    pub(crate) literals: Vec<String>,
+    /// Bytes of UTF-8 that every match has at least.
+    pub(crate) bytes_min: usize,
+}
+
+impl Required {
+    pub(crate) fn of(pattern: &str) -> Self {
+        let Ok(hir) = regex_syntax::parse(pattern) else { return Self::default() };
+        let bytes_min = hir.properties().minimum_len().unwrap_or_default();
+        Self { literals: of(&hir).unwrap_or_default(), bytes_min }
+    }
 }
 
 fn of(hir: &Hir) -> Option<Vec<String>> {
@@ -37,10 +52,10 @@ fn of(hir: &Hir) -> Option<Vec<String>> {
     }
 }
 
-/// A sequence under way: the run of fixed characters that may go on, and the best that was seen.
+/// A sequence under way: the run of fixed characters that may go on, in its variants, and the best that was seen.
 #[derive(Default)]
 struct Sequence {
-    run: String,
+    run: Vec<String>,
     best: Option<Vec<String>>,
 }
 
@@ -51,8 +66,11 @@ impl Sequence {
             HirKind::Capture(capture) => self.walk(&capture.sub),
             // Between two characters, and no character itself.
             HirKind::Empty | HirKind::Look(_) => {}
+            HirKind::Repetition(repetition) if (repetition.min, repetition.max) == (1, Some(1)) => {
+                self.walk(&repetition.sub);
+            }
             _ => match fixed(hir) {
-                Some(text) => self.run.push_str(&text),
+                Some(texts) => self.add(&texts),
                 None => {
                     self.end_run();
                     self.offer(match hir.kind() {
@@ -64,9 +82,22 @@ impl Sequence {
         }
     }
 
+    /// One of these texts follows.
+    fn add(&mut self, texts: &[String]) {
+        if self.run.len().saturating_mul(texts.len()) > RUN_VARIANTS_MAX {
+            self.end_run();
+        }
+        let before = match std::mem::take(&mut self.run) {
+            none if none.is_empty() => vec![String::new()],
+            run => run,
+        };
+        self.run =
+            before.iter().flat_map(|run| texts.iter().map(move |text| format!("{run}{text}"))).collect();
+    }
+
     fn end_run(&mut self) {
         let run = std::mem::take(&mut self.run);
-        self.offer((!run.is_empty()).then(|| vec![run]));
+        self.offer((!run.is_empty()).then_some(run));
     }
 
     fn offer(&mut self, set: Option<Vec<String>>) {
@@ -84,19 +115,20 @@ impl Sequence {
     }
 }
 
-/// The folded text that this is whatever it matches.
-fn fixed(hir: &Hir) -> Option<String> {
+/// The folded texts of which this is one, whatever it matches.
+fn fixed(hir: &Hir) -> Option<Vec<String>> {
     match hir.kind() {
-        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(lowered),
+        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok().map(|text| vec![lowered(text)]),
         HirKind::Class(Class::Unicode(class)) => {
-            let mut members = class
-                .iter()
-                .flat_map(|range| range.start()..=range.end())
-                .take(8)
-                .map(|char| lowered(char.encode_utf8(&mut [0; 4])));
-            let first = members.next()?;
-            let few = class.iter().map(|range| range.len()).sum::<usize>() < 8;
-            (few && members.all(|member| member == first)).then_some(first)
+            let count: usize = class.iter().map(|range| range.len()).sum();
+            if count > RUN_VARIANTS_MAX {
+                return None;
+            }
+            let members = class.iter().flat_map(|range| range.start()..=range.end());
+            let mut texts: Vec<String> = members.map(|char| lowered(char.encode_utf8(&mut [0; 4]))).collect();
+            texts.sort_unstable();
+            texts.dedup();
+            (!texts.is_empty()).then_some(texts)
         }
         _ => None,
     }
@@ -108,7 +140,7 @@ mod tests {
 
     #[test]
     fn finds_what_no_match_can_lack() {
-        let cases: [(&str, &[&str]); 12] = [
+        let cases: [(&str, &[&str]); 16] = [
             ("abc", &["abc"]),
             ("(?i)Sekurlsa::", &["sekurlsa::"]),
             (r"a.*power\bshell[0-9]+x", &["powershell"]),
@@ -119,11 +151,15 @@ mod tests {
             ("[Đđ]ăng", &["đăng"]),
             ("a+b*", &["a"]),
             (r"\\\\[^\\]+\\admin\$", &[r"\admin$"]),
+            (r"\\[a-z]+\.[a-z]+\.[ '1]{1}", &[". ", ".'", ".1"]),
+            ("[ab][cd][ef][gh][ij]", &["ac", "ad", "bc", "bd"]),
+            (r"a[0-9]bc", &["bc"]),
+            ("[ab]+c", &["a", "b"]),
             ("[a-z]+", &[]),
             ("(foo)?", &[]),
         ];
         for (pattern, expected) in cases {
-            assert_eq!(required(pattern).unwrap_or_default(), expected, "{pattern}");
+            assert_eq!(Required::of(pattern).literals, expected, "{pattern}");
         }
     }
 
@@ -132,10 +168,17 @@ mod tests {
         let literals = |count: usize| {
             // Ends that differ first: the parser finds no common prefix, and makes no class of them.
             let branches: Vec<String> = (0..count).map(|number| format!("{}x", number + 10)).collect();
-            required(&format!("(?:{}|[a-z]+yz)", branches.join("|")))
+            Required::of(&format!("(?:{}|[a-z]+yz)", branches.join("|"))).literals
         };
-        assert_eq!(literals(ALTERNATIVES_MAX - 1).map(|set| set.len()), Some(ALTERNATIVES_MAX));
-        assert_eq!(literals(ALTERNATIVES_MAX), None);
-        assert!(required("[a-z]x|y").is_some_and(|set| set == ["x", "y"]));
+        assert_eq!(literals(ALTERNATIVES_MAX - 1).len(), ALTERNATIVES_MAX);
+        assert_eq!(literals(ALTERNATIVES_MAX), [""; 0]);
+        assert_eq!(Required::of("[a-z]x|y").literals, ["x", "y"]);
+    }
+
+    #[test]
+    fn knows_the_shortest_match() {
+        for (pattern, bytes) in [("", 0), ("a{3}b?", 3), (r"\s[a-f0-9]{64}\s", 66), ("đ|abc", 2)] {
+            assert_eq!(Required::of(pattern).bytes_min, bytes, "{pattern}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use event::Value;
 use ipnet::IpNet;
 use memchr::memmem::Finder;
 
-use crate::literals::{LITERAL_BYTES_MIN, Place};
+use crate::literals::{self, Place};
 use crate::regular_expression::RegularExpression;
 use crate::text::Form;
 use crate::time::{self, TimePart};
@@ -101,7 +101,7 @@ impl Predicate {
             }
             _ => return None,
         };
-        (literal.len() >= LITERAL_BYTES_MIN).then_some((place, literal))
+        literals::is_sought(literal).then_some((place, literal))
     }
 
     /// Those predicates that look at a value as it is, not at its text.

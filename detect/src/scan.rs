@@ -37,6 +37,18 @@ pub(crate) struct Logic {
     pub(crate) condition: Node,
 }
 
+/// A part of a rule that must hold, or that must not.
+#[derive(Clone, Copy)]
+pub(crate) struct Conjunct<'p> {
+    pub(crate) node: &'p Node,
+    pub(crate) negated: bool,
+    pub(crate) selections: &'p [Node],
+}
+
+/// Some of a program's conjuncts, by their number; of those beyond the 63rd all or none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Conjuncts(u64);
+
 /// A selection or a condition.
 #[derive(Debug)]
 pub(crate) enum Node {
@@ -73,11 +85,42 @@ impl Program {
         self.logic.holds(look) && self.filters.iter().all(|filter| filter.holds(look))
     }
 
+    /// The same when the other conjuncts are known to hold.
+    pub(crate) fn holds_left(&self, left: Conjuncts, look: &mut Look<'_, '_>) -> bool {
+        let mut number = 0_usize;
+        let mut holds = |conjunct: Conjunct<'_>| {
+            let is_asked = left.has(number);
+            number = number.saturating_add(1);
+            !is_asked || conjunct.node.holds(conjunct.selections, look) != conjunct.negated
+        };
+        left == Conjuncts::default() || self.each_conjunct(&mut holds)
+    }
+
+    /// Shows the parts that must all be as they say for the rule to match, until one is refused; whether none was.
+    pub(crate) fn each_conjunct<'p>(&'p self, see: &mut impl FnMut(Conjunct<'p>) -> bool) -> bool {
+        let mut logics = std::iter::once(&self.logic).chain(&self.filters);
+        logics.all(|logic| logic.condition.each_conjunct(false, &logic.selections, see))
+    }
+
     /// The fields that made the rule match. Filters only exclude.
     pub(crate) fn evidence(&self, look: &mut Look<'_, '_>, fields: &Fields) -> Vec<(String, String)> {
         let mut evidence = Evidence { fields, found: Vec::new() };
         self.logic.condition.collect(&self.logic.selections, look, &mut evidence);
         evidence.found
+    }
+}
+
+impl Conjuncts {
+    pub(crate) fn add(&mut self, number: usize) {
+        self.0 |= Self::bit(number);
+    }
+
+    fn has(self, number: usize) -> bool {
+        self.0 & Self::bit(number) != 0
+    }
+
+    fn bit(number: usize) -> u64 {
+        1 << number.min(63)
     }
 }
 
@@ -132,6 +175,25 @@ impl Node {
                 nodes.iter().filter(|node| node.holds(selections, look)).take(*least).count() == *least
             }
             Self::Not(node) => !node.holds(selections, look),
+        }
+    }
+
+    /// `not (a or b)` has two: `not a` and `not b`.
+    fn each_conjunct<'p>(
+        &'p self,
+        negated: bool,
+        selections: &'p [Self],
+        see: &mut impl FnMut(Conjunct<'p>) -> bool,
+    ) -> bool {
+        match (self, negated) {
+            (Self::All(nodes), false) | (Self::Any(nodes), true) => {
+                nodes.iter().all(|node| node.each_conjunct(negated, selections, see))
+            }
+            (Self::Not(node), _) => node.each_conjunct(!negated, selections, see),
+            (Self::Selection(position), _) => {
+                selections.get(*position).is_some_and(|node| node.each_conjunct(negated, selections, see))
+            }
+            _ => see(Conjunct { node: self, negated, selections }),
         }
     }
 
