@@ -8,7 +8,7 @@ use crate::wire::WireError;
 const VARINT_BYTES_MAX: usize = 10;
 
 /// Reads forward over a byte slice.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     offset: usize,

@@ -9,6 +9,7 @@
 
 use super::fields::{Fields, Line};
 use super::json_text::{self, Extent};
+use super::room::Room;
 use super::time::{self, Stamp};
 use super::windows;
 use crate::{ParseStatus, Value};
@@ -31,9 +32,9 @@ const TIMES: &[&str] = &[
 ];
 
 /// Reads a line.
-pub(super) fn parse(line: &str) -> Option<Line<'_>> {
+pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
     let mut fields = Fields::default();
-    let extent = json_text::flatten(line, &mut fields)?;
+    let extent = json_text::flatten(line, &mut fields, room)?;
     let count = fields.0.len();
     let line = understood(fields);
     // Some names of shippers are dropped, and what they held then stands in the text alone.

@@ -1,7 +1,7 @@
 //! JSON text, read once and flattened as it is read (RFC 8259).
 //!
-//! There is no tree and no value but those that become fields; strings without escapes are borrowed. Eight bytes are looked
-//! at together where a string ends. It takes what `serde_json` takes, which is its oracle in tests, and a little more,
+//! There is no tree and no value but those that become fields; strings without escapes are borrowed, others are
+//! copied once, to a [`Room`]. Eight bytes are looked at together where a string ends. It takes what `serde_json` takes, which is its oracle in tests, and a little more,
 //! because one odd value must not cost a line its fields: a number that 64 bits or a double cannot hold is kept as text, and
 //! half of a surrogate pair becomes U+FFFD.
 //!
@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use super::fields::Fields;
+use super::room::{Room, WORD_BYTES};
 use super::text;
 use crate::Value;
 
@@ -26,8 +27,10 @@ pub(super) const FIELDS_MAX: usize = 512;
 /// Longest name of a field, with the names that it lies in. Those of Kubernetes and cloud audit trails stay below 200 bytes.
 const NAME_BYTES_MAX: usize = 512;
 
-/// Bytes of text for each field, about: for the first allocation.
-const FIELD_BYTES: usize = 48;
+/// Bytes of text for each field, about, and the most fields that are made room for in advance: about 1 KB, a size that
+/// allocators keep at hand.
+const FIELD_BYTES: usize = 32;
+const FIELDS_AHEAD_MAX: usize = 20;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,11 +41,12 @@ pub(super) enum Extent {
     Cut,
 }
 
-/// Reads one object, and nothing behind it, into fields. `None`: it is no object, and gives none.
-pub(super) fn flatten<'t>(text: &'t str, fields: &mut Fields<'t>) -> Option<Extent> {
+/// Reads one object, and nothing behind it, into fields. `None`: it is no object, and gives none. Text without its escapes
+/// goes to `room`.
+pub(super) fn flatten<'t>(text: &'t str, fields: &mut Fields<'t>, room: &mut Room<'t>) -> Option<Extent> {
     let before = fields.0.len();
-    fields.0.reserve((text.len() / FIELD_BYTES).clamp(4, 64));
-    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields };
+    fields.0.reserve((text.len() / FIELD_BYTES).clamp(4, FIELDS_AHEAD_MAX));
+    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields, room };
     let extent = reader.whole();
     if extent.is_none() {
         fields.0.truncate(before);
@@ -56,6 +60,7 @@ struct Reader<'f, 't> {
     at: usize,
     extent: Extent,
     fields: &'f mut Fields<'t>,
+    room: &'f mut Room<'t>,
 }
 
 #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned into its fields, and not copied")]
@@ -99,11 +104,11 @@ impl<'t> Reader<'_, 't> {
             self.blanks();
             let name_bytes = path.len().saturating_add(name.len());
             if name_bytes > NAME_BYTES_MAX || !self.is_within(depth) {
-                self.value(path, depth.max(DEPTH_MAX))?;
+                self.value(Cow::Borrowed(""), depth.max(DEPTH_MAX))?;
             } else if depth == 0 {
-                self.value(&name, depth)?;
+                self.value(name, depth)?;
             } else {
-                self.value(&Cow::Owned(format!("{path}.{name}")), depth)?;
+                self.value(Cow::Owned([path, ".", &name].concat()), depth)?;
             }
             self.blanks();
             match self.next()? {
@@ -122,7 +127,7 @@ impl<'t> Reader<'_, 't> {
             return Some(());
         }
         loop {
-            self.value(path, depth)?;
+            self.value(path.clone(), depth)?;
             self.blanks();
             match self.next()? {
                 b',' => self.blanks(),
@@ -139,19 +144,18 @@ impl<'t> Reader<'_, 't> {
     }
 
     /// A value inside an object or an array that lies `depth` levels deep.
-    fn value(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
-        let deeper = depth.checked_add(1).filter(|depth| *depth < NESTING_MAX);
+    fn value(&mut self, path: Cow<'t, str>, depth: usize) -> Option<()> {
         let value = match self.peek()? {
             b'"' => Value::Text(self.string()?),
-            b'{' => return self.object(path, deeper?),
-            b'[' => return self.array(path, deeper?),
+            b'{' => return self.object(&path, deeper(depth)?),
+            b'[' => return self.array(&path, deeper(depth)?),
             b't' => self.word("true", Value::Bool(true))?,
             b'f' => self.word("false", Value::Bool(false))?,
             b'n' => self.word("null", Value::Null)?,
             _ => self.number()?,
         };
         if self.is_within(depth) {
-            self.fields.0.push((path.clone(), value));
+            self.fields.0.push((path, value));
         } else {
             self.extent = Extent::Cut;
         }
@@ -170,16 +174,51 @@ impl<'t> Reader<'_, 't> {
 
     fn string(&mut self) -> Option<Cow<'t, str>> {
         self.take(b'"')?;
-        let rest = self.text.get(self.at..)?;
-        let first = special(rest.as_bytes(), 0)?;
-        let is_escaped = match rest.as_bytes().get(first)? {
-            b'"' => false,
-            b'\\' => true,
-            _ => return None,
-        };
-        let raw = rest.get(..if is_escaped { end(rest.as_bytes(), first)? } else { first })?;
-        self.at = self.at.checked_add(raw.len())?.checked_add(1)?;
-        if is_escaped { unescaped(raw, first).map(Cow::Owned) } else { Some(Cow::Borrowed(raw)) }
+        let (text, start) = (self.text, self.at);
+        let end = special(text.as_bytes(), start);
+        match text.as_bytes().get(end)? {
+            b'"' => {
+                self.at = end.wrapping_add(1);
+                text.get(start..end).map(Cow::Borrowed)
+            }
+            b'\\' => self.escaped(end),
+            _ => None,
+        }
+    }
+
+    /// A string from here on whose first escape is at `first`: in one pass it is copied by words and looked at.
+    #[inline(never)]
+    fn escaped(&mut self, first: usize) -> Option<Cow<'t, str>> {
+        let bytes = self.text.as_bytes();
+        let plain = bytes.get(self.at..first)?;
+        let room = self.room.at_least(bytes.len().saturating_sub(self.at));
+        room.get_mut(..plain.len())?.copy_from_slice(plain);
+        let (mut at, mut to) = (first, plain.len());
+        let mut is_coded = false;
+        // No position is beyond the end of a text: none of the sums wraps.
+        while *bytes.get(at)? == b'\\' {
+            let kind = *bytes.get(at.wrapping_add(1))?;
+            at = at.wrapping_add(2);
+            if kind == b'u' {
+                is_coded = true;
+                let mut rest = self.text.get(at..)?;
+                to = to.wrapping_add(
+                    coded(&mut rest)?.encode_utf8(room.get_mut(to..)?.first_chunk_mut::<4>()?).len(),
+                );
+                at = bytes.len().wrapping_sub(rest.len());
+            } else {
+                *room.get_mut(to)? = escape(kind)?;
+                to = to.wrapping_add(1);
+            }
+            let plain = copy_plain(bytes.get(at..)?, room.get_mut(to..)?)?;
+            (at, to) = (at.wrapping_add(plain), to.wrapping_add(plain));
+        }
+        if *bytes.get(at)? != b'"' {
+            return None;
+        }
+        self.at = at.wrapping_add(1);
+        let text = self.room.keep(to)?;
+        Some(if is_coded { text::composed(text) } else { text })
     }
 
     fn number(&mut self) -> Option<Value<'t>> {
@@ -232,19 +271,55 @@ fn number(text: &str, is_int: bool) -> Value<'_> {
     }
 }
 
-/// The first byte from `at` on that is not plain: a quote, a backslash, a control character.
-fn special(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let word = u64::from_le_bytes(*chunk);
-        let found = equal(word, b'"') | equal(word, b'\\') | below(word, b' ');
-        if found != 0 {
-            return at.checked_add(usize::try_from(found.trailing_zeros() >> 3).ok()?);
+/// The level below this one, unless that is too deep.
+fn deeper(depth: usize) -> Option<usize> {
+    depth.checked_add(1).filter(|depth| *depth < NESTING_MAX)
+}
+
+/// Where the first byte from `at` on is that is not plain: a quote, a backslash, a control character; at worst the end.
+fn special(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if let Some(plain) = plain(word(rest)) {
+            return at.saturating_add(plain);
         }
-        at = at.checked_add(chunk.len())?;
+        at = at.saturating_add(WORD_BYTES);
     }
-    let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
-    at.checked_add(end)
+}
+
+/// Copies up to the next byte that is not plain; says how many. `None`: there is no room.
+fn copy_plain(mut from: &[u8], mut to: &mut [u8]) -> Option<usize> {
+    let bytes = from.len();
+    loop {
+        let word = word(from);
+        let (room, behind) = to.split_first_chunk_mut()?;
+        *room = word.to_le_bytes();
+        if let Some(plain) = plain(word) {
+            return bytes.wrapping_sub(from.len()).checked_add(plain);
+        }
+        (from, to) = (from.get(WORD_BYTES..)?, behind);
+    }
+}
+
+/// The bytes that begin a text. Where it ends there are zeros, which are no plain text.
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => last_word(bytes),
+    }
+}
+
+#[cold]
+fn last_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// How many plain bytes stand before the first one that is not. `None`: all eight are plain.
+fn plain(word: u64) -> Option<usize> {
+    // With bit 1 turned over, the quote comes right behind the control characters.
+    let controls = below(word ^ (ONES << 1), b'"' ^ 2 | 1);
+    let found = controls | below(word ^ ONES.wrapping_mul(u64::from(b'\\')), 1);
+    (found != 0).then_some(usize::try_from(found.trailing_zeros() >> 3).ok()?)
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -254,51 +329,17 @@ fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES.wrapping_mul(u64::from(limit))) & !word & ONES << 7
 }
 
-/// The same for a byte that is this one.
-fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ ONES.wrapping_mul(u64::from(byte)), 1)
-}
-
-/// Where a string ends: at the first quote from `from` on that no backslash escapes.
-fn end(bytes: &[u8], mut from: usize) -> Option<usize> {
-    loop {
-        let quote = from.checked_add(memchr::memchr(b'"', bytes.get(from..)?)?)?;
-        let before = bytes.get(..quote)?.iter().rev();
-        if before.take_while(|byte| **byte == b'\\').count() & 1 == 0 {
-            return Some(quote);
-        }
-        from = quote.checked_add(1)?;
+/// What stands for a character behind a backslash.
+fn escape(kind: u8) -> Option<u8> {
+    match kind {
+        b'"' | b'\\' | b'/' => Some(kind),
+        b'n' => Some(b'\n'),
+        b't' => Some(b'\t'),
+        b'r' => Some(b'\r'),
+        b'b' => Some(8),
+        b'f' => Some(0xc),
+        _ => None,
     }
-}
-
-/// The text of a string whose first escape is known.
-fn unescaped(raw: &str, first: usize) -> Option<String> {
-    let mut out = String::with_capacity(raw.len());
-    let (mut rest, mut next) = (raw, Some(first));
-    let mut is_coded = false;
-    while let Some(at) = next {
-        out.push_str(rest.get(..at)?);
-        let (b'\\', kind) = (*rest.as_bytes().get(at)?, *rest.as_bytes().get(at.checked_add(1)?)?) else {
-            return None;
-        };
-        rest = rest.get(at.checked_add(2)?..)?;
-        out.push(match kind {
-            b'"' | b'\\' | b'/' => char::from(kind),
-            b'n' => '\n',
-            b't' => '\t',
-            b'r' => '\r',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'u' => {
-                is_coded = true;
-                coded(&mut rest)?
-            }
-            _ => return None,
-        });
-        next = special(rest.as_bytes(), 0);
-    }
-    out.push_str(rest);
-    Some(if is_coded { text::decode_owned(out.into()) } else { out })
 }
 
 /// The character behind `\u`, which two of them make when it is beyond 16 bits. Half of such a pair is U+FFFD.
@@ -329,7 +370,7 @@ mod tests {
 
     fn read(text: &str) -> Option<Vec<(String, Value<'_>)>> {
         let mut fields = Fields::default();
-        flatten(text, &mut fields)?;
+        flatten(text, &mut fields, &mut Room::default())?;
         Some(fields.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
     }
 
@@ -455,7 +496,7 @@ mod tests {
             );
         }
         let mut fields = Fields::default();
-        assert_eq!(flatten("{\"a\":1,\"b\"}", &mut fields), None);
+        assert_eq!(flatten("{\"a\":1,\"b\"}", &mut fields, &mut Room::default()), None);
         assert!(fields.0.is_empty(), "what is no object gives no fields");
     }
 
@@ -468,14 +509,14 @@ mod tests {
         assert_eq!(read(&long).map(|fields| fields.len()), Some(3));
         assert_eq!(read(&cut), Some(vec![("z".to_owned(), Value::Int(3))]));
         assert_eq!(read(&line(NAME_BYTES_MAX + 1, 1)), Some(vec![("z".to_owned(), Value::Int(3))]));
-        assert_eq!(flatten(&cut, &mut Fields::default()), Some(Extent::Cut));
+        assert_eq!(flatten(&cut, &mut Fields::default(), &mut Room::default()), Some(Extent::Cut));
     }
 
     #[test]
     fn keeps_to_its_limits() {
         let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
         let many = format!("{{\"x\":[{}1]}}", "1,".repeat(FIELDS_MAX));
-        let extent = |text: &str| flatten(text, &mut Fields::default());
+        let extent = |text: &str| flatten(text, &mut Fields::default(), &mut Room::default());
         assert_eq!(extent(&nested(DEPTH_MAX - 1)), Some(Extent::Whole));
         assert_eq!(extent(&nested(DEPTH_MAX)), Some(Extent::Cut));
         assert_eq!(extent(&nested(NESTING_MAX)), None);

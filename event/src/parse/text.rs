@@ -23,6 +23,11 @@ pub(super) fn decode_owned(bytes: Vec<u8>) -> String {
     }
 }
 
+/// Text that a parser decoded, normalised like the rest.
+pub(super) fn composed(text: Cow<'_, str>) -> Cow<'_, str> {
+    if is_nfc(&text) { text } else { Cow::Owned(text.nfc().collect()) }
+}
+
 /// UTF-16 units that are looked at together.
 const ASCII_BLOCK: usize = 16;
 
