@@ -10,8 +10,10 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 use super::fields::Fields;
-use super::room::{Room, WORD_BYTES};
+use super::room::{Room, BLOCK_BYTES};
 use super::text;
 use crate::Value;
 
@@ -175,7 +177,7 @@ impl<'t> Reader<'_, 't> {
     fn string(&mut self) -> Option<Cow<'t, str>> {
         self.take(b'"')?;
         let (text, start) = (self.text, self.at);
-        let end = special(text.as_bytes(), start);
+        let end = start.wrapping_add(plain(text.as_bytes().get(start..)?));
         match text.as_bytes().get(end)? {
             b'"' => {
                 self.at = end.wrapping_add(1);
@@ -276,57 +278,45 @@ fn deeper(depth: usize) -> Option<usize> {
     depth.checked_add(1).filter(|depth| *depth < NESTING_MAX)
 }
 
-/// Where the first byte from `at` on is that is not plain: a quote, a backslash, a control character; at worst the end.
-fn special(bytes: &[u8], mut at: usize) -> usize {
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        if let Some(plain) = plain(word(rest)) {
-            return at.saturating_add(plain);
+/// How many plain bytes stand before the first quote, backslash or control character. At worst all.
+fn plain(bytes: &[u8]) -> usize {
+    let (blocks, rest) = bytes.as_chunks();
+    for (number, block) in blocks.iter().enumerate() {
+        if let Some(plain) = special(block) {
+            return number.wrapping_mul(BLOCK_BYTES).wrapping_add(plain);
         }
-        at = at.saturating_add(WORD_BYTES);
     }
+    bytes.len().wrapping_sub(rest.len()).wrapping_add(special(&last(rest)).unwrap_or_default())
 }
 
-/// Copies up to the next byte that is not plain; says how many. `None`: there is no room.
-fn copy_plain(mut from: &[u8], mut to: &mut [u8]) -> Option<usize> {
-    let bytes = from.len();
-    loop {
-        let word = word(from);
-        let (room, behind) = to.split_first_chunk_mut()?;
-        *room = word.to_le_bytes();
-        if let Some(plain) = plain(word) {
-            return bytes.wrapping_sub(from.len()).checked_add(plain);
+/// Copies the plain bytes, and says how many they are. `None`: there is no room.
+fn copy_plain(bytes: &[u8], room: &mut [u8]) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks();
+    let (rooms, _) = room.as_chunks_mut();
+    for (number, (block, room)) in blocks.iter().zip(&mut *rooms).enumerate() {
+        *room = *block;
+        if let Some(plain) = special(block) {
+            return Some(number.wrapping_mul(BLOCK_BYTES).wrapping_add(plain));
         }
-        (from, to) = (from.get(WORD_BYTES..)?, behind);
     }
+    *rooms.get_mut(blocks.len())? = last(rest);
+    Some(bytes.len().wrapping_sub(rest.len()).wrapping_add(special(&last(rest)).unwrap_or_default()))
 }
 
-/// The bytes that begin a text. Where it ends there are zeros, which are no plain text.
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk() {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => last_word(bytes),
-    }
+/// The last bytes of a text. Behind them are zeros, which are not plain.
+fn last(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
+    let mut block = [0; BLOCK_BYTES];
+    block.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    block
 }
 
-#[cold]
-fn last_word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// How many plain bytes stand before the first one that is not. `None`: all eight are plain.
-fn plain(word: u64) -> Option<usize> {
-    // With bit 1 turned over, the quote comes right behind the control characters.
-    let controls = below(word ^ (ONES << 1), b'"' ^ 2 | 1);
-    let found = controls | below(word ^ ONES.wrapping_mul(u64::from(b'\\')), 1);
-    (found != 0).then_some(usize::try_from(found.trailing_zeros() >> 3).ok()?)
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-
-/// Marks the high bit of the lowest of eight bytes that is below a limit (of at most 0x80), perhaps of some above it.
-fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(ONES.wrapping_mul(u64::from(limit))) & !word & ONES << 7
+/// Where in a block the first byte is that is not plain.
+fn special(block: &[u8; BLOCK_BYTES]) -> Option<usize> {
+    let bytes = u8x16::new(*block);
+    let is_control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let marks = is_control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
+    let marks = marks.to_bitmask();
+    if marks == 0 { None } else { usize::try_from(marks.trailing_zeros()).ok() }
 }
 
 /// What stands for a character behind a backslash.

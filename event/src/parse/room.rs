@@ -4,12 +4,12 @@
 //! allocated. Events that are kept own it.
 //!
 //! Limits: unescaped text is never longer than its escapes, so the room for one line is as long as the line, and
-//! [`WORD_BYTES`] more.
+//! [`BLOCK_BYTES`] more.
 
 use std::borrow::Cow;
 
 /// Bytes that are copied together; the last of them may lie behind a text.
-pub(super) const WORD_BYTES: usize = 8;
+pub(super) const BLOCK_BYTES: usize = 16;
 
 /// Where the text goes.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl<'t> Room<'t> {
 }
 
 fn grow(buffer: &mut Vec<u8>, text_bytes: usize) {
-    let bytes = text_bytes.saturating_add(WORD_BYTES);
+    let bytes = text_bytes.saturating_add(BLOCK_BYTES);
     if buffer.len() < bytes {
         buffer.resize(bytes, 0);
     }
