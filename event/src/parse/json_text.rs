@@ -68,86 +68,93 @@ struct Reader<'f, 't> {
 #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned into its fields, and not copied")]
 impl<'t> Reader<'_, 't> {
     fn whole(&mut self) -> Option<Extent> {
-        self.blanks();
+        if self.token()? != b'{' {
+            return None;
+        }
         self.object(&Cow::Borrowed(""), 0)?;
-        self.blanks();
-        (self.at == self.text.len()).then_some(self.extent)
+        self.token().is_none().then_some(self.extent)
     }
 
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Past a byte that was seen.
     fn skip(&mut self) {
-        self.at = self.at.saturating_add(1);
+        self.at = self.at.wrapping_add(1);
     }
 
-    fn take(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.skip())
-    }
-
-    fn blanks(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.skip();
+    /// The next byte that is not blank. It stays.
+    fn token(&mut self) -> Option<u8> {
+        loop {
+            match self.peek()? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.skip(),
+                byte => return Some(byte),
+            }
         }
     }
 
+    /// An object, of which the first byte was seen.
     fn object(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
-        self.take(b'{')?;
-        self.blanks();
-        if self.peek()? == b'}' {
+        self.skip();
+        if self.token()? == b'}' {
             self.skip();
             return Some(());
         }
-        loop {
+        while self.token()? == b'"' {
             let name = self.string()?;
-            self.blanks();
-            self.take(b':')?;
-            self.blanks();
-            let name_bytes = path.len().saturating_add(name.len());
-            if name_bytes > NAME_BYTES_MAX || !self.is_within(depth) {
-                self.value(Cow::Borrowed(""), depth.max(DEPTH_MAX))?;
-            } else if depth == 0 {
-                self.value(name, depth)?;
-            } else {
-                self.value(Cow::Owned([path, ".", &name].concat()), depth)?;
+            if self.token()? != b':' {
+                return None;
             }
-            self.blanks();
-            match self.next()? {
-                b',' => self.blanks(),
-                b'}' => return Some(()),
+            self.skip();
+            self.member(path, name, depth)?;
+            match self.token()? {
+                b',' => self.skip(),
+                b'}' => {
+                    self.skip();
+                    return Some(());
+                }
                 _ => return None,
             }
         }
+        None
     }
 
+    /// The value of a member.
+    fn member(&mut self, path: &Cow<'t, str>, name: Cow<'t, str>, depth: usize) -> Option<()> {
+        if path.len().saturating_add(name.len()) > NAME_BYTES_MAX {
+            self.value(Cow::Borrowed(""), depth.max(DEPTH_MAX))
+        } else if depth == 0 {
+            self.value(name, depth)
+        } else if self.is_within(depth) {
+            self.value(Cow::Owned([path, ".", &name].concat()), depth)
+        } else {
+            self.value(Cow::Borrowed(""), depth.max(DEPTH_MAX))
+        }
+    }
+
+    /// An array, of which the first byte was seen.
     fn array(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
-        self.take(b'[')?;
-        self.blanks();
-        if self.peek()? == b']' {
+        self.skip();
+        if self.token()? == b']' {
             self.skip();
             return Some(());
         }
         loop {
             self.value(path.clone(), depth)?;
-            self.blanks();
-            match self.next()? {
-                b',' => self.blanks(),
+            let byte = self.token()?;
+            self.skip();
+            match byte {
+                b',' => {}
                 b']' => return Some(()),
                 _ => return None,
             }
         }
     }
 
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek();
-        self.skip();
-        byte
-    }
-
     /// A value inside an object or an array that lies `depth` levels deep.
     fn value(&mut self, path: Cow<'t, str>, depth: usize) -> Option<()> {
-        let value = match self.peek()? {
+        let value = match self.token()? {
             b'"' => Value::Text(self.string()?),
             b'{' => return self.object(&path, deeper(depth)?),
             b'[' => return self.array(&path, deeper(depth)?),
@@ -174,8 +181,9 @@ impl<'t> Reader<'_, 't> {
         rest.starts_with(word.as_bytes()).then_some(value)
     }
 
+    /// A string, of which the quote was seen.
     fn string(&mut self) -> Option<Cow<'t, str>> {
-        self.take(b'"')?;
+        self.skip();
         let (text, start) = (self.text, self.at);
         let end = start.wrapping_add(plain(text.as_bytes().get(start..)?));
         match text.as_bytes().get(end)? {
@@ -188,38 +196,35 @@ impl<'t> Reader<'_, 't> {
         }
     }
 
-    /// A string from here on whose first escape is at `first`: in one pass it is copied by words and looked at.
+    /// A string from here on whose first escape is at `first`: in one pass it is copied by blocks and looked at.
     #[inline(never)]
     fn escaped(&mut self, first: usize) -> Option<Cow<'t, str>> {
-        let bytes = self.text.as_bytes();
-        let plain = bytes.get(self.at..first)?;
-        let room = self.room.at_least(bytes.len().saturating_sub(self.at));
-        room.get_mut(..plain.len())?.copy_from_slice(plain);
-        let (mut at, mut to) = (first, plain.len());
+        let rest = self.text.get(self.at..)?;
+        let (plain, mut from) = rest.as_bytes().split_at_checked(first.wrapping_sub(self.at))?;
+        let room = self.room.at_least(rest.len());
+        let room_bytes = room.len();
+        let (before, mut to) = room.split_at_mut_checked(plain.len())?;
+        before.copy_from_slice(plain);
         let mut is_coded = false;
-        // No position is beyond the end of a text: none of the sums wraps.
-        while *bytes.get(at)? == b'\\' {
-            let kind = *bytes.get(at.wrapping_add(1))?;
-            at = at.wrapping_add(2);
-            if kind == b'u' {
+        while let [b'\\', kind, behind @ ..] = from {
+            from = behind;
+            if *kind == b'u' {
                 is_coded = true;
-                let mut rest = self.text.get(at..)?;
-                to = to.wrapping_add(
-                    coded(&mut rest)?.encode_utf8(room.get_mut(to..)?.first_chunk_mut::<4>()?).len(),
-                );
-                at = bytes.len().wrapping_sub(rest.len());
+                let written = coded(&mut from)?.encode_utf8(to.first_chunk_mut::<4>()?).len();
+                to = to.get_mut(written..)?;
             } else {
-                *room.get_mut(to)? = escape(kind)?;
-                to = to.wrapping_add(1);
+                let (first, behind) = to.split_first_mut()?;
+                *first = escape(*kind)?;
+                to = behind;
             }
-            let plain = copy_plain(bytes.get(at..)?, room.get_mut(to..)?)?;
-            (at, to) = (at.wrapping_add(plain), to.wrapping_add(plain));
+            (from, to) = copy_plain(from, to)?;
         }
-        if *bytes.get(at)? != b'"' {
+        if *from.first()? != b'"' {
             return None;
         }
-        self.at = at.wrapping_add(1);
-        let text = self.room.keep(to)?;
+        let kept = room_bytes.wrapping_sub(to.len());
+        self.at = self.text.len().wrapping_sub(from.len()).wrapping_add(1);
+        let text = self.room.keep(kept)?;
         Some(if is_coded { text::composed(text) } else { text })
     }
 
@@ -280,27 +285,29 @@ fn deeper(depth: usize) -> Option<usize> {
 
 /// How many plain bytes stand before the first quote, backslash or control character. At worst all.
 fn plain(bytes: &[u8]) -> usize {
-    let (blocks, rest) = bytes.as_chunks();
-    for (number, block) in blocks.iter().enumerate() {
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk() {
         if let Some(plain) = special(block) {
-            return number.wrapping_mul(BLOCK_BYTES).wrapping_add(plain);
+            return bytes.len().wrapping_sub(rest.len()).wrapping_add(plain);
         }
+        rest = behind;
     }
     bytes.len().wrapping_sub(rest.len()).wrapping_add(special(&last(rest)).unwrap_or_default())
 }
 
-/// Copies the plain bytes, and says how many they are. `None`: there is no room.
-fn copy_plain(bytes: &[u8], room: &mut [u8]) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks();
-    let (rooms, _) = room.as_chunks_mut();
-    for (number, (block, room)) in blocks.iter().zip(&mut *rooms).enumerate() {
-        *room = *block;
+/// Copies plain bytes; gives what is left of both. `None`: there is no room.
+fn copy_plain<'f, 'r>(mut from: &'f [u8], mut to: &'r mut [u8]) -> Option<(&'f [u8], &'r mut [u8])> {
+    while let Some((block, behind)) = from.split_first_chunk() {
+        *to.first_chunk_mut()? = *block;
         if let Some(plain) = special(block) {
-            return Some(number.wrapping_mul(BLOCK_BYTES).wrapping_add(plain));
+            return from.get(plain..).zip(to.get_mut(plain..));
         }
+        (from, to) = (behind, to.get_mut(BLOCK_BYTES..)?);
     }
-    *rooms.get_mut(blocks.len())? = last(rest);
-    Some(bytes.len().wrapping_sub(rest.len()).wrapping_add(special(&last(rest)).unwrap_or_default()))
+    let block = last(from);
+    *to.first_chunk_mut()? = block;
+    let plain = special(&block)?;
+    from.get(plain..).zip(to.get_mut(plain..))
 }
 
 /// The last bytes of a text. Behind them are zeros, which are not plain.
@@ -321,22 +328,28 @@ fn special(block: &[u8; BLOCK_BYTES]) -> Option<usize> {
 
 /// What stands for a character behind a backslash.
 fn escape(kind: u8) -> Option<u8> {
-    match kind {
-        b'"' | b'\\' | b'/' => Some(kind),
-        b'n' => Some(b'\n'),
-        b't' => Some(b'\t'),
-        b'r' => Some(b'\r'),
-        b'b' => Some(8),
-        b'f' => Some(0xc),
-        _ => None,
-    }
+    ESCAPES.get(usize::from(kind)).copied().filter(|byte| *byte != 0)
 }
 
+/// By the character; 0 for those that stand behind none. It is a table since jumps are hard to foresee.
+static ESCAPES: [u8; 256] = {
+    let mut table = [0; 256];
+    let (mut kinds, mut bytes) = (br#""\/bfnrt"#.as_slice(), b"\"\\/\x08\x0c\n\r\t".as_slice());
+    while let ([kind, kinds_behind @ ..], [byte, bytes_behind @ ..]) = (kinds, bytes) {
+        #[expect(clippy::as_conversions, clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            table[*kind as usize] = *byte;
+        }
+        (kinds, bytes) = (kinds_behind, bytes_behind);
+    }
+    table
+};
+
 /// The character behind `\u`, which two of them make when it is beyond 16 bits. Half of such a pair is U+FFFD.
-fn coded(rest: &mut &str) -> Option<char> {
+fn coded(rest: &mut &[u8]) -> Option<char> {
     let first = unit(rest)?;
     let high = first.checked_sub(0xd800).filter(|high| *high < 0x400);
-    let mut behind = rest.strip_prefix("\\u").unwrap_or_default();
+    let mut behind = rest.strip_prefix(b"\\u").unwrap_or_default();
     let low = unit(&mut behind).and_then(|second| second.checked_sub(0xdc00)).filter(|low| *low < 0x400);
     let Some((high, low)) = high.zip(low) else {
         return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -345,10 +358,10 @@ fn coded(rest: &mut &str) -> Option<char> {
     char::from_u32((high << 10 | low).checked_add(0x10000)?)
 }
 
-fn unit(rest: &mut &str) -> Option<u32> {
-    let (digits, behind) = rest.split_at_checked(4)?;
+fn unit(rest: &mut &[u8]) -> Option<u32> {
+    let (digits, behind) = rest.split_first_chunk::<4>()?;
     *rest = behind;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
 }
 
 #[cfg(test)]
