@@ -1,7 +1,7 @@
 //! JSON lines: one object a line, flattened.
 //!
 //! Nested objects become names with dots (`process.name`), the elements of an array become several values of one name. The
-//! time is the first that stands under one of the usual names ([`TIMES`]). Windows events get their native names and log
+//! time is the first that stands under one of the usual names ([`rank`]). Windows events get their native names and log
 //! source, whoever shipped them (`windows.rs`).
 //!
 //! Limits: those of `json_text.rs`; what lies deeper or comes later is checked to be JSON, and stays in the text only. A line
@@ -14,22 +14,28 @@ use super::time::{self, Stamp};
 use super::windows;
 use crate::{ParseStatus, Value};
 
-/// Names under which a time stands, the likeliest first.
-const TIMES: &[&str] = &[
-    "@timestamp",
-    "TimeCreated_SystemTime",
-    "timestamp",
-    "time",
-    "ts",
-    "eventTime",
-    "EventTime",
-    "UtcTime",
-    "SystemTime",
-    "datetime",
-    "date",
-    "_time",
-    "__REALTIME_TIMESTAMP",
-];
+/// How many names there are under which a time stands.
+const TIMES: usize = 13;
+
+/// The place of a name among those under which a time stands, the likeliest first.
+fn rank(name: &str) -> Option<usize> {
+    Some(match name {
+        "@timestamp" => 0,
+        "TimeCreated_SystemTime" => 1,
+        "timestamp" => 2,
+        "time" => 3,
+        "ts" => 4,
+        "eventTime" => 5,
+        "EventTime" => 6,
+        "UtcTime" => 7,
+        "SystemTime" => 8,
+        "datetime" => 9,
+        "date" => 10,
+        "_time" => 11,
+        "__REALTIME_TIMESTAMP" => 12,
+        _ => return None,
+    })
+}
 
 /// Reads a line.
 pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
@@ -45,10 +51,9 @@ pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> 
 /// What the fields of an object say.
 pub(super) fn understood(mut fields: Fields<'_>) -> Line<'_> {
     let source = windows::recognise(&mut fields);
-    let mut times: [Option<&Value<'_>>; TIMES.len()] = [None; TIMES.len()];
+    let mut times: [Option<&Value<'_>>; TIMES] = [None; TIMES];
     for (name, value) in &fields.0 {
-        let rank = TIMES.iter().position(|time| time == name);
-        if let Some(time) = rank.and_then(|rank| times.get_mut(rank)) {
+        if let Some(time) = rank(name).and_then(|rank| times.get_mut(rank)) {
             time.get_or_insert(value);
         }
     }
