@@ -14,11 +14,8 @@ use super::time::{self, Stamp};
 use super::windows;
 use crate::{ParseStatus, Value};
 
-/// How many names there are under which a time stands.
-const TIMES: usize = 13;
-
 /// The place of a name among those under which a time stands, the likeliest first.
-fn rank(name: &str) -> Option<usize> {
+fn rank(name: &str) -> Option<u8> {
     Some(match name {
         "@timestamp" => 0,
         "TimeCreated_SystemTime" => 1,
@@ -51,14 +48,22 @@ pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> 
 /// What the fields of an object say.
 pub(super) fn understood(mut fields: Fields<'_>) -> Line<'_> {
     let source = windows::recognise(&mut fields);
-    let mut times: [Option<&Value<'_>>; TIMES] = [None; TIMES];
-    for (name, value) in &fields.0 {
-        if let Some(time) = rank(name).and_then(|rank| times.get_mut(rank)) {
-            time.get_or_insert(value);
-        }
-    }
-    let stamp = times.into_iter().flatten().find_map(stamp);
+    let stamp = first_stamp(&fields);
     Line { stamp, source, status: ParseStatus::Parsed, fields_hold_text: false, fields }
+}
+
+/// The time under the likeliest name that has one.
+fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
+    let mut tried = None;
+    loop {
+        let times = fields.0.iter().filter_map(|(name, value)| Some((rank(name)?, value)));
+        let untried = times.filter(|(rank, _)| Some(*rank) > tried);
+        let (rank, value) = untried.min_by_key(|(rank, _)| *rank)?;
+        if let Some(stamp) = stamp(value) {
+            return Some(stamp);
+        }
+        tried = Some(rank);
+    }
 }
 
 /// A time as JSON writers write it.

@@ -86,12 +86,17 @@ impl<'t> Reader<'_, 't> {
 
     /// The next byte that is not blank. It stays.
     fn token(&mut self) -> Option<u8> {
-        loop {
-            match self.peek()? {
-                b' ' | b'\t' | b'\n' | b'\r' => self.skip(),
-                byte => return Some(byte),
-            }
+        let byte = self.peek()?;
+        if byte > b' ' { Some(byte) } else { self.behind_blanks() }
+    }
+
+    /// Programs write lines without blanks.
+    #[cold]
+    fn behind_blanks(&mut self) -> Option<u8> {
+        while let b' ' | b'\t' | b'\n' | b'\r' = self.peek()? {
+            self.skip();
         }
+        self.peek()
     }
 
     /// An object, of which the first byte was seen.

@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use simdutf8::basic::from_utf8;
+
 /// Bytes that are copied together; the last of them may lie behind a text.
 pub(super) const BLOCK_BYTES: usize = 16;
 
@@ -50,10 +52,10 @@ impl<'t> Room<'t> {
             Self::Lent(free) => {
                 let (text, rest) = std::mem::take(free).split_at_mut_checked(bytes)?;
                 *free = rest;
-                str::from_utf8(text).ok().map(Cow::Borrowed)
+                from_utf8(text).ok().map(Cow::Borrowed)
             }
             Self::Own(buffer) => {
-                str::from_utf8(buffer.get(..bytes)?).ok().map(|text| Cow::Owned(text.to_owned()))
+                from_utf8(buffer.get(..bytes)?).ok().map(|text| Cow::Owned(text.to_owned()))
             }
         }
     }

@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
+use simdutf8::basic::from_utf8;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    match str::from_utf8(bytes) {
+    match from_utf8(bytes) {
         Ok(text) => normalise(text),
         Err(_) => Cow::Owned(normalise(&String::from_utf8_lossy(bytes)).into_owned()),
     }
