@@ -36,7 +36,7 @@ fn rank(name: &str) -> Option<u8> {
 
 /// Reads a line.
 pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
-    let mut fields = Fields::default();
+    let mut fields = json_text::fields_of(line);
     let extent = json_text::flatten(line, &mut fields, room)?;
     let count = fields.0.len();
     let line = understood(fields);

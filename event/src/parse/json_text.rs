@@ -43,11 +43,15 @@ pub(super) enum Extent {
     Cut,
 }
 
+/// Room for the fields of a text.
+pub(super) fn fields_of<'t>(text: &str) -> Fields<'t> {
+    Fields(Vec::with_capacity((text.len() / FIELD_BYTES).clamp(4, FIELDS_AHEAD_MAX)))
+}
+
 /// Reads one object, and nothing behind it, into fields. `None`: it is no object, and gives none. Text without its escapes
 /// goes to `room`.
 pub(super) fn flatten<'t>(text: &'t str, fields: &mut Fields<'t>, room: &mut Room<'t>) -> Option<Extent> {
     let before = fields.0.len();
-    fields.0.reserve((text.len() / FIELD_BYTES).clamp(4, FIELDS_AHEAD_MAX));
     let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields, room };
     let extent = reader.whole();
     if extent.is_none() {

@@ -55,7 +55,7 @@ pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, s
 
 fn body<'t>(body: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
     let Ok(Text(text)) = serde_json::from_str(body) else {
-        let mut fields = Fields::default();
+        let mut fields = json_text::fields_of(body);
         let extent = json_text::flatten(body, &mut fields, room);
         let status = extent.map_or(ParseStatus::Raw, |_| ParseStatus::Parsed);
         let fields_hold_text = extent == Some(Extent::Whole);

@@ -112,7 +112,8 @@ fn normalise(text: &str) -> Cow<'_, str> {
 }
 
 fn is_nfc(text: &str) -> bool {
-    text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes
+    // Without a way out: all of a text is looked at sooner than part of it byte by byte.
+    text.bytes().fold(0, |all, byte| all | byte) < 0x80 || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }
 
 #[cfg(test)]
