@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use wide::u8x16;
 
 use super::fields::Fields;
-use super::room::{Room, BLOCK_BYTES};
+use super::room::{BLOCK_BYTES, Room};
 use super::text;
 use crate::Value;
 
@@ -380,10 +380,20 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Option<Vec<(String, Value<'_>)>> {
+    /// The fields, which are the same wherever unescaped text goes.
+    fn read(text: &str) -> Option<Vec<(String, Value<'static>)>> {
+        let owned = read_to(text, &mut Room::default());
+        let mut buffer = Vec::new();
+        assert_eq!(read_to(text, &mut Room::lent(&mut buffer, text.len())), owned);
+        owned
+    }
+
+    fn read_to<'t>(text: &'t str, room: &mut Room<'t>) -> Option<Vec<(String, Value<'static>)>> {
         let mut fields = Fields::default();
-        flatten(text, &mut fields, &mut Room::default())?;
-        Some(fields.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
+        flatten(text, &mut fields, room)?;
+        let mut owned = Fields::default();
+        owned.extend_owned(fields);
+        Some(owned.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
     }
 
     /// What `serde_json` makes of the same text, flattened; object keys that repeat stand once there.
@@ -486,6 +496,18 @@ mod tests {
             "{\"\\u0061\":1}",
         ] {
             agrees(text);
+        }
+    }
+
+    #[test]
+    fn reads_strings_of_any_length_before_and_behind_an_escape() {
+        for length in 0..50 {
+            let plain = &"0123456789".repeat(5)[..length];
+            for escape in
+                ["", "\\\\", "\\t\\\"", "\\u1ec5", "\\ud83d\\ude00", "\\/đ", "\u{1f}", "\\x", "\\u00e", "\\"]
+            {
+                agrees(&format!("{{\"{plain}{escape}\":\"{escape}{plain}{escape}{plain}\"}}"));
+            }
         }
     }
 

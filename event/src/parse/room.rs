@@ -54,9 +54,7 @@ impl<'t> Room<'t> {
                 *free = rest;
                 from_utf8(text).ok().map(Cow::Borrowed)
             }
-            Self::Own(buffer) => {
-                from_utf8(buffer.get(..bytes)?).ok().map(|text| Cow::Owned(text.to_owned()))
-            }
+            Self::Own(buffer) => from_utf8(buffer.get(..bytes)?).ok().map(|text| Cow::Owned(text.to_owned())),
         }
     }
 }

@@ -162,9 +162,7 @@ fn split_digits(text: &str, max: usize) -> Option<(&str, &str)> {
 }
 
 fn number(digits: impl Iterator<Item = u8>) -> i64 {
-    digits.fold(0, |number: i64, digit| {
-        number.wrapping_mul(10).wrapping_add(digit.wrapping_sub(b'0').into())
-    })
+    digits.fold(0, |number: i64, digit| number.wrapping_mul(10).wrapping_add(digit.wrapping_sub(b'0').into()))
 }
 
 fn month(input: &str) -> IResult<&str, i64> {
