@@ -116,7 +116,8 @@ impl<'t> Reader<'_, 't> {
                 return None;
             }
             self.skip();
-            self.member(path, name, depth)?;
+            let (path, depth) = self.path(path, name, depth);
+            self.value(path, depth)?;
             match self.token()? {
                 b',' => self.skip(),
                 b'}' => {
@@ -129,16 +130,15 @@ impl<'t> Reader<'_, 't> {
         None
     }
 
-    /// The value of a member.
-    fn member(&mut self, path: &Cow<'t, str>, name: Cow<'t, str>, depth: usize) -> Option<()> {
-        if path.len().saturating_add(name.len()) > NAME_BYTES_MAX {
-            self.value(Cow::Borrowed(""), depth.max(DEPTH_MAX))
-        } else if depth == 0 {
-            self.value(name, depth)
-        } else if self.is_within(depth) {
-            self.value(Cow::Owned([path, ".", &name].concat()), depth)
+    /// The name of a member's values, and how deep they lie: too deep where they are not to become fields.
+    fn path(&self, path: &Cow<'t, str>, name: Cow<'t, str>, depth: usize) -> (Cow<'t, str>, usize) {
+        let is_short = path.len().saturating_add(name.len()) <= NAME_BYTES_MAX;
+        if is_short && depth == 0 {
+            (name, depth)
+        } else if is_short && self.is_within(depth) {
+            (Cow::Owned([path, ".", &name].concat()), depth)
         } else {
-            self.value(Cow::Borrowed(""), depth.max(DEPTH_MAX))
+            (Cow::Borrowed(""), depth.max(DEPTH_MAX))
         }
     }
 
@@ -162,6 +162,7 @@ impl<'t> Reader<'_, 't> {
     }
 
     /// A value inside an object or an array that lies `depth` levels deep.
+    #[inline(always)]
     fn value(&mut self, path: Cow<'t, str>, depth: usize) -> Option<()> {
         let value = match self.token()? {
             b'"' => Value::Text(self.string()?),
