@@ -377,11 +377,18 @@ fn sysmon_category(id: i64) -> &'static str {
 /// `Threat Name` ─▶ `ThreatName` and `Threat_Name`.
 fn plain_names(fields: &mut Fields<'_>) {
     let mut underscored = Vec::new();
-    for (name, value) in fields.0.iter_mut().filter(|(name, _)| name.bytes().any(|byte| byte == b' ')) {
+    for (name, value) in fields.0.iter_mut().filter(|(name, _)| has_blank(name)) {
         underscored.push((Cow::Owned(name.replace(' ', "_")), value.clone()));
         *name = Cow::Owned(name.replace(' ', ""));
     }
     fields.0.append(&mut underscored);
+}
+
+/// Names are short: words of them are looked at sooner than a search begins.
+fn has_blank(name: &str) -> bool {
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let in_word = |word: &[u8; 8]| word.iter().fold(false, |any, byte| any | (*byte == b' '));
+    words.iter().any(in_word) || rest.contains(&b' ')
 }
 
 /// Sysmon's names for what Security calls differently.
