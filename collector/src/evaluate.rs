@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use clickhouse::Client;
 use detect::{Engine, EventKey, Match, Rule, Scratch};
-use event::{Batch, Event, ParseStatus, Record};
+use event::{Batch, Event, Events, Micros, ParseStatus, Record};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -207,7 +207,6 @@ impl Thread {
     fn evaluate(&mut self, admitted: Admitted) -> Evaluation {
         let Admitted { ticket, batch, gap } = admitted;
         let rules = self.site.rules.current();
-        let events = event::parse_batch(&batch);
         let mut pass = Pass {
             site: &self.site,
             rules: &rules,
@@ -219,34 +218,54 @@ impl Thread {
             records: batch.records().collect(),
             blocks: Blocks::default(),
             findings: Vec::new(),
+            seen: Seen::default(),
         };
-        for event in &events {
-            pass.take(event);
+        let mut events = Events::of(&batch);
+        while let Some(event) = events.next() {
+            pass.seen.add(&event);
+            pass.take(&event);
         }
-        let Pass { blocks, findings, .. } = pass;
-        self.count(&batch, &events, findings.len());
-        let times = || events.iter().map(|event| event.ts);
+        let Pass { blocks, findings, seen, .. } = pass;
+        self.count(&batch, &seen, findings.len());
         let received = ticket.origin.received;
-        let first_event = times().min().unwrap_or(received);
-        let last_event = times().max().unwrap_or(received);
+        let (first_event, last_event) = seen.times.unwrap_or((received, received));
         drop(events);
         Evaluation { evaluated: Evaluated { ticket, blocks, first_event, last_event }, rules, findings, gap }
     }
 
-    fn count(&mut self, batch: &Batch, events: &[Event<'_>], matches: usize) {
+    fn count(&mut self, batch: &Batch, seen: &Seen, matches: usize) {
         let header = &batch.header;
-        let number = |count: usize| u64::try_from(count).unwrap_or_default();
-        METRICS.received.with_label_values(&[&header.agent]).inc_by(number(events.len()));
-        METRICS.matches.inc_by(number(matches));
+        METRICS.received.with_label_values(&[&header.agent]).inc_by(seen.counts.iter().sum());
+        METRICS.matches.inc_by(u64::try_from(matches).unwrap_or_default());
         if self.sources.len() < SOURCES_MAX && !self.sources.contains(&header.source) {
             self.sources.insert(header.source.clone());
         }
         let source = self.sources.get(&header.source).map_or(OTHER_SOURCES, String::as_str);
-        for status in [ParseStatus::Parsed, ParseStatus::Envelope, ParseStatus::Raw] {
-            let count = events.iter().filter(|event| event.status == status).count();
+        for (status, count) in STATUSES.iter().zip(seen.counts) {
             let labels = [source, header.format.as_str(), status.as_str()];
-            METRICS.parsed.with_label_values(&labels).inc_by(number(count));
+            METRICS.parsed.with_label_values(&labels).inc_by(count);
         }
+    }
+}
+
+const STATUSES: [ParseStatus; 3] = [ParseStatus::Parsed, ParseStatus::Envelope, ParseStatus::Raw];
+
+/// What is known of a batch's events once all are gone.
+#[derive(Default)]
+struct Seen {
+    /// By how far they were understood.
+    counts: [u64; STATUSES.len()],
+    /// Of the first and of the last.
+    times: Option<(Micros, Micros)>,
+}
+
+impl Seen {
+    fn add(&mut self, event: &Event<'_>) {
+        for (status, count) in STATUSES.iter().zip(&mut self.counts) {
+            *count += u64::from(event.status == *status);
+        }
+        let (first, last) = self.times.unwrap_or((event.ts, event.ts));
+        self.times = Some((first.min(event.ts), last.max(event.ts)));
     }
 }
 
@@ -262,6 +281,7 @@ struct Pass<'b> {
     records: Vec<Record<'b>>,
     blocks: Blocks,
     findings: Vec<Finding>,
+    seen: Seen,
 }
 
 impl Pass<'_> {

@@ -8,7 +8,7 @@ use crate::wire::WireError;
 const VARINT_BYTES_MAX: usize = 10;
 
 /// Reads forward over a byte slice.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     offset: usize,
@@ -46,6 +46,16 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, WireError> {
+        // Most numbers have one byte.
+        if let [byte @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            self.offset = self.offset.saturating_add(1);
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint(what)
+    }
+
+    fn long_varint(&mut self, what: &'static str) -> Result<u64, WireError> {
         let mut number = 0_u64;
         let mut shift = 0_u32;
         for _ in 0..VARINT_BYTES_MAX {

@@ -197,10 +197,8 @@ impl Batch {
     }
 
     /// The records in the order in which the source gave them.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut records = Records::new(&self.body, self.header.time_base);
-        // The body was checked when the batch was made: the error cannot come.
-        std::iter::from_fn(move || records.read().ok().flatten())
+    pub fn records(&self) -> Records<'_> {
+        Records::new(&self.body, self.header.time_base)
     }
 
     /// Bytes of the decompressed body.
@@ -274,8 +272,9 @@ impl Format {
     }
 }
 
-/// Reads the records of a body.
-struct Records<'a> {
+/// The records of a body.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
     reader: Reader<'a>,
     time_base: Micros,
     end: u64,
@@ -296,6 +295,15 @@ impl<'a> Records<'a> {
         let bytes = self.reader.take("record", length)?;
         self.end = offset.wrapping_add(u64::try_from(length).unwrap_or(u64::MAX));
         Ok(Some(Record { time, offset, bytes }))
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        // The body was checked when the batch was made: the error cannot come.
+        self.read().ok().flatten()
     }
 }
 

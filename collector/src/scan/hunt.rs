@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use detect::{CorrelationHit, Engine, EventKey, Match, Rule, Scratch, Severity};
 use event::{
-    BATCH_RECORDS_MAX, Batch, Event, EvtxBlock, Format, Header, Micros, ParseStatus, RECORD_BYTES_MAX, Record,
+    BATCH_RECORDS_MAX, Batch, Event, Events, EvtxBlock, Format, Header, Micros, ParseStatus,
+    RECORD_BYTES_MAX, Record,
 };
 
 use super::evidence::{Content, Piece};
@@ -121,7 +122,8 @@ impl<'h> Hunter<'h> {
             };
             // A piece is smaller than a batch may be.
             let Ok(batch) = Batch::new(header, records.iter().copied()) else { continue };
-            for event in event::parse_batch_within(&batch, ANY_TIME, ANY_TIME) {
+            let mut events = Events::within(&batch, ANY_TIME, ANY_TIME);
+            while let Some(event) = events.next() {
                 let line = usize::try_from(event.record).ok().and_then(|index| records.get(index));
                 self.event(piece.file, line.map_or(first, |record| record.offset), &event);
             }

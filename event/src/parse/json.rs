@@ -1,7 +1,7 @@
 //! JSON lines: one object a line, flattened.
 //!
 //! Nested objects become names with dots (`process.name`), the elements of an array become several values of one name. The
-//! time is the first that stands under one of the usual names ([`TIMES`]). Windows events get their native names and log
+//! time is the first that stands under one of the usual names ([`rank`]). Windows events get their native names and log
 //! source, whoever shipped them (`windows.rs`).
 //!
 //! Limits: those of `json_text.rs`; what lies deeper or comes later is checked to be JSON, and stays in the text only. A line
@@ -9,31 +9,35 @@
 
 use super::fields::{Fields, Line};
 use super::json_text::{self, Extent};
+use super::room::Room;
 use super::time::{self, Stamp};
 use super::windows;
 use crate::{ParseStatus, Value};
 
-/// Names under which a time stands, the likeliest first.
-const TIMES: &[&str] = &[
-    "@timestamp",
-    "TimeCreated_SystemTime",
-    "timestamp",
-    "time",
-    "ts",
-    "eventTime",
-    "EventTime",
-    "UtcTime",
-    "SystemTime",
-    "datetime",
-    "date",
-    "_time",
-    "__REALTIME_TIMESTAMP",
-];
+/// The place of a name among those under which a time stands, the likeliest first.
+fn rank(name: &str) -> Option<u8> {
+    Some(match name {
+        "@timestamp" => 0,
+        "TimeCreated_SystemTime" => 1,
+        "timestamp" => 2,
+        "time" => 3,
+        "ts" => 4,
+        "eventTime" => 5,
+        "EventTime" => 6,
+        "UtcTime" => 7,
+        "SystemTime" => 8,
+        "datetime" => 9,
+        "date" => 10,
+        "_time" => 11,
+        "__REALTIME_TIMESTAMP" => 12,
+        _ => return None,
+    })
+}
 
 /// Reads a line.
-pub(super) fn parse(line: &str) -> Option<Line<'_>> {
-    let mut fields = Fields::default();
-    let extent = json_text::flatten(line, &mut fields)?;
+pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
+    let mut fields = json_text::fields_of(line);
+    let extent = json_text::flatten(line, &mut fields, room)?;
     let count = fields.0.len();
     let line = understood(fields);
     // Some names of shippers are dropped, and what they held then stands in the text alone.
@@ -44,15 +48,22 @@ pub(super) fn parse(line: &str) -> Option<Line<'_>> {
 /// What the fields of an object say.
 pub(super) fn understood(mut fields: Fields<'_>) -> Line<'_> {
     let source = windows::recognise(&mut fields);
-    let mut times: [Option<&Value<'_>>; TIMES.len()] = [None; TIMES.len()];
-    for (name, value) in &fields.0 {
-        let rank = TIMES.iter().position(|time| time == name);
-        if let Some(time) = rank.and_then(|rank| times.get_mut(rank)) {
-            time.get_or_insert(value);
-        }
-    }
-    let stamp = times.into_iter().flatten().find_map(stamp);
+    let stamp = first_stamp(&fields);
     Line { stamp, source, status: ParseStatus::Parsed, fields_hold_text: false, fields }
+}
+
+/// The time under the likeliest name that has one.
+fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
+    let mut tried = None;
+    loop {
+        let times = fields.0.iter().filter_map(|(name, value)| Some((rank(name)?, value)));
+        let untried = times.filter(|(rank, _)| Some(*rank) > tried);
+        let (rank, value) = untried.min_by_key(|(rank, _)| *rank)?;
+        if let Some(stamp) = stamp(value) {
+            return Some(stamp);
+        }
+        tried = Some(rank);
+    }
 }
 
 /// A time as JSON writers write it.

@@ -1,16 +1,19 @@
 //! JSON text, read once and flattened as it is read (RFC 8259).
 //!
-//! There is no tree and no value but those that become fields; strings without escapes are borrowed. Eight bytes are looked
-//! at together where a string ends. It takes what `serde_json` takes, which is its oracle in tests, and a little more,
-//! because one odd value must not cost a line its fields: a number that 64 bits or a double cannot hold is kept as text, and
-//! half of a surrogate pair becomes U+FFFD.
+//! There is no tree and no value but those that become fields; strings without escapes are borrowed, others are copied once,
+//! to a [`Room`]. Sixteen bytes are looked at together where a string ends. It takes what `serde_json` takes, which is its
+//! oracle in tests, and a little more, because one odd value must not cost a line its fields: a number that 64 bits or a
+//! double cannot hold is kept as text, and half of a surrogate pair becomes U+FFFD.
 //!
 //! Limits: [`NESTING_MAX`] levels, so that nobody who writes to a log can exhaust the stack; [`NAME_BYTES_MAX`], since every
 //! value of a list has the whole name.
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 use super::fields::Fields;
+use super::room::{BLOCK_BYTES, Room};
 use super::text;
 use crate::Value;
 
@@ -26,8 +29,10 @@ pub(super) const FIELDS_MAX: usize = 512;
 /// Longest name of a field, with the names that it lies in. Those of Kubernetes and cloud audit trails stay below 200 bytes.
 const NAME_BYTES_MAX: usize = 512;
 
-/// Bytes of text for each field, about: for the first allocation.
-const FIELD_BYTES: usize = 48;
+/// Bytes of text for each field, about, and the most fields that are made room for in advance: about 1 KB, a size that
+/// allocators keep at hand.
+const FIELD_BYTES: usize = 32;
+const FIELDS_AHEAD_MAX: usize = 20;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,11 +43,16 @@ pub(super) enum Extent {
     Cut,
 }
 
-/// Reads one object, and nothing behind it, into fields. `None`: it is no object, and gives none.
-pub(super) fn flatten<'t>(text: &'t str, fields: &mut Fields<'t>) -> Option<Extent> {
+/// Room for the fields of a text.
+pub(super) fn fields_of<'t>(text: &str) -> Fields<'t> {
+    Fields(Vec::with_capacity((text.len() / FIELD_BYTES).clamp(4, FIELDS_AHEAD_MAX)))
+}
+
+/// Reads one object, and nothing behind it, into fields. `None`: it is no object, and gives none. Text without its escapes
+/// goes to `room`.
+pub(super) fn flatten<'t>(text: &'t str, fields: &mut Fields<'t>, room: &mut Room<'t>) -> Option<Extent> {
     let before = fields.0.len();
-    fields.0.reserve((text.len() / FIELD_BYTES).clamp(4, 64));
-    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields };
+    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields, room };
     let extent = reader.whole();
     if extent.is_none() {
         fields.0.truncate(before);
@@ -56,102 +66,116 @@ struct Reader<'f, 't> {
     at: usize,
     extent: Extent,
     fields: &'f mut Fields<'t>,
+    room: &'f mut Room<'t>,
 }
 
 #[expect(clippy::ptr_arg, reason = "a borrowed name is cloned into its fields, and not copied")]
 impl<'t> Reader<'_, 't> {
     fn whole(&mut self) -> Option<Extent> {
-        self.blanks();
+        if self.token()? != b'{' {
+            return None;
+        }
         self.object(&Cow::Borrowed(""), 0)?;
-        self.blanks();
-        (self.at == self.text.len()).then_some(self.extent)
+        self.token().is_none().then_some(self.extent)
     }
 
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Past a byte that was seen.
     fn skip(&mut self) {
-        self.at = self.at.saturating_add(1);
+        self.at = self.at.wrapping_add(1);
     }
 
-    fn take(&mut self, byte: u8) -> Option<()> {
-        (self.peek()? == byte).then(|| self.skip())
+    /// The next byte that is not blank. It stays.
+    fn token(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        if byte > b' ' { Some(byte) } else { self.behind_blanks() }
     }
 
-    fn blanks(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+    /// Programs write lines without blanks.
+    #[cold]
+    fn behind_blanks(&mut self) -> Option<u8> {
+        while let b' ' | b'\t' | b'\n' | b'\r' = self.peek()? {
             self.skip();
         }
+        self.peek()
     }
 
+    /// An object, of which the first byte was seen.
     fn object(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
-        self.take(b'{')?;
-        self.blanks();
-        if self.peek()? == b'}' {
+        self.skip();
+        if self.token()? == b'}' {
             self.skip();
             return Some(());
         }
-        loop {
+        while self.token()? == b'"' {
             let name = self.string()?;
-            self.blanks();
-            self.take(b':')?;
-            self.blanks();
-            let name_bytes = path.len().saturating_add(name.len());
-            if name_bytes > NAME_BYTES_MAX || !self.is_within(depth) {
-                self.value(path, depth.max(DEPTH_MAX))?;
-            } else if depth == 0 {
-                self.value(&name, depth)?;
-            } else {
-                self.value(&Cow::Owned(format!("{path}.{name}")), depth)?;
+            if self.token()? != b':' {
+                return None;
             }
-            self.blanks();
-            match self.next()? {
-                b',' => self.blanks(),
-                b'}' => return Some(()),
+            self.skip();
+            let (path, depth) = self.path(path, name, depth);
+            self.value(path, depth)?;
+            match self.token()? {
+                b',' => self.skip(),
+                b'}' => {
+                    self.skip();
+                    return Some(());
+                }
                 _ => return None,
             }
         }
+        None
     }
 
+    /// The name of a member's values, and how deep they lie: too deep where they are not to become fields.
+    fn path(&self, path: &Cow<'t, str>, name: Cow<'t, str>, depth: usize) -> (Cow<'t, str>, usize) {
+        let is_short = path.len().saturating_add(name.len()) <= NAME_BYTES_MAX;
+        if is_short && depth == 0 {
+            (name, depth)
+        } else if is_short && self.is_within(depth) {
+            (Cow::Owned([path, ".", &name].concat()), depth)
+        } else {
+            (Cow::Borrowed(""), depth.max(DEPTH_MAX))
+        }
+    }
+
+    /// An array, of which the first byte was seen.
     fn array(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
-        self.take(b'[')?;
-        self.blanks();
-        if self.peek()? == b']' {
+        self.skip();
+        if self.token()? == b']' {
             self.skip();
             return Some(());
         }
         loop {
-            self.value(path, depth)?;
-            self.blanks();
-            match self.next()? {
-                b',' => self.blanks(),
+            self.value(path.clone(), depth)?;
+            let byte = self.token()?;
+            self.skip();
+            match byte {
+                b',' => {}
                 b']' => return Some(()),
                 _ => return None,
             }
         }
     }
 
-    fn next(&mut self) -> Option<u8> {
-        let byte = self.peek();
-        self.skip();
-        byte
-    }
-
-    /// A value inside an object or an array that lies `depth` levels deep.
-    fn value(&mut self, path: &Cow<'t, str>, depth: usize) -> Option<()> {
-        let deeper = depth.checked_add(1).filter(|depth| *depth < NESTING_MAX);
-        let value = match self.peek()? {
+    /// A value inside an object or an array that lies `depth` levels deep. It has two callers, and a call costs as much as the
+    /// look at a short value.
+    #[inline(always)]
+    fn value(&mut self, path: Cow<'t, str>, depth: usize) -> Option<()> {
+        let value = match self.token()? {
             b'"' => Value::Text(self.string()?),
-            b'{' => return self.object(path, deeper?),
-            b'[' => return self.array(path, deeper?),
+            b'{' => return self.object(&path, deeper(depth)?),
+            b'[' => return self.array(&path, deeper(depth)?),
             b't' => self.word("true", Value::Bool(true))?,
             b'f' => self.word("false", Value::Bool(false))?,
             b'n' => self.word("null", Value::Null)?,
             _ => self.number()?,
         };
         if self.is_within(depth) {
-            self.fields.0.push((path.clone(), value));
+            self.fields.0.push((path, value));
         } else {
             self.extent = Extent::Cut;
         }
@@ -168,18 +192,51 @@ impl<'t> Reader<'_, 't> {
         rest.starts_with(word.as_bytes()).then_some(value)
     }
 
+    /// A string, of which the quote was seen.
     fn string(&mut self) -> Option<Cow<'t, str>> {
-        self.take(b'"')?;
+        self.skip();
+        let (text, start) = (self.text, self.at);
+        let end = start.wrapping_add(plain(text.as_bytes().get(start..)?));
+        match text.as_bytes().get(end)? {
+            b'"' => {
+                self.at = end.wrapping_add(1);
+                text.get(start..end).map(Cow::Borrowed)
+            }
+            b'\\' => self.escaped(end),
+            _ => None,
+        }
+    }
+
+    /// A string from here on whose first escape is at `first`: in one pass it is copied by blocks and looked at.
+    #[inline(never)]
+    fn escaped(&mut self, first: usize) -> Option<Cow<'t, str>> {
         let rest = self.text.get(self.at..)?;
-        let first = special(rest.as_bytes(), 0)?;
-        let is_escaped = match rest.as_bytes().get(first)? {
-            b'"' => false,
-            b'\\' => true,
-            _ => return None,
-        };
-        let raw = rest.get(..if is_escaped { end(rest.as_bytes(), first)? } else { first })?;
-        self.at = self.at.checked_add(raw.len())?.checked_add(1)?;
-        if is_escaped { unescaped(raw, first).map(Cow::Owned) } else { Some(Cow::Borrowed(raw)) }
+        let (plain, mut from) = rest.as_bytes().split_at_checked(first.wrapping_sub(self.at))?;
+        let room = self.room.at_least(rest.len());
+        let room_bytes = room.len();
+        let (before, mut to) = room.split_at_mut_checked(plain.len())?;
+        before.copy_from_slice(plain);
+        let mut is_coded = false;
+        while let [b'\\', kind, behind @ ..] = from {
+            from = behind;
+            if *kind == b'u' {
+                is_coded = true;
+                let written = coded(&mut from)?.encode_utf8(to.first_chunk_mut::<4>()?).len();
+                to = to.get_mut(written..)?;
+            } else {
+                let (first, behind) = to.split_first_mut()?;
+                *first = escape(*kind)?;
+                to = behind;
+            }
+            (from, to) = copy_plain(from, to)?;
+        }
+        if *from.first()? != b'"' {
+            return None;
+        }
+        let kept = room_bytes.wrapping_sub(to.len());
+        self.at = self.text.len().wrapping_sub(from.len()).wrapping_add(1);
+        let text = self.room.keep(kept)?;
+        Some(if is_coded { text::composed(text) } else { text })
     }
 
     fn number(&mut self) -> Option<Value<'t>> {
@@ -232,80 +289,83 @@ fn number(text: &str, is_int: bool) -> Value<'_> {
     }
 }
 
-/// The first byte from `at` on that is not plain: a quote, a backslash, a control character.
-fn special(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let word = u64::from_le_bytes(*chunk);
-        let found = equal(word, b'"') | equal(word, b'\\') | below(word, b' ');
-        if found != 0 {
-            return at.checked_add(usize::try_from(found.trailing_zeros() >> 3).ok()?);
+/// The level below this one, unless that is too deep.
+fn deeper(depth: usize) -> Option<usize> {
+    depth.checked_add(1).filter(|depth| *depth < NESTING_MAX)
+}
+
+/// How many plain bytes stand before the first quote, backslash or control character. At worst all.
+fn plain(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((block, behind)) = rest.split_first_chunk() {
+        if let Some(plain) = special(block) {
+            return bytes.len().wrapping_sub(rest.len()).wrapping_add(plain);
         }
-        at = at.checked_add(chunk.len())?;
+        rest = behind;
     }
-    let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
-    at.checked_add(end)
+    bytes.len().wrapping_sub(rest.len()).wrapping_add(special(&last(rest)).unwrap_or_default())
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-
-/// Marks the high bit of the lowest of eight bytes that is below a limit (of at most 0x80), perhaps of some above it.
-fn below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(ONES.wrapping_mul(u64::from(limit))) & !word & ONES << 7
-}
-
-/// The same for a byte that is this one.
-fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ ONES.wrapping_mul(u64::from(byte)), 1)
-}
-
-/// Where a string ends: at the first quote from `from` on that no backslash escapes.
-fn end(bytes: &[u8], mut from: usize) -> Option<usize> {
-    loop {
-        let quote = from.checked_add(memchr::memchr(b'"', bytes.get(from..)?)?)?;
-        let before = bytes.get(..quote)?.iter().rev();
-        if before.take_while(|byte| **byte == b'\\').count() & 1 == 0 {
-            return Some(quote);
+/// Copies plain bytes; gives what is left of both. `None`: there is no room.
+fn copy_plain<'f, 'r>(mut from: &'f [u8], mut to: &'r mut [u8]) -> Option<(&'f [u8], &'r mut [u8])> {
+    while let Some((block, behind)) = from.split_first_chunk() {
+        *to.first_chunk_mut()? = *block;
+        if let Some(plain) = special(block) {
+            return from.get(plain..).zip(to.get_mut(plain..));
         }
-        from = quote.checked_add(1)?;
+        (from, to) = (behind, to.get_mut(BLOCK_BYTES..)?);
     }
+    let block = last(from);
+    *to.first_chunk_mut()? = block;
+    let plain = special(&block)?;
+    from.get(plain..).zip(to.get_mut(plain..))
 }
 
-/// The text of a string whose first escape is known.
-fn unescaped(raw: &str, first: usize) -> Option<String> {
-    let mut out = String::with_capacity(raw.len());
-    let (mut rest, mut next) = (raw, Some(first));
-    let mut is_coded = false;
-    while let Some(at) = next {
-        out.push_str(rest.get(..at)?);
-        let (b'\\', kind) = (*rest.as_bytes().get(at)?, *rest.as_bytes().get(at.checked_add(1)?)?) else {
-            return None;
+/// The last bytes of a text. Behind them are zeros, which are not plain.
+fn last(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
+    let mut block = [0; BLOCK_BYTES];
+    block.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    block
+}
+
+/// Where in a block the first byte is that is not plain.
+fn special(block: &[u8; BLOCK_BYTES]) -> Option<usize> {
+    let bytes = u8x16::new(*block);
+    let is_control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let marks = is_control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
+    let marks = marks.to_bitmask();
+    if marks == 0 { None } else { usize::try_from(marks.trailing_zeros()).ok() }
+}
+
+/// What stands for a character behind a backslash.
+fn escape(kind: u8) -> Option<u8> {
+    ESCAPES.get(usize::from(kind)).copied().filter(|byte| *byte != 0)
+}
+
+/// By the character; 0 for those that stand behind none. It is a table since jumps are hard to foresee.
+static ESCAPES: [u8; 256] = {
+    let mut table = [0; 256];
+    let (mut slots, mut kind) = (table.as_mut_slice(), 0_u8);
+    while let [slot, behind @ ..] = slots {
+        *slot = match kind {
+            b'"' | b'\\' | b'/' => kind,
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'b' => 8,
+            b'f' => 0xc,
+            _ => 0,
         };
-        rest = rest.get(at.checked_add(2)?..)?;
-        out.push(match kind {
-            b'"' | b'\\' | b'/' => char::from(kind),
-            b'n' => '\n',
-            b't' => '\t',
-            b'r' => '\r',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'u' => {
-                is_coded = true;
-                coded(&mut rest)?
-            }
-            _ => return None,
-        });
-        next = special(rest.as_bytes(), 0);
+        (slots, kind) = (behind, kind.wrapping_add(1));
     }
-    out.push_str(rest);
-    Some(if is_coded { text::decode_owned(out.into()) } else { out })
-}
+    table
+};
 
 /// The character behind `\u`, which two of them make when it is beyond 16 bits. Half of such a pair is U+FFFD.
-fn coded(rest: &mut &str) -> Option<char> {
+fn coded(rest: &mut &[u8]) -> Option<char> {
     let first = unit(rest)?;
     let high = first.checked_sub(0xd800).filter(|high| *high < 0x400);
-    let mut behind = rest.strip_prefix("\\u").unwrap_or_default();
+    let mut behind = rest.strip_prefix(b"\\u").unwrap_or_default();
     let low = unit(&mut behind).and_then(|second| second.checked_sub(0xdc00)).filter(|low| *low < 0x400);
     let Some((high, low)) = high.zip(low) else {
         return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -314,10 +374,10 @@ fn coded(rest: &mut &str) -> Option<char> {
     char::from_u32((high << 10 | low).checked_add(0x10000)?)
 }
 
-fn unit(rest: &mut &str) -> Option<u32> {
-    let (digits, behind) = rest.split_at_checked(4)?;
+fn unit(rest: &mut &[u8]) -> Option<u32> {
+    let (digits, behind) = rest.split_first_chunk::<4>()?;
     *rest = behind;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
 }
 
 #[cfg(test)]
@@ -327,10 +387,20 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Option<Vec<(String, Value<'_>)>> {
+    /// The fields, which are the same wherever unescaped text goes.
+    fn read(text: &str) -> Option<Vec<(String, Value<'static>)>> {
+        let owned = read_to(text, &mut Room::default());
+        let mut buffer = Vec::new();
+        assert_eq!(read_to(text, &mut Room::lent(&mut buffer, text.len())), owned);
+        owned
+    }
+
+    fn read_to<'t>(text: &'t str, room: &mut Room<'t>) -> Option<Vec<(String, Value<'static>)>> {
         let mut fields = Fields::default();
-        flatten(text, &mut fields)?;
-        Some(fields.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
+        flatten(text, &mut fields, room)?;
+        let mut owned = Fields::default();
+        owned.extend_owned(fields);
+        Some(owned.0.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
     }
 
     /// What `serde_json` makes of the same text, flattened; object keys that repeat stand once there.
@@ -437,6 +507,18 @@ mod tests {
     }
 
     #[test]
+    fn reads_strings_of_any_length_before_and_behind_an_escape() {
+        for length in 0..50 {
+            let plain = &"0123456789".repeat(5)[..length];
+            for escape in
+                ["", "\\\\", "\\t\\\"", "\\u1ec5", "\\ud83d\\ude00", "\\/đ", "\u{1f}", "\\x", "\\u00e", "\\"]
+            {
+                agrees(&format!("{{\"{plain}{escape}\":\"{escape}{plain}{escape}{plain}\"}}"));
+            }
+        }
+    }
+
+    #[test]
     fn one_odd_value_costs_a_line_nothing() {
         let cases = [
             (r#""\ud83d""#, "\u{fffd}"),
@@ -455,7 +537,7 @@ mod tests {
             );
         }
         let mut fields = Fields::default();
-        assert_eq!(flatten("{\"a\":1,\"b\"}", &mut fields), None);
+        assert_eq!(flatten("{\"a\":1,\"b\"}", &mut fields, &mut Room::default()), None);
         assert!(fields.0.is_empty(), "what is no object gives no fields");
     }
 
@@ -468,14 +550,14 @@ mod tests {
         assert_eq!(read(&long).map(|fields| fields.len()), Some(3));
         assert_eq!(read(&cut), Some(vec![("z".to_owned(), Value::Int(3))]));
         assert_eq!(read(&line(NAME_BYTES_MAX + 1, 1)), Some(vec![("z".to_owned(), Value::Int(3))]));
-        assert_eq!(flatten(&cut, &mut Fields::default()), Some(Extent::Cut));
+        assert_eq!(flatten(&cut, &mut Fields::default(), &mut Room::default()), Some(Extent::Cut));
     }
 
     #[test]
     fn keeps_to_its_limits() {
         let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
         let many = format!("{{\"x\":[{}1]}}", "1,".repeat(FIELDS_MAX));
-        let extent = |text: &str| flatten(text, &mut Fields::default());
+        let extent = |text: &str| flatten(text, &mut Fields::default(), &mut Room::default());
         assert_eq!(extent(&nested(DEPTH_MAX - 1)), Some(Extent::Whole));
         assert_eq!(extent(&nested(DEPTH_MAX)), Some(Extent::Cut));
         assert_eq!(extent(&nested(NESTING_MAX)), None);

@@ -16,6 +16,7 @@ mod json;
 mod json_text;
 mod otlp;
 mod pam;
+mod room;
 mod sshd;
 mod su;
 mod sudo;
@@ -28,16 +29,19 @@ mod web;
 mod windows;
 
 use std::borrow::Cow;
-use std::iter::Peekable;
+use std::iter::{Peekable, Zip};
+use std::ops::RangeFrom;
 
 pub use evtx::{Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock};
 use fields::{Fields, Line};
+use room::Room;
 use time::Clock;
 
 use crate::limits::{TS_FUTURE_MAX, TS_PAST_MAX};
+use crate::wire::Records;
 use crate::{Batch, Event, Format, Header, LogSource, Micros, ParseStatus, Record};
 
-/// The events of a batch, in order.
+/// The events of a batch, in order, for those who keep them. [`Events`] is faster for those who do not.
 pub fn parse_batch(batch: &Batch) -> Vec<Event<'_>> {
     parse_batch_within(batch, TS_PAST_MAX, TS_FUTURE_MAX)
 }
@@ -45,18 +49,77 @@ pub fn parse_batch(batch: &Batch) -> Vec<Event<'_>> {
 /// The events of a batch, in order, where an event's own time is believed when it lies at most `past` before and `future`
 /// after the receipt of its record. For imports of old logs and for tests of rules.
 pub fn parse_batch_within(batch: &Batch, past: Micros, future: Micros) -> Vec<Event<'_>> {
-    let mut records = (0_u32..).zip(batch.records()).peekable();
+    let mut lines = Lines::of(batch, past, future);
+    let mut room = Room::default();
     let mut events = Vec::new();
-    while let Some((index, record)) = records.next() {
-        let clock = Clock { receipt: record.time, utc_offset_s: batch.header.utc_offset_s, past, future };
-        let assembled = assemble(batch.header.format, &record, &mut records);
-        let (message, line, count) = assembled.unwrap_or_else(|| {
-            let (message, line) = single(batch.header.format, record.bytes);
-            (message, line, 1)
-        });
-        events.push(event(&batch.header, &clock, index, count, message, line));
+    while let Some((index, record)) = lines.records.next() {
+        events.push(lines.event(index, &record, &mut room));
     }
     events
+}
+
+/// The events of a batch, in order, one at a time: each is parsed when it is asked for, into memory that the one before
+/// leaves.
+pub struct Events<'b> {
+    lines: Lines<'b>,
+    /// As long as the longest record so far.
+    buffer: Vec<u8>,
+}
+
+impl<'b> Events<'b> {
+    /// As [`parse_batch`].
+    pub fn of(batch: &'b Batch) -> Self {
+        Self::within(batch, TS_PAST_MAX, TS_FUTURE_MAX)
+    }
+
+    /// As [`parse_batch_within`].
+    pub fn within(batch: &'b Batch, past: Micros, future: Micros) -> Self {
+        Self { lines: Lines::of(batch, past, future), buffer: Vec::new() }
+    }
+
+    /// The next event, which goes before the one behind it comes: that is why this is no [`Iterator`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an item of an iterator cannot borrow from the iterator"
+    )]
+    pub fn next(&mut self) -> Option<Event<'_>> {
+        let (index, record) = self.lines.records.next()?;
+        let mut room = Room::lent(&mut self.buffer, record.bytes.len());
+        Some(self.lines.event(index, &record, &mut room))
+    }
+}
+
+/// What is left of a batch.
+struct Lines<'b> {
+    header: &'b Header,
+    records: Peekable<Zip<RangeFrom<u32>, Records<'b>>>,
+    past: Micros,
+    future: Micros,
+}
+
+impl<'b> Lines<'b> {
+    fn of(batch: &'b Batch, past: Micros, future: Micros) -> Self {
+        Self { header: &batch.header, records: (0..).zip(batch.records()).peekable(), past, future }
+    }
+
+    /// The event that begins with a record.
+    fn event<'e>(&mut self, index: u32, record: &Record<'b>, room: &mut Room<'e>) -> Event<'e>
+    where
+        'b: 'e,
+    {
+        let header = self.header;
+        let clock = Clock {
+            receipt: record.time,
+            utc_offset_s: header.utc_offset_s,
+            past: self.past,
+            future: self.future,
+        };
+        if let Some((message, line, count)) = assemble(header.format, record, &mut self.records) {
+            return event(header, &clock, index, count, message, line);
+        }
+        let (message, line) = single(header.format, record.bytes, room);
+        event(header, &clock, index, 1, message, line)
+    }
 }
 
 /// Whether a batch may end after `previous`: an event must not span two batches. `next` is the line that follows; `None`
@@ -103,35 +166,35 @@ fn assemble<'a>(
 }
 
 /// One record: its text and what its parser made of it.
-fn single(format: Format, bytes: &[u8]) -> (Cow<'_, str>, Line<'_>) {
+fn single<'t>(format: Format, bytes: &'t [u8], room: &mut Room<'t>) -> (Cow<'t, str>, Line<'t>) {
     match text::decode(bytes) {
-        Cow::Borrowed(text) => read(format, text).unwrap_or((Cow::Borrowed(text), raw())),
-        Cow::Owned(text) => match read(format, &text) {
+        Cow::Borrowed(text) => read(format, text, room).unwrap_or((Cow::Borrowed(text), raw())),
+        Cow::Owned(text) => match read(format, &text, &mut Room::default()) {
             Some((message, line)) => (Cow::Owned(message.into_owned()), line.into_owned()),
             None => (Cow::Owned(text), raw()),
         },
     }
 }
 
-fn read(format: Format, text: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
+fn read<'t>(format: Format, text: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
     let line = match format {
-        Format::Otlp => return otlp::parse(text),
-        Format::Auto => detect(text),
+        Format::Otlp => return otlp::parse(text, room),
+        Format::Auto => detect(text, room),
         Format::Syslog => syslog::parse(text),
         Format::Auditd => auditd::parse_line(text),
         Format::Web => web::parse(text),
-        Format::Json => json::parse(text),
+        Format::Json => json::parse(text, room),
     };
     line.map(|line| (Cow::Borrowed(text), line))
 }
 
 /// Reads a line whose format is not stated: its first characters tell which parsers can take it.
-fn detect(text: &str) -> Option<Line<'_>> {
+fn detect<'t>(text: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
     if text.starts_with("type=") || text.starts_with("node=") {
         return auditd::parse_line(text);
     }
     if text.trim_ascii_start().starts_with('{') {
-        return json::parse(text);
+        return json::parse(text, room);
     }
     syslog::parse(text).or_else(|| web::parse(text))
 }

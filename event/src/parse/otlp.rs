@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, Line};
 use super::json_text::{self, Extent};
+use super::room::Room;
 use super::{detect, json};
 use crate::{LogSource, ParseStatus, Value};
 
@@ -35,14 +36,14 @@ struct Record<'t> {
 struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
 
 /// Reads a record; gives the message with what was made of it.
-pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
+pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
     let record: Record<'_> = serde_json::from_str(line).ok()?;
-    let (message, mut parsed) = body(record.body.get())?;
+    let (message, mut parsed) = body(record.body.get(), room)?;
     if let Some(text) = record.severity.map(RawValue::get).filter(|text| *text != "null") {
         parsed.fields.text("severity_text", scalar(text));
     }
     if let Some(attributes) = record.attributes {
-        json_text::flatten(attributes.get(), &mut parsed.fields);
+        json_text::flatten(attributes.get(), &mut parsed.fields, room);
     }
     let time =
         record.time.map(|time| scalar(time.get())).filter(|time| !matches!(&**time, "0" | "null" | ""));
@@ -52,10 +53,10 @@ pub(super) fn parse(line: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
     Some((message, parsed))
 }
 
-fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
+fn body<'t>(body: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
     let Ok(Text(text)) = serde_json::from_str(body) else {
-        let mut fields = Fields::default();
-        let extent = json_text::flatten(body, &mut fields);
+        let mut fields = json_text::fields_of(body);
+        let extent = json_text::flatten(body, &mut fields, room);
         let status = extent.map_or(ParseStatus::Raw, |_| ParseStatus::Parsed);
         let fields_hold_text = extent == Some(Extent::Whole);
         let line = Line { status, fields_hold_text, ..json::understood(fields) };
@@ -68,8 +69,8 @@ fn body(body: &str) -> Option<(Cow<'_, str>, Line<'_>)> {
         Cow::Owned(text) => Cow::Owned(super::text::decode_owned(text.into_bytes())),
     };
     let line = match &text {
-        Cow::Borrowed(text) => detect(text),
-        Cow::Owned(text) => detect(text).map(Line::into_owned),
+        Cow::Borrowed(text) => detect(text, room),
+        Cow::Owned(text) => detect(text, &mut Room::default()).map(Line::into_owned),
     };
     let raw = || Line {
         stamp: None,

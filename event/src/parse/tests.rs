@@ -72,6 +72,11 @@ proptest! {
             let record: usize = lines[event.record as usize..][..event.records as usize].iter().map(Vec::len).sum();
             prop_assert!(bytes <= 16 * record + 256, "{} bytes of fields from {} bytes", bytes, record);
         }
+        let mut one_by_one = Events::of(&batch);
+        for event in &events {
+            prop_assert!(one_by_one.next().as_ref() == Some(event));
+        }
+        prop_assert!(one_by_one.next().is_none());
     }
 
     #[test]

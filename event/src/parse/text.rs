@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
+use simdutf8::basic::from_utf8;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    match str::from_utf8(bytes) {
+    match from_utf8(bytes) {
         Ok(text) => normalise(text),
         Err(_) => Cow::Owned(normalise(&String::from_utf8_lossy(bytes)).into_owned()),
     }
@@ -21,6 +22,11 @@ pub(super) fn decode_owned(bytes: Vec<u8>) -> String {
         Ok(text) => text.nfc().collect(),
         Err(error) => decode(error.as_bytes()).into_owned(),
     }
+}
+
+/// Text that a parser decoded, normalised like the rest.
+pub(super) fn composed(text: Cow<'_, str>) -> Cow<'_, str> {
+    if is_nfc(&text) { text } else { Cow::Owned(text.nfc().collect()) }
 }
 
 /// UTF-16 units that are looked at together.
@@ -106,7 +112,8 @@ fn normalise(text: &str) -> Cow<'_, str> {
 }
 
 fn is_nfc(text: &str) -> bool {
-    text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes
+    // Without a way out: all of a text is looked at sooner than part of it byte by byte.
+    text.bytes().fold(0, |all, byte| all | byte) < 0x80 || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while_m_n};
 use nom::character::complete::{char, one_of};
 use nom::combinator::{map_opt, opt, value};
+use nom::error::{ErrorKind, make_error};
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
@@ -144,11 +145,24 @@ fn stamp(
         .parse(input)
 }
 
+/// At least `min` digits, of which it takes `max`, at most 18.
 fn digits<'t>(
     min: usize,
     max: usize,
 ) -> impl Parser<&'t str, Output = i64, Error = nom::error::Error<&'t str>> {
-    map_opt(take_while_m_n(min, max, |c: char| c.is_ascii_digit()), |digits: &str| digits.parse().ok())
+    move |input: &'t str| match split_digits(input, max) {
+        Some((digits, rest)) if digits.len() >= min => Ok((rest, number(digits.bytes()))),
+        _ => Err(nom::Err::Error(make_error(input, ErrorKind::Digit))),
+    }
+}
+
+/// The digits that a text begins with, at most `max` of them, and what is behind.
+fn split_digits(text: &str, max: usize) -> Option<(&str, &str)> {
+    text.split_at_checked(text.bytes().take(max).take_while(u8::is_ascii_digit).count())
+}
+
+fn number(digits: impl Iterator<Item = u8>) -> i64 {
+    digits.fold(0, |number: i64, digit| number.wrapping_mul(10).wrapping_add(digit.wrapping_sub(b'0').into()))
 }
 
 fn month(input: &str) -> IResult<&str, i64> {
@@ -182,15 +196,9 @@ fn clock_of_day(input: &str) -> IResult<&str, Micros> {
 
 /// `.120394` or `,120` as microseconds; nothing is zero.
 fn fraction(input: &str) -> IResult<&str, Micros> {
-    let digits = preceded(one_of(".,"), take_while_m_n(1, 18, |c: char| c.is_ascii_digit()));
-    let (input, fraction) = opt(digits).parse(input)?;
-    let digits = fraction.unwrap_or_default().bytes().chain(std::iter::repeat(b'0')).take(6);
-    Ok((
-        input,
-        digits.fold(0, |micros: Micros, digit| {
-            micros.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
-        }),
-    ))
+    let digits = input.strip_prefix(['.', ',']).and_then(|digits| split_digits(digits, 18));
+    let Some((digits, rest)) = digits.filter(|(digits, _)| !digits.is_empty()) else { return Ok((input, 0)) };
+    Ok((rest, number(digits.bytes().chain(std::iter::repeat(b'0')).take(6))))
 }
 
 /// `Z`, `+07:00` or `+0700`, as microseconds east of Greenwich.

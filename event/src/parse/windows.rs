@@ -146,20 +146,6 @@ const OPENTELEMETRY: [(&str, &str); 21] = [
     ("correlation.activity_id", "Correlation_ActivityID"),
     ("correlation.related_activity_id", "Correlation_RelatedActivityID"),
 ];
-const FLAT: [(&str, &str); 11] = [
-    ("SourceName", "Provider_Name"),
-    ("ProviderName", "Provider_Name"),
-    ("ProviderGuid", "Provider_Guid"),
-    ("Hostname", "Computer"),
-    ("ComputerName", "Computer"),
-    ("RecordNumber", "EventRecordID"),
-    ("EventRecordId", "EventRecordID"),
-    ("EventId", "EventID"),
-    ("OpcodeValue", "Opcode"),
-    ("UserId", "Security_UserID"),
-    ("ActivityID", "Correlation_ActivityID"),
-];
-
 /// Levels in words, and the numbers that the event has.
 const LEVELS: [(&str, i64); 5] =
     [("critical", 1), ("error", 2), ("warning", 3), ("information", 4), ("verbose", 5)];
@@ -231,7 +217,7 @@ impl Shape {
             Self::Winlogbeat => (&["winlog.event_data.", "winlog.user_data."], &WINLOGBEAT),
             // `data.` where the receiver writes the data as a list.
             Self::OpenTelemetry => (&["event_data.data.", "event_data.", "user_data."], &OPENTELEMETRY),
-            Self::Flat => (&[], &FLAT),
+            Self::Flat => return rename_flat(name),
         };
         if let Some(prefix) = prefixes.iter().find(|prefix| name.starts_with(**prefix)) {
             cut_front(name, prefix.len());
@@ -242,6 +228,20 @@ impl Shape {
             *name = Cow::Borrowed(native);
         }
     }
+}
+
+fn rename_flat(name: &mut Cow<'_, str>) {
+    *name = Cow::Borrowed(match &**name {
+        "SourceName" | "ProviderName" => "Provider_Name",
+        "ProviderGuid" => "Provider_Guid",
+        "Hostname" | "ComputerName" => "Computer",
+        "RecordNumber" | "EventRecordId" => "EventRecordID",
+        "EventId" => "EventID",
+        "OpcodeValue" => "Opcode",
+        "UserId" => "Security_UserID",
+        "ActivityID" => "Correlation_ActivityID",
+        _ => return,
+    });
 }
 
 /// `Event.System.Provider.#attributes.Name` ─▶ `Provider_Name`, `Event.EventData.Image` ─▶ `Image`,
@@ -377,11 +377,18 @@ fn sysmon_category(id: i64) -> &'static str {
 /// `Threat Name` ─▶ `ThreatName` and `Threat_Name`.
 fn plain_names(fields: &mut Fields<'_>) {
     let mut underscored = Vec::new();
-    for (name, value) in fields.0.iter_mut().filter(|(name, _)| name.contains(' ')) {
+    for (name, value) in fields.0.iter_mut().filter(|(name, _)| has_blank(name)) {
         underscored.push((Cow::Owned(name.replace(' ', "_")), value.clone()));
         *name = Cow::Owned(name.replace(' ', ""));
     }
     fields.0.append(&mut underscored);
+}
+
+/// Names are short: words of them are looked at sooner than a search begins.
+fn has_blank(name: &str) -> bool {
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let in_word = |word: &[u8; 8]| word.iter().fold(false, |any, byte| any | (*byte == b' '));
+    words.iter().any(in_word) || rest.contains(&b' ')
 }
 
 /// Sysmon's names for what Security calls differently.
