@@ -1,6 +1,7 @@
 //! Binary XML as Windows event logs hold it ([MS-EVEN6] 2.2.12 and following): tokens in, the fields of an event out.
 //!
-//! A record is a template of its chunk, filled with values; both are walked at once and no tree is built. Elements become
+//! A record is a template of its chunk, filled with values; both are walked at once and no tree is built, or the template is
+//! compiled (`binxml/template.rs`). Elements become
 //! fields by their place: those of `System` and `EventData` by their own name (`<Data Name="Image">` by the attribute), those
 //! of `UserData` without the provider's element around them, deeper ones with dots, attributes behind an underscore
 //! (`Provider_Name`); namespaces are no part of the event. An array is a field several times, an element without text is null,
@@ -12,13 +13,16 @@
 //! as it likes; [`TOKENS_MAX`] tokens and [`DEPTH_MAX`] levels, since templates may name one another. Beyond the fields the
 //! rest is left out; beyond the others the record ends there as one that is broken does.
 
+mod template;
+
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::ops::Range;
 
 use thiserror::Error;
 
 use super::{text, time};
+use template::{Known, Programs};
 
 /// Most fields of an event: as for JSON lines.
 pub(super) const FIELDS_MAX: usize = 512;
@@ -53,9 +57,10 @@ pub(super) struct Broken {
 #[derive(Debug, Default)]
 pub(super) struct Cells {
     pub(super) names: Names,
-    /// Values, one a line.
-    pub(super) text: String,
+    /// Values, one a line: UTF-8, looked at once when all of it is there ([`Cells::take_text`]).
+    text: Vec<u8>,
     pub(super) cells: Vec<(usize, Cell)>,
+    programs: Programs,
 }
 
 /// A value: text is a piece of the common one.
@@ -73,8 +78,10 @@ pub(super) enum Cell {
 pub(super) struct Names {
     list: Vec<String>,
     ids: HashMap<String, usize>,
+    /// Whether any has a blank.
+    pub(super) have_blanks: bool,
     /// A name that is being read.
-    spelt: String,
+    spelt: Vec<u8>,
 }
 
 /// Names that say where in the event an element stands, in the order of [`Names::default`].
@@ -89,7 +96,7 @@ const KNOWN: [&str; 7] = ["Event", "System", "EventData", "UserData", "Data", "N
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Self { list: Vec::new(), ids: HashMap::new(), spelt: String::new() };
+        let mut names = Self { list: Vec::new(), ids: HashMap::new(), have_blanks: false, spelt: Vec::new() };
         for name in KNOWN {
             names.id(name);
         }
@@ -107,6 +114,7 @@ impl Names {
             return *id;
         }
         let id = self.list.len();
+        self.have_blanks |= name.contains(' ');
         self.list.push(name.to_owned());
         self.ids.insert(name.to_owned(), id);
         id
@@ -116,7 +124,7 @@ impl Names {
         let mut spelt = std::mem::take(&mut self.spelt);
         spelt.clear();
         text::push_utf16(&mut spelt, bytes);
-        let id = self.id(&spelt);
+        let id = self.id(str::from_utf8(&spelt).unwrap_or_default());
         self.spelt = spelt;
         id
     }
@@ -134,6 +142,9 @@ pub(super) struct Reader<'c, 'o> {
     slots: Vec<Slot>,
     /// By the lowest bits of a place in the chunk: the place and what its name belongs to, and the name in full.
     places: Vec<((usize, Within), usize)>,
+    templates: Known,
+    /// Whether templates are compiled. What is read is the same.
+    compiles: bool,
     record: Limits,
 }
 
@@ -249,7 +260,8 @@ impl<'c> Cursor<'c> {
 impl<'c, 'o> Reader<'c, 'o> {
     pub(super) fn new(chunk: &'c [u8], out: &'o mut Cells) -> Self {
         let places = vec![((usize::MAX, Within::Nothing), 0); PLACES];
-        Self { chunk, out, slots: Vec::new(), places, record: Limits::default() }
+        let (slots, templates, record) = (Vec::new(), Known::new(), Limits::default());
+        Self { chunk, out, slots, places, templates, compiles: true, record }
     }
 
     /// Reads the binary XML in a range of the chunk. What stood before a break is in the cells all the same.
@@ -389,7 +401,8 @@ impl<'c, 'o> Reader<'c, 'o> {
         self.value(cursor, scope, &mut attribute)?;
         let is_all = !cursor.peek().is_some_and(is_value);
         self.values(cursor, scope, &mut attribute)?;
-        let name = self.out.text.get(start..).filter(|name| !name.is_empty());
+        let name = self.out.text.get(start..).and_then(|name| str::from_utf8(name).ok());
+        let name = name.filter(|name| !name.is_empty());
         let name = name.map(|name| self.out.names.id(name));
         self.out.text.truncate(start);
         if let (true, Some(name)) = (is_text && is_all, name) {
@@ -437,11 +450,14 @@ impl<'c, 'o> Reader<'c, 'o> {
     /// Counts a token, and looks at the text that came of those before.
     fn spend(&mut self, cursor: &Cursor<'c>) -> Result<(), Broken> {
         self.record.tokens = self.record.tokens.saturating_add(1);
-        let text = self.out.text.len().saturating_sub(self.record.text);
-        if self.record.tokens > TOKENS_MAX || text > TEXT_BYTES_MAX {
+        if self.record.tokens > TOKENS_MAX || self.is_text_too_long() {
             return Err(Broken { what: "a record that expands too far", offset: cursor.at });
         }
         Ok(())
+    }
+
+    fn is_text_too_long(&self) -> bool {
+        self.out.text.len().saturating_sub(self.record.text) > TEXT_BYTES_MAX
     }
 
     fn entity(&mut self, name: usize, element: &mut Element) {
@@ -463,8 +479,12 @@ impl<'c, 'o> Reader<'c, 'o> {
         slot.copied().filter(|slot| slot.kind != 0)
     }
 
-    /// Puts a value into an element: text or a number, several of them, or elements.
+    /// Puts a value into an element: text or a number, several of them, or elements. What is in an element that is not there is
+    /// not looked at.
     fn fill(&mut self, slot: Slot, element: &mut Element) -> Result<(), Broken> {
+        if self.record.absent > 0 {
+            return Ok(());
+        }
         let mut cursor = self.cursor(slot.start, slot.end);
         if slot.kind == 0x21 {
             let scope = Scope { first: 0, count: 0, is_template: false };
@@ -523,7 +543,7 @@ impl<'c, 'o> Reader<'c, 'o> {
         let Some(value) = element.value.take() else { return };
         element.is_null = false;
         if self.push(element.at, value) {
-            self.out.text.push('\n');
+            self.out.text.push(b'\n');
         } else {
             self.out.text.truncate(element.start);
         }
@@ -561,7 +581,11 @@ impl<'c, 'o> Reader<'c, 'o> {
             cursor.take("value", usize::from(u16::from_le_bytes([*low, *high])))?;
             self.slots.push(Slot { kind: *kind, start, end: cursor.at });
         }
-        self.content(&mut definition, Scope { first, count, is_template: true }, element)?;
+        let scope = Scope { first, count, is_template: true };
+        match self.program(definition, element.at) {
+            Some(program) => self.run(&program, scope, element)?,
+            None => self.content(&mut definition, scope, element)?,
+        }
         self.slots.truncate(first);
         Ok(())
     }
@@ -632,7 +656,14 @@ impl Cells {
         self.cells.clear();
         if self.names.list.len() > NAMES_KEPT_MAX {
             self.names = Names::default();
+            self.programs = Programs::default();
         }
+    }
+
+    /// The text of all values, in place of one that is not needed any more.
+    pub(super) fn take_text(&mut self, spare: String) -> String {
+        let text = std::mem::replace(&mut self.text, spare.into_bytes());
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// Writes a value as text. None: nothing is there, or the bytes are no such value.
@@ -656,7 +687,7 @@ impl Cells {
             }
             0x0d => match i32::from_le_bytes(bytes.try_into().ok()?) {
                 flag @ (0 | 1) => {
-                    self.shown(start, flag == 1)?;
+                    self.text.extend_from_slice(if flag == 1 { b"true" } else { b"false" });
                     return Some(Cell::Bool(flag == 1));
                 }
                 bits => i64::from(bits),
@@ -675,13 +706,15 @@ impl Cells {
             }
             (0x02, _) => {
                 let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                self.text.extend(bytes.iter().map(|byte| text::windows_1252(*byte)));
+                let chars = bytes.iter().map(|byte| text::windows_1252(*byte));
+                self.text.extend_from_slice(chars.collect::<String>().as_bytes());
                 Some(Cell::Text(start..self.text.len()))
             }
             (0x0b, 4) => self.float(f32::from_le_bytes(bytes.try_into().ok()?).into(), start),
             (0x0c, 8) => self.float(f64::from_le_bytes(bytes.try_into().ok()?), start),
             (0x0e, _) => {
-                bytes.iter().for_each(|byte| text::push_hex(&mut self.text, *byte, true));
+                let digits = bytes.iter().flat_map(|byte| text::hex(*byte));
+                self.text.extend(digits.map(|digit| digit.to_ascii_uppercase()));
                 Some(Cell::Text(start..self.text.len()))
             }
             (0x0f, 16) => self.guid(bytes, start),
@@ -715,14 +748,15 @@ impl Cells {
     fn guid(&mut self, bytes: &[u8], start: usize) -> Option<Cell> {
         let (head, tail) = bytes.split_first_chunk::<8>()?;
         let [a, b, c, d, e, f, g, h] = *head;
-        self.text.push('{');
+        let (mut shown, mut at) = (*b"{00000000-0000-0000-0000-000000000000}", 1_usize);
         for (index, byte) in (0..).zip([d, c, b, a, f, e, h, g].iter().chain(tail)) {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                self.text.push('-');
+            at = at.saturating_add(usize::from(matches!(index, 4 | 6 | 8 | 10)));
+            if let Some(pair) = shown.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
+                *pair = text::hex(*byte);
             }
-            text::push_hex(&mut self.text, *byte, false);
+            at = at.saturating_add(2);
         }
-        self.text.push('}');
+        self.text.extend_from_slice(&shown);
         Some(Cell::Text(start..self.text.len()))
     }
 
@@ -743,9 +777,13 @@ impl Cells {
         let ([revision, count], rest) = bytes.split_first_chunk::<2>()?;
         let (authority, parts) = rest.split_first_chunk::<6>()?;
         let authority = authority.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        write!(self.text, "S-{revision}-{authority}").ok()?;
+        self.text.extend_from_slice(b"S-");
+        text::push_int(&mut self.text, i64::from(*revision));
+        self.text.push(b'-');
+        text::push_int(&mut self.text, i64::try_from(authority).ok()?);
         for part in parts.as_chunks::<4>().0.iter().take(usize::from(*count)) {
-            write!(self.text, "-{}", u32::from_le_bytes(*part)).ok()?;
+            self.text.push(b'-');
+            text::push_int(&mut self.text, i64::from(u32::from_le_bytes(*part)));
         }
         Some(Cell::Text(start..self.text.len()))
     }

@@ -57,6 +57,8 @@ const RECORD_TRAILER_BYTES: usize = 4;
 #[derive(Debug, Default)]
 pub struct EvtxBlock {
     cells: Cells,
+    /// What the text of the cells is a piece of.
+    text: String,
     records: Vec<Span>,
     damage: Damage,
 }
@@ -97,6 +99,7 @@ impl EvtxBlock {
         for chunk in chunks.chunks(EVTX_CHUNK_BYTES) {
             self.chunk(chunk);
         }
+        self.text = self.cells.take_text(std::mem::take(&mut self.text));
         if !rest.is_empty() {
             self.damage.note(|| format!("{} bytes beyond the block", rest.len()));
         }
@@ -115,7 +118,7 @@ impl EvtxBlock {
     /// Reads a chunk; one that was never used is zero and nothing.
     fn chunk(&mut self, chunk: &[u8]) {
         if !chunk.starts_with(CHUNK_MAGIC) {
-            if chunk.iter().any(|byte| *byte != 0) {
+            if !is_zero(chunk) {
                 self.damage.note(|| "a chunk without its mark".to_owned());
             }
             return;
@@ -148,7 +151,11 @@ impl EvtxBlock {
         let time = fields.find("TimeCreated_SystemTime").and_then(|text| time::rfc3339(text).ok());
         let clock = Clock { receipt: received, utc_offset_s: 0, past: Micros::MAX, future: Micros::MAX };
         let (ts, ts_quality) = clock.resolve(time.map(|(_, stamp)| stamp));
-        let log_source = windows::complete(&mut fields);
+        let log_source = if self.cells.names.have_blanks {
+            windows::complete(&mut fields)
+        } else {
+            windows::complete_plain(&mut fields)
+        };
         Event {
             ts,
             ts_quality,
@@ -173,7 +180,7 @@ impl EvtxBlock {
     }
 
     fn piece(&self, range: &Range<usize>) -> &str {
-        self.cells.text.get(range.clone()).unwrap_or_default()
+        self.text.get(range.clone()).unwrap_or_default()
     }
 }
 
@@ -181,7 +188,8 @@ impl EvtxBlock {
 fn next_record(chunk: &[u8], at: usize, damage: &mut Damage) -> Option<Record> {
     let stated = u32_at(chunk, CHUNK_END).and_then(|end| usize::try_from(end).ok());
     let records = chunk.get(..stated.filter(|end| *end > CHUNK_HEADER_BYTES)?).unwrap_or(chunk);
-    if records.get(at..)?.iter().take(RECORD_HEADER_BYTES).all(|byte| *byte == 0) {
+    let rest = records.get(at..)?;
+    if is_zero(rest.get(..RECORD_HEADER_BYTES).unwrap_or(rest)) {
         return None;
     }
     if let Some(record) = record_at(chunk, at) {
@@ -202,6 +210,13 @@ fn record_at(chunk: &[u8], at: usize) -> Option<Record> {
     let content = at.checked_add(RECORD_HEADER_BYTES)?..end.checked_sub(RECORD_TRAILER_BYTES)?;
     let is_whole = content.start <= content.end && u32_at(chunk, content.end)?.to_le_bytes() == *size;
     is_whole.then_some(Record { id, content, end })
+}
+
+/// Whether nothing stands there. A log that Windows made room for has many such chunks, so they are looked at by blocks.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    let is_zero = |bytes: &[u8]| bytes.iter().fold(0, |all, byte| all | byte) == 0;
+    blocks.iter().all(|block| is_zero(block)) && is_zero(rest)
 }
 
 fn u32_at(chunk: &[u8], at: usize) -> Option<u32> {

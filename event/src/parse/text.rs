@@ -30,40 +30,53 @@ pub(super) fn composed(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// UTF-16 units that are looked at together.
-const ASCII_BLOCK: usize = 16;
+const ASCII_BLOCK: usize = 32;
 
-/// Appends UTF-16 (little-endian) up to its end or the first zero.
-pub(super) fn push_utf16(out: &mut String, bytes: &[u8]) {
+/// Appends UTF-16 (little-endian) up to its end or the first zero, as UTF-8.
+pub(super) fn push_utf16(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     let mut units = bytes.as_chunks::<2>().0;
     // Nearly all of it is ASCII, and is taken by blocks.
     while let Some((block, rest)) = units.split_first_chunk::<ASCII_BLOCK>() {
-        let low = block.map(|[low, _]| low);
-        let is_text = block.iter().fold(true, |text, [low, high]| text & (*high == 0) & (*low != 0));
-        let Some(ascii) = str::from_utf8(&low).ok().filter(|low| is_text && low.is_ascii()) else { break };
-        out.push_str(ascii);
+        if !is_ascii(block) {
+            return push_any_utf16(out, start, units);
+        }
+        out.extend_from_slice(&block.map(|[low, _]| low));
         units = rest;
     }
-    while let Some(([low @ 1..0x80, 0], rest)) = units.split_first() {
-        out.push(char::from(*low));
-        units = rest;
+    if !is_ascii(units) {
+        return push_any_utf16(out, start, units);
     }
-    if let [] | [[0, 0], ..] = units {
-        return;
-    }
+    out.extend(units.iter().map(|[low, _]| *low));
+}
+
+/// Whether all units are ASCII and none is zero.
+fn is_ascii(units: &[[u8; 2]]) -> bool {
+    units.iter().fold(true, |text, [low, high]| text & (*high == 0) & (*low != 0) & (*low < 0x80))
+}
+
+/// Appends the rest of a text that starts at `start`.
+fn push_any_utf16(out: &mut Vec<u8>, start: usize, units: &[[u8; 2]]) {
+    let mut text = str::from_utf8(out.get(start..).unwrap_or_default()).unwrap_or_default().to_owned();
     let units = units.iter().map(|unit| u16::from_le_bytes(*unit));
     let chars = char::decode_utf16(units.take_while(|unit| *unit != 0));
-    out.extend(chars.map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER)));
-    if let Some(Cow::Owned(text)) = out.get(start..).map(normalise) {
-        out.truncate(start);
-        out.push_str(&text);
-    }
+    text.extend(chars.map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER)));
+    out.truncate(start);
+    out.extend_from_slice(normalise(&text).as_bytes());
 }
 
 /// Appends a number. Events have many, and the formatter of the standard library is slow.
-pub(super) fn push_int(out: &mut String, int: i64) {
+pub(super) fn push_int(out: &mut Vec<u8>, int: i64) {
+    if int < 0 {
+        out.push(b'-');
+    }
+    push_digits(out, int.unsigned_abs(), 1);
+}
+
+/// Appends a number in at least so many digits.
+pub(super) fn push_digits(out: &mut Vec<u8>, number: u64, width: usize) {
     let mut digits = [b'0'; 20];
-    let (mut rest, mut count) = (int.unsigned_abs(), 0_usize);
+    let (mut rest, mut count) = (number, 0_usize);
     for digit in digits.iter_mut().rev() {
         *digit = b'0' | u8::try_from(rest.rem_euclid(10)).unwrap_or_default();
         rest = rest.div_euclid(10);
@@ -72,29 +85,24 @@ pub(super) fn push_int(out: &mut String, int: i64) {
             break;
         }
     }
-    if int < 0 {
-        out.push('-');
-    }
-    let written = digits.get(digits.len().saturating_sub(count)..).unwrap_or_default();
-    out.push_str(str::from_utf8(written).unwrap_or_default());
+    out.extend_from_slice(digits.get(digits.len().saturating_sub(count.max(width))..).unwrap_or_default());
 }
 
 /// Appends `0x` and a number in as few hexadecimal digits as it has.
-pub(super) fn push_hex_number(out: &mut String, number: u64) {
-    out.push_str("0x");
-    let digits = 16_u32.saturating_sub(number.leading_zeros().div_euclid(4)).max(1);
-    for digit in (0..digits).rev() {
-        let nibble = number.checked_shr(digit.saturating_mul(4)).unwrap_or_default() & 0xf;
-        out.push(char::from_digit(u32::try_from(nibble).unwrap_or_default(), 16).unwrap_or('0'));
+pub(super) fn push_hex_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(b"0x");
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *pair = hex(byte);
     }
+    let zeros = usize::try_from(number.leading_zeros().div_euclid(4)).unwrap_or_default().min(15);
+    out.extend_from_slice(digits.get(zeros..).unwrap_or_default());
 }
 
-/// Appends a byte as two hexadecimal digits.
-pub(super) fn push_hex(out: &mut String, byte: u8, upper: bool) {
-    for nibble in [byte >> 4, byte & 0xf] {
-        let digit = char::from_digit(nibble.into(), 16).unwrap_or('0');
-        out.push(if upper { digit.to_ascii_uppercase() } else { digit });
-    }
+/// A byte as two hexadecimal digits.
+pub(super) fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [byte >> 4, byte & 0xf].map(|nibble| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0'))
 }
 
 /// A character of Windows' Western code page.
@@ -134,9 +142,9 @@ mod tests {
     fn reads_utf_16_of_any_length_to_its_end_or_a_zero() {
         let read = |text: &str| {
             let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-            let mut out = "before ".to_owned();
+            let mut out = b"before ".to_vec();
             push_utf16(&mut out, &bytes);
-            out.split_off(7)
+            String::from_utf8(out).unwrap().split_off(7)
         };
         for length in 0..70 {
             let ascii: String = ('!'..='~').cycle().take(length).collect();
@@ -144,29 +152,26 @@ mod tests {
             assert_eq!(read(&format!("{ascii}\0x")), ascii);
             assert_eq!(read(&format!("{ascii}e\u{302}\u{303} 😀")), format!("{ascii}\u{1ec5} 😀"));
         }
-        let mut out = String::new();
+        let mut out = Vec::new();
         push_utf16(&mut out, &[0x3d, 0xd8, b'a', 0, 7]);
-        assert_eq!(out, "\u{fffd}a");
+        assert_eq!(out, "\u{fffd}a".as_bytes());
         assert_eq!([b'a', 0x80, 0x9f, 0xe9].map(windows_1252), ['a', '€', 'Ÿ', 'é']);
     }
 
     #[test]
     fn writes_numbers_like_the_standard_library() {
         for int in [0, 7, 10, -1, 4_294_967_296, i64::MIN, i64::MAX] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_int(&mut out, int);
-            assert_eq!(out, int.to_string());
+            assert_eq!(out, int.to_string().as_bytes());
         }
         for number in [0, 7, 0x10, 0xfff, u64::MAX] {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_hex_number(&mut out, number);
-            assert_eq!(out, format!("{number:#x}"));
+            assert_eq!(out, format!("{number:#x}").as_bytes());
         }
         for byte in [0, 0x0f, 0xa5, 0xff] {
-            let (mut lower, mut upper) = (String::new(), String::new());
-            push_hex(&mut lower, byte, false);
-            push_hex(&mut upper, byte, true);
-            assert_eq!((lower, upper), (format!("{byte:02x}"), format!("{byte:02X}")));
+            assert_eq!(hex(byte), *format!("{byte:02x}").as_bytes());
         }
     }
 

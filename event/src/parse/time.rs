@@ -5,7 +5,6 @@
 //! year of the receipt, or the year before where that would lie in the future (a line of 31 December read on 1 January).
 //! What names no day that exists (30 February) is no time. Fractions are read to the microsecond, further digits are cut.
 
-use std::fmt::Write as _;
 use std::num::Wrapping;
 
 use nom::branch::alt;
@@ -259,7 +258,7 @@ fn year_of_day(day: i64) -> i64 {
 }
 
 /// Writes a time of Windows (ticks of 100 ns since 1601) as Windows does, with seven digits: no digit is lost.
-pub(super) fn push_filetime(out: &mut String, ticks: u64) {
+pub(super) fn push_filetime(out: &mut Vec<u8>, ticks: u64) {
     const SECOND: u64 = 10_000_000;
     let seconds = ticks.div_euclid(SECOND);
     // 134,774 days lie between 1601 and 1970.
@@ -269,11 +268,19 @@ pub(super) fn push_filetime(out: &mut String, ticks: u64) {
     let day_of_month = day.saturating_sub(days(year, month, 1)).saturating_add(1);
     let (hour, minute) = (seconds.div_euclid(3_600).rem_euclid(24), seconds.div_euclid(60).rem_euclid(60));
     let (second, fraction) = (seconds.rem_euclid(60), ticks.rem_euclid(SECOND));
-    // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}.{fraction:07}Z"
-    );
+    let numbers = [
+        (u64::try_from(year).unwrap_or_default(), 4, b'-'),
+        (u64::try_from(month).unwrap_or_default(), 2, b'-'),
+        (u64::try_from(day_of_month).unwrap_or_default(), 2, b'T'),
+        (hour, 2, b':'),
+        (minute, 2, b':'),
+        (second, 2, b'.'),
+        (fraction, 7, b'Z'),
+    ];
+    for (number, width, behind) in numbers {
+        super::text::push_digits(out, number, width);
+        out.push(behind);
+    }
 }
 
 #[cfg(test)]
@@ -321,9 +328,9 @@ mod tests {
     #[test]
     fn writes_times_of_windows_with_all_digits() {
         let written = |ticks| {
-            let mut out = String::new();
+            let mut out = Vec::new();
             push_filetime(&mut out, ticks);
-            out
+            String::from_utf8(out).unwrap()
         };
         assert_eq!(written(0), "1601-01-01T00:00:00.0000000Z");
         assert_eq!(written(116_444_736_000_000_000), "1970-01-01T00:00:00.0000000Z");

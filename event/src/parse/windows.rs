@@ -291,6 +291,11 @@ fn level(value: &mut Value<'_>) {
 /// What native fields still lack: names without blanks, the names of other sources that rules read; and the log source.
 pub(super) fn complete(fields: &mut Fields<'_>) -> LogSource<'static> {
     plain_names(fields);
+    complete_plain(fields)
+}
+
+/// The same, of fields whose names have no blanks.
+pub(super) fn complete_plain(fields: &mut Fields<'_>) -> LogSource<'static> {
     let service = service(fields);
     let id = fields.0.iter_mut().find(|(name, _)| name == "EventID").and_then(|(_, value)| {
         number(value);
