@@ -8,8 +8,9 @@
 //! A program is kept from chunk to chunk and used again only where the definition stands at the same place with the very same
 //! bytes, and all names that it refers to elsewhere in the chunk are the same: what one chunk says is never believed of another.
 //!
-//! Limits: [`PROGRAM_BYTES_MAX`] bytes of definitions are kept, then all are forgotten; [`TEMPLATES_MAX`] templates of a chunk
-//! are found without their bytes being compared.
+//! Limits: a definition of more than [`DEFINITION_BYTES_MAX`] or one that refers to more than [`NAME_BYTES_MAX`] of names
+//! elsewhere has no program; [`PROGRAM_BYTES_MAX`] of programs are kept, then all are forgotten; [`TEMPLATES_MAX`] templates of a
+//! chunk are found without their bytes being compared.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -23,8 +24,17 @@ use super::{
 };
 use crate::parse::text;
 
-/// Bytes of definitions that are kept: some thousand templates.
-const PROGRAM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest definition with a program. Those of Windows have up to 8 KB; a chunk has room for many that overlap.
+const DEFINITION_BYTES_MAX: usize = 16 * 1024;
+
+/// Most bytes of names elsewhere in the chunk. Those of a template come to 1 KB; a name may be as long as its chunk.
+const NAME_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of programs that are kept: some hundred templates.
+const PROGRAM_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a name takes besides its own bytes.
+const NAME_BYTES: usize = 40;
 
 /// Templates that are remembered by their place in the chunk. Most chunks have less than ten.
 const TEMPLATES_MAX: usize = 32;
@@ -88,7 +98,7 @@ impl Programs {
         if self.bytes > PROGRAM_BYTES_MAX {
             *self = Self::default();
         }
-        self.bytes = self.bytes.saturating_add(program.definition.len());
+        self.bytes = self.bytes.saturating_add(program.bytes());
         self.by_hash.insert(hash, Arc::clone(program));
     }
 }
@@ -119,6 +129,9 @@ impl<'c> Reader<'c, '_> {
 
     fn program_of_bytes(&mut self, definition: Cursor<'c>, at: At) -> Option<Arc<Program>> {
         let bytes = self.chunk.get(definition.at..definition.end)?;
+        if bytes.len() > DEFINITION_BYTES_MAX {
+            return None;
+        }
         let hash = xxh3_64_with_seed(bytes, u64::try_from(definition.at).unwrap_or_default());
         let kept = self.out.programs.by_hash.get(&hash);
         if let Some(program) = kept.filter(|program| program.is_of(definition, bytes, at)) {
@@ -217,6 +230,16 @@ impl<'c> Reader<'c, '_> {
 }
 
 impl Program {
+    /// About what it takes of memory.
+    fn bytes(&self) -> usize {
+        let names = self.names.iter().map(|(_, name)| name.len().saturating_add(NAME_BYTES));
+        let steps = self.steps.len().saturating_mul(size_of::<Step>());
+        names
+            .fold(steps, usize::saturating_add)
+            .saturating_add(self.definition.len())
+            .saturating_add(self.text.len())
+    }
+
     /// Whether it is the program of a definition.
     fn is_of(&self, definition: Cursor<'_>, bytes: &[u8], at: At) -> bool {
         self.at == at
@@ -237,6 +260,7 @@ fn name_at(chunk: &[u8], place: usize) -> Option<&[u8]> {
 struct Compiler<'r, 'c, 'o> {
     reader: &'r mut Reader<'c, 'o>,
     inside: Range<usize>,
+    name_bytes: usize,
     program: Program,
 }
 
@@ -250,18 +274,18 @@ impl<'r, 'c, 'o> Compiler<'r, 'c, 'o> {
         let program = Program {
             at,
             place: definition.at,
-            definition: bytes.into(),
+            definition: Box::default(),
             names: Vec::new(),
             steps: Vec::new(),
             text: Vec::new(),
             tokens: 0,
             depth: 0,
         };
-        let mut compiler = Self { reader, inside: definition.at..definition.end, program };
+        let mut compiler = Self { reader, inside: definition.at..definition.end, name_bytes: 0, program };
         let mut cursor = definition;
         // At the top there are elements only, at least one.
         let has_elements = compiler.content(&mut cursor, None, at, 0)?;
-        has_elements.then_some(compiler.program)
+        has_elements.then(|| Program { definition: bytes.into(), ..compiler.program })
     }
 
     /// What is in an element, to its end; says whether elements are. Values go to `own`, the element's place; nowhere where
@@ -441,6 +465,10 @@ impl<'r, 'c, 'o> Compiler<'r, 'c, 'o> {
         // With its length and header it stands within the definition, or it does not.
         let end = place.saturating_add(8).saturating_add(bytes.len());
         if place < self.inside.start || end > self.inside.end {
+            self.name_bytes = self.name_bytes.saturating_add(bytes.len()).saturating_add(NAME_BYTES);
+            if self.name_bytes > NAME_BYTES_MAX {
+                return None;
+            }
             self.program.names.push((place, bytes.into()));
         }
         Some(name)
