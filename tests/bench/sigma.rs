@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use detect::{Engine, Scratch};
-use event::{Batch, Event, EvtxBlock, Record, parse_batch};
+use event::{Batch, Event, Events, EvtxBlock, Record, parse_batch};
 use public_rules::{
     IN_USE, LANES, evtx_blocks, lane, lane_header, other_engine, other_event, other_source, rule_files,
 };
@@ -79,6 +79,8 @@ fn engines(files: &[(String, String)]) -> Result<(Engine, rsigma_eval::Engine)> 
 trait Lane {
     fn name(&self) -> &str;
     fn parse(&self) -> Vec<Event<'_>>;
+    /// Parses one event after the other, as the daemon does; the sum of what is said of each.
+    fn each(&self, see: &mut dyn FnMut(&Event<'_>) -> usize) -> usize;
     /// What the other evaluator is asked about, made of bytes where the lane has bytes for it.
     fn other(&self, see: &mut dyn FnMut(&Json, &rsigma_parser::LogSource));
 
@@ -91,9 +93,9 @@ trait Lane {
         self.other(&mut |json, source| values.push((json.clone(), source.clone())));
         let mut rounds = Vec::new();
         for _ in 0..=ROUNDS {
-            let both = timed(|| self.run_ours(ours, &mut scratch));
+            let both = timed(|| self.each(&mut |event| ours.evaluate(event, &mut scratch).len()));
             let others = [false, true].map(|pruned| timed(|| self.run_other(theirs, pruned)));
-            let parse = timed(|| self.parse().len());
+            let parse = timed(|| self.each(&mut |_| 1));
             let eval = timed(|| events.iter().map(|event| ours.evaluate(event, &mut scratch).len()).sum());
             let evals = [false, true].map(|pruned| {
                 timed(|| values.iter().map(|(json, source)| ask(theirs, json, source, pruned)).sum())
@@ -118,8 +120,6 @@ trait Lane {
         );
         Ok(ratio(1, 0))
     }
-
-    fn run_ours(&self, engine: &Engine, scratch: &mut Scratch) -> usize;
 
     fn run_other(&self, engine: &rsigma_eval::Engine, pruned: bool) -> usize {
         let mut matches = 0;
@@ -192,9 +192,15 @@ impl Lane for Lines {
         }
     }
 
-    fn run_ours(&self, engine: &Engine, scratch: &mut Scratch) -> usize {
-        let events = self.batches.iter().flat_map(parse_batch);
-        events.map(|event| engine.evaluate(&event, scratch).len()).sum()
+    fn each(&self, see: &mut dyn FnMut(&Event<'_>) -> usize) -> usize {
+        let mut sum = 0;
+        for batch in &self.batches {
+            let mut events = Events::of(batch);
+            while let Some(event) = events.next() {
+                sum += see(&event);
+            }
+        }
+        sum
     }
 }
 
@@ -229,9 +235,9 @@ impl Lane for Recordings {
         self.others.iter().for_each(|(json, source)| see(json, source));
     }
 
-    fn run_ours(&self, engine: &Engine, scratch: &mut Scratch) -> usize {
+    fn each(&self, see: &mut dyn FnMut(&Event<'_>) -> usize) -> usize {
         let events = self.blocks.iter().flat_map(|block| block.events(0));
-        events.map(|(_, event)| engine.evaluate(&event, scratch).len()).sum()
+        events.map(|(_, event)| see(&event)).sum()
     }
 }
 
