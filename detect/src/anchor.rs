@@ -20,6 +20,9 @@ pub(crate) const EVERY: u64 = 1000;
 /// Shortest match of a pattern whose length is worth a question, in bytes: most texts are longer than less.
 const LENGTH_MIN: usize = 40;
 
+/// Bytes of the pieces that are counted.
+const GRAM: usize = 4;
+
 /// Something that may be true of an event.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Anchor {
@@ -60,7 +63,8 @@ impl Anchor {
             }
             Predicate::Pattern { form, regex } => {
                 let required = Required::of(regex.as_str());
-                needed.extend(literals(field, *form, Place::Anywhere, &required.literals));
+                let sets = required.sets.iter();
+                needed.extend(sets.filter_map(|set| literals(field, *form, Place::Anywhere, set)));
                 let bytes = required.bytes_min;
                 needed.extend(
                     field.filter(|_| bytes >= LENGTH_MIN).map(|field| vec![Self::Length { field, bytes }]),
@@ -143,10 +147,10 @@ fn folded(literal: &str, form: Form, place: Place) -> (Place, String) {
     }
 }
 
-/// How often the rules of one index ask for a literal of a field, in selections and in what they exclude: what many rules
-/// name is common in events.
+/// How often the rules of one index ask for a piece of text, in selections and in what they exclude: what many rules name
+/// (`\system32\`) is common in events.
 #[derive(Debug, Default)]
-pub(crate) struct Frequency(HashMap<Anchor, u32, NameHash>);
+pub(crate) struct Frequency(HashMap<[u8; GRAM], u32, NameHash>);
 
 impl Frequency {
     pub(crate) fn of<'p>(programs: impl Iterator<Item = &'p Program>) -> Self {
@@ -161,11 +165,11 @@ impl Frequency {
     fn count(&mut self, node: &Node) {
         match node {
             Node::Item(item) => {
-                for anchor in
-                    item.predicates.iter().filter_map(|predicate| Anchor::same(item.field, predicate))
-                {
-                    let count = self.0.entry(anchor).or_default();
-                    *count = count.saturating_add(1);
+                for (_, literal) in item.predicates.iter().filter_map(Predicate::folded_literal) {
+                    for gram in grams(literal) {
+                        let count = self.0.entry(gram).or_default();
+                        *count = count.saturating_add(1);
+                    }
                 }
             }
             Node::All(nodes) | Node::Any(nodes) | Node::AtLeast(_, nodes) => {
@@ -178,10 +182,26 @@ impl Frequency {
 
     /// About how often one of a set holds, in thousandths of events. A wrong guess costs time, never a match.
     pub(crate) fn share(&self, anchors: &[Anchor]) -> u64 {
-        let of_one = |anchor: &Anchor| {
-            let named = self.0.get(anchor).copied().unwrap_or_default();
-            anchor.share().saturating_mul(u64::from(named).saturating_add(4)) / 4
+        let of_one = |anchor: &Anchor| match anchor {
+            Anchor::Text { literal, .. } | Anchor::Keyword { literal } => {
+                anchor.share().saturating_mul(self.named(literal).saturating_add(4)) / 4
+            }
+            _ => anchor.share(),
         };
         anchors.iter().map(of_one).fold(0, u64::saturating_add).min(EVERY)
     }
+
+    /// How many literals of rules have the rarest gram of this one.
+    fn named(&self, literal: &str) -> u64 {
+        let count = |gram| self.0.get(&gram).copied().unwrap_or_default();
+        grams(literal).map(count).min().map_or(0, u64::from)
+    }
+}
+
+/// All pieces of [`GRAM`] bytes of a literal; one that is shorter is one.
+fn grams(literal: &str) -> impl Iterator<Item = [u8; GRAM]> {
+    let bytes = literal.as_bytes();
+    let short =
+        (bytes.len() < GRAM).then(|| std::array::from_fn(|at| bytes.get(at).copied().unwrap_or_default()));
+    bytes.array_windows().copied().chain(short)
 }

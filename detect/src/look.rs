@@ -253,16 +253,26 @@ impl<'l, 'e> Look<'l, 'e> {
     }
 
     fn holds_reference(&mut self, slot: usize, field: usize, op: TextOp, form: Form) -> bool {
-        let Some(own) = self.span(slot, form) else { return false };
-        let found = self.find(field, |look, other| {
-            let Some(other) = look.span(other, form) else { return false };
-            let arena = &look.scratch.arena;
-            match (arena.get(own.clone()), arena.get(other)) {
-                (Some(own), Some(other)) => op.holds(own, other),
-                _ => false,
+        let found = self.find(field, |look, other| match look.ascii_pair(slot, other) {
+            Some((own, other)) if form == Form::Folded && !look.is_obvious => {
+                op.holds_without_case(own, other)
             }
+            _ => look.holds_formed(slot, other, op, form),
         });
         found.is_some()
+    }
+
+    /// The texts at two places, when both are ASCII.
+    fn ascii_pair(&self, one: usize, other: usize) -> Option<(&'l str, &'l str)> {
+        self.text(one).zip(self.text(other)).filter(|(one, other)| one.is_ascii() && other.is_ascii())
+    }
+
+    fn holds_formed(&mut self, slot: usize, other: usize, op: TextOp, form: Form) -> bool {
+        let (Some(own), Some(other)) = (self.span(slot, form), self.span(other, form)) else { return false };
+        match (self.scratch.arena.get(own), self.scratch.arena.get(other)) {
+            (Some(own), Some(other)) => op.holds(own, other),
+            _ => false,
+        }
     }
 
     /// Whether a keyword's predicate holds somewhere in the event: in its message or in a field's value. A field that is a

@@ -5,7 +5,7 @@
 //! event (time stamps, identifiers) costs a hash and drives out nothing. Each text has one slot, by its hash; the whole text is compared
 //! before its slot is believed.
 //!
-//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 380 KiB in each
+//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 450 KiB in each
 //! [`Scratch`](crate::Scratch), taken once. What is longer is not remembered.
 
 use std::hash::BuildHasher;
@@ -19,7 +19,7 @@ const SLOTS: usize = 1024;
 const TEXT_BYTES_MAX: usize = 128;
 
 /// Most literals of one text.
-const LITERALS_MAX: usize = 24;
+const LITERALS_MAX: usize = 32;
 
 /// Texts, and what was found in them.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Literals that no match of a regular expression can lack.
 //!
-//! The expression is parsed (`regex-syntax`, as the regex crate does) and walked: of a sequence the longest run of fixed characters
-//! counts, of an alternative one of each branch. A class of few characters makes variants of the run; those that fold to the same
+//! The expression is parsed (`regex-syntax`, as the regex crate does) and walked: of a sequence the longest runs of fixed characters
+//! count, of an alternative one of each branch. A class of few characters makes variants of the run; those that fold to the same
 //! one are one, so that `(?i)` costs nothing.
 //!
 //! Limits: at most [`ALTERNATIVES_MAX`] literals, [`RUN_VARIANTS_MAX`] variants of a run. What it cannot see through (`.*`, `[a-z]+`, `x?`) it leaves out: fewer
@@ -17,11 +17,14 @@ const ALTERNATIVES_MAX: usize = 64;
 /// Most texts that a run of characters with a choice among few of them is taken for: `\.[ "']` is three.
 const RUN_VARIANTS_MAX: usize = 4;
 
+/// Most sets of literals of one expression: the first two say nearly all.
+const SETS_MAX: usize = 3;
+
 /// What no match of an expression can lack.
 #[derive(Debug, Default)]
 pub(crate) struct Required {
-    /// Folded literals of which every match holds at least one. None: nothing is sure.
-    pub(crate) literals: Vec<String>,
+    /// Sets of folded literals: every match holds at least one of each. Those with the longest literals come first.
+    pub(crate) sets: Vec<Vec<String>>,
     /// Bytes of UTF-8 that every match has at least.
     pub(crate) bytes_min: usize,
 }
@@ -30,20 +33,21 @@ impl Required {
     pub(crate) fn of(pattern: &str) -> Self {
         let Ok(hir) = regex_syntax::parse(pattern) else { return Self::default() };
         let bytes_min = hir.properties().minimum_len().unwrap_or_default();
-        Self { literals: of(&hir).unwrap_or_default(), bytes_min }
+        Self { sets: of(&hir), bytes_min }
     }
 }
 
-fn of(hir: &Hir) -> Option<Vec<String>> {
+fn of(hir: &Hir) -> Vec<Vec<String>> {
     match hir.kind() {
         HirKind::Alternation(branches) => {
-            let sets = branches.iter().map(of).collect::<Option<Vec<_>>>()?.concat();
-            (sets.len() <= ALTERNATIVES_MAX).then_some(sets)
+            let first = |branch| of(branch).into_iter().next();
+            let set = branches.iter().map(first).collect::<Option<Vec<_>>>().unwrap_or_default().concat();
+            if (1..=ALTERNATIVES_MAX).contains(&set.len()) { vec![set] } else { Vec::new() }
         }
-        HirKind::Repetition(repetition) if repetition.min == 0 => None,
+        HirKind::Repetition(repetition) if repetition.min == 0 => Vec::new(),
         HirKind::Repetition(repetition) => of(&repetition.sub),
         HirKind::Capture(capture) => of(&capture.sub),
-        HirKind::Empty | HirKind::Look(_) => None,
+        HirKind::Empty | HirKind::Look(_) => Vec::new(),
         HirKind::Literal(_) | HirKind::Class(_) | HirKind::Concat(_) => {
             let mut sequence = Sequence::default();
             sequence.walk(hir);
@@ -52,11 +56,11 @@ fn of(hir: &Hir) -> Option<Vec<String>> {
     }
 }
 
-/// A sequence under way: the run of fixed characters that may go on, in its variants, and the best that was seen.
+/// A sequence under way: the run of fixed characters that may go on, in its variants, and the sets that were seen.
 #[derive(Default)]
 struct Sequence {
     run: Vec<String>,
-    best: Option<Vec<String>>,
+    sets: Vec<Vec<String>>,
 }
 
 impl Sequence {
@@ -73,10 +77,9 @@ impl Sequence {
                 Some(texts) => self.add(&texts),
                 None => {
                     self.end_run();
-                    self.offer(match hir.kind() {
-                        HirKind::Literal(_) | HirKind::Class(_) => None,
-                        _ => of(hir),
-                    });
+                    if !matches!(hir.kind(), HirKind::Literal(_) | HirKind::Class(_)) {
+                        self.sets.extend(of(hir));
+                    }
                 }
             },
         }
@@ -97,21 +100,16 @@ impl Sequence {
 
     fn end_run(&mut self) {
         let run = std::mem::take(&mut self.run);
-        self.offer((!run.is_empty()).then_some(run));
+        self.sets.extend((!run.is_empty()).then_some(run));
     }
 
-    fn offer(&mut self, set: Option<Vec<String>>) {
-        let shortest = |set: &Option<Vec<String>>| {
-            set.as_ref().map(|set| set.iter().map(String::len).min().unwrap_or_default())
-        };
-        if shortest(&set) > shortest(&self.best) {
-            self.best = set;
-        }
-    }
-
-    fn finish(mut self) -> Option<Vec<String>> {
+    fn finish(mut self) -> Vec<Vec<String>> {
         self.end_run();
-        self.best
+        let shortest = |set: &Vec<String>| set.iter().map(String::len).min().unwrap_or_default();
+        self.sets.sort_by_key(|set| std::cmp::Reverse(shortest(set)));
+        self.sets.dedup();
+        self.sets.truncate(SETS_MAX);
+        self.sets
     }
 }
 
@@ -159,7 +157,11 @@ mod tests {
             ("(foo)?", &[]),
         ];
         for (pattern, expected) in cases {
-            assert_eq!(Required::of(pattern).literals, expected, "{pattern}");
+            assert_eq!(
+                Required::of(pattern).sets.first().map_or(&[] as &[String], Vec::as_slice),
+                expected,
+                "{pattern}"
+            );
         }
     }
 
@@ -168,11 +170,19 @@ mod tests {
         let literals = |count: usize| {
             // Ends that differ first: the parser finds no common prefix, and makes no class of them.
             let branches: Vec<String> = (0..count).map(|number| format!("{}x", number + 10)).collect();
-            Required::of(&format!("(?:{}|[a-z]+yz)", branches.join("|"))).literals
+            Required::of(&format!("(?:{}|[a-z]+yz)", branches.join("|"))).sets.concat()
         };
         assert_eq!(literals(ALTERNATIVES_MAX - 1).len(), ALTERNATIVES_MAX);
         assert_eq!(literals(ALTERNATIVES_MAX), [""; 0]);
-        assert_eq!(Required::of("[a-z]x|y").literals, ["x", "y"]);
+        assert_eq!(Required::of("[a-z]x|y").sets, [["x", "y"]]);
+    }
+
+    #[test]
+    fn knows_all_that_a_sequence_needs() {
+        let sets = |pattern: &str| Required::of(pattern).sets;
+        assert_eq!(sets(r"ipconfig.*\|.*find.*find"), [vec!["ipconfig"], vec!["find"], vec!["|"]]);
+        assert_eq!(sets("a(bc|cd).*(e|ff)g?"), [vec!["bc", "cd"], vec!["a"], vec!["e", "ff"]]);
+        assert_eq!(sets("(x.*y)?z"), [["z"]]);
     }
 
     #[test]
