@@ -219,8 +219,8 @@ impl Texts {
     /// In the text at a place: the message, or a field.
     fn mark(&self, look: &mut Look<'_, '_>, slot: usize, marks: &mut Marks) {
         let Marks { bits, memo } = marks;
-        let mut mark = |literal: usize| {
-            if let Some(behind) = self.behind.get(literal) {
+        let mut mark = |literal: u32| {
+            if let Some(behind) = usize::try_from(literal).ok().and_then(|literal| self.behind.get(literal)) {
                 behind.mark(bits);
             }
         };

@@ -93,7 +93,7 @@ pub(crate) struct Literals {
     long: Grams,
     short: Option<Box<Short>>,
     /// Those of one byte.
-    single: Vec<(u8, usize)>,
+    single: Vec<(u8, u32)>,
     has_number: bool,
 }
 
@@ -160,7 +160,7 @@ impl Literals {
     }
 
     /// Names each literal that the text has where it must stand, some of them several times.
-    pub(crate) fn find(&self, text: &str, found: impl FnMut(usize)) {
+    pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
         let bytes = text.as_bytes();
         let mut search = Search { literals: &self.literals, bytes, found };
         if !self.whole.filed.is_empty() {
@@ -185,7 +185,7 @@ struct Search<'s, F> {
     found: F,
 }
 
-impl<F: FnMut(usize)> Search<'_, F> {
+impl<F: FnMut(u32)> Search<'_, F> {
     fn probe_fourths(&mut self, grams: &Grams) {
         for (number, chunk) in self.bytes.as_chunks().0.iter().enumerate() {
             if grams.may_have(gram(*chunk)) {
@@ -214,7 +214,7 @@ impl<F: FnMut(usize)> Search<'_, F> {
         }
     }
 
-    fn probe_single(&mut self, byte: u8, literal: usize) {
+    fn probe_single(&mut self, byte: u8, literal: u32) {
         if memchr::memchr2(byte, byte.to_ascii_uppercase(), self.bytes).is_some() {
             (self.found)(literal);
         }
@@ -238,13 +238,13 @@ impl<F: FnMut(usize)> Search<'_, F> {
 
     /// The literal, when it stands where a gram of it was met.
     #[inline]
-    fn stands(&self, filed: &Filed, position: usize) -> Option<usize> {
-        let number = usize::try_from(filed.literal).ok()?;
-        let (place, literal) = self.literals.get(number)?;
+    fn stands(&self, filed: &Filed, position: usize) -> Option<u32> {
+        let (place, literal) = self.literals.get(usize::try_from(filed.literal).ok()?)?;
         let start = position.checked_sub(usize::try_from(filed.offset).ok()?)?;
         let end = start.checked_add(literal.len())?;
         let piece = self.bytes.get(start..end)?;
-        (place.holds(start, end, self.bytes.len()) && is_same(piece, literal.as_bytes())).then_some(number)
+        (place.holds(start, end, self.bytes.len()) && is_same(piece, literal.as_bytes()))
+            .then_some(filed.literal)
     }
 }
 
@@ -434,7 +434,7 @@ struct Parts {
     long: Vec<Filed>,
     /// With a gram of two, three and four bytes.
     short: [Vec<Filed>; 3],
-    single: Vec<(u8, usize)>,
+    single: Vec<(u8, u32)>,
 }
 
 impl Parts {
@@ -464,7 +464,7 @@ impl Parts {
                 self.start.entry(edge).or_default().push(filed(0, hashed(first(bytes)(edge))));
             }
             (Place::Anywhere, 0..=1) => {
-                self.single.extend(bytes.first().copied().zip(usize::try_from(literal).ok()));
+                self.single.extend(bytes.first().map(|byte| (*byte, literal)));
             }
             (Place::Anywhere, 2..=3) => {
                 let grams = self.short.iter_mut().zip(short_grams(bytes));
@@ -505,7 +505,7 @@ mod tests {
 
     fn found(literals: &[(Place, String)], text: &str) -> Vec<usize> {
         let mut all = Vec::new();
-        Literals::new(literals.to_vec()).find(text, |literal| all.push(literal));
+        Literals::new(literals.to_vec()).find(text, |literal| all.extend(usize::try_from(literal)));
         all.sort_unstable();
         all.dedup();
         all

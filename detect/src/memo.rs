@@ -5,7 +5,7 @@
 //! event (time stamps, identifiers) costs a hash and drives out nothing. Each text has one slot, by its hash; the whole text is compared
 //! before its slot is believed.
 //!
-//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 450 KiB in each
+//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 300 KiB in each
 //! [`Scratch`](crate::Scratch), taken once. What is longer is not remembered.
 
 use std::hash::BuildHasher;
@@ -37,7 +37,7 @@ struct Slot {
     state: State,
     text_len: usize,
     text: [u8; TEXT_BYTES_MAX],
-    literals: [usize; LITERALS_MAX],
+    literals: [u32; LITERALS_MAX],
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,7 +51,7 @@ enum State {
 /// What is known of a text.
 pub(crate) enum Known<'m> {
     /// These literals are what it has.
-    Literals(&'m [usize]),
+    Literals(&'m [u32]),
     /// It is worth remembering: what is found is to be told.
     Wanted(Recorder<'m>),
     /// Nothing, and nothing is to be told.
@@ -111,7 +111,7 @@ impl Default for Slot {
 }
 
 impl Recorder<'_> {
-    pub(crate) fn add(&mut self, literal: usize) {
+    pub(crate) fn add(&mut self, literal: u32) {
         if let Some(place) = self.slot.literals.get_mut(self.count) {
             *place = literal;
         }
@@ -135,14 +135,14 @@ impl Recorder<'_> {
 mod tests {
     use super::*;
 
-    fn known(memo: &mut Memo, set: u64, text: &str) -> Option<Vec<usize>> {
+    fn known(memo: &mut Memo, set: u64, text: &str) -> Option<Vec<u32>> {
         match memo.of(set, text) {
             Known::Literals(literals) => Some(literals.to_vec()),
             _ => None,
         }
     }
 
-    fn tell(memo: &mut Memo, set: u64, text: &str, literals: impl Iterator<Item = usize>) {
+    fn tell(memo: &mut Memo, set: u64, text: &str, literals: impl Iterator<Item = u32>) {
         if let Known::Wanted(mut recorder) = memo.of(set, text) {
             literals.for_each(|literal| recorder.add(literal));
             recorder.finish();
@@ -165,13 +165,13 @@ mod tests {
         let mut memo = Memo::default();
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
         for _ in 0..3 {
-            tell(&mut memo, 1, "many", 0..LITERALS_MAX + 1);
+            tell(&mut memo, 1, "many", 0..33);
             tell(&mut memo, 1, &long, 0..1);
-            tell(&mut memo, 1, &long[1..], 0..LITERALS_MAX);
+            tell(&mut memo, 1, &long[1..], 0..32);
         }
         assert_eq!(known(&mut memo, 1, "many"), None);
         assert_eq!(known(&mut memo, 1, &long), None);
-        assert_eq!(known(&mut memo, 1, &long[1..]), Some((0..LITERALS_MAX).collect()));
+        assert_eq!(known(&mut memo, 1, &long[1..]), Some((0..32).collect()));
     }
 
     /// More texts than there are slots: what is remembered is right.
@@ -179,7 +179,7 @@ mod tests {
     fn takes_no_text_for_another() {
         let mut memo = Memo::default();
         for round in 0..4 {
-            for number in 0..SLOTS * 2 {
+            for number in 0..2048 {
                 let text = number.to_string();
                 if let Some(literals) = known(&mut memo, 0, &text) {
                     assert_eq!(literals, [number], "{round}");
