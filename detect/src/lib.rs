@@ -27,7 +27,6 @@
 
 mod amount;
 mod anchor;
-mod any_of;
 mod compile;
 mod condition;
 mod correlation;

@@ -7,7 +7,6 @@
 //! Truth of a predicate: a field that stands several times makes it true with any of its values; with `|all`, each of the
 //! rule's values must be met by one of them. A field that is absent meets `null` and nothing else.
 
-use crate::any_of::AnyOf;
 use crate::engine::Fields;
 use crate::limits::MATCHED_VALUE_BYTES_MAX;
 use crate::look::Look;
@@ -76,8 +75,6 @@ pub(crate) struct Item {
     pub(crate) all: bool,
     /// `|neq`: none may hold, and the field must be there.
     pub(crate) negated: bool,
-    /// Asks a long list at once; what the oracle does without.
-    any_of: Option<Box<AnyOf>>,
 }
 
 impl Program {
@@ -224,8 +221,7 @@ impl Node {
 
 impl Item {
     pub(crate) fn new(field: Option<usize>, predicates: Vec<Predicate>, all: bool, negated: bool) -> Self {
-        let any_of = if all || field.is_none() { None } else { AnyOf::new(&predicates) };
-        Self { field, predicates, all, negated, any_of }
+        Self { field, predicates, all, negated }
     }
 
     /// Keywords are looked for in every field.
@@ -251,13 +247,9 @@ impl Item {
             };
             return met && !self.negated;
         }
-        let met = match &self.any_of {
-            Some(any_of) if !look.is_obvious => any_of.holds(&self.predicates, field, look),
-            _ => {
-                let holds = |predicate: &Predicate| look.meets(field, predicate).is_some();
-                if self.all { self.predicates.iter().all(holds) } else { self.predicates.iter().any(holds) }
-            }
-        };
+        let holds = |predicate: &Predicate| look.meets(field, predicate).is_some();
+        let met =
+            if self.all { self.predicates.iter().all(holds) } else { self.predicates.iter().any(holds) };
         met != self.negated
     }
 
