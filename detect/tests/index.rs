@@ -14,8 +14,20 @@ const FIELDS: [&str; 4] = ["a", "b", "c", "d"];
 /// Log sources of rules and of events.
 const SOURCES: [(&str, &str); 4] = [("p", ""), ("p", "s"), ("p", "t"), ("q", "s")];
 
-const CONDITIONS: [&str; 8] =
-    ["s", "t", "s and t", "s or t", "s and not t", "not s", "1 of them", "not (s and t) or (t and not s)"];
+const CONDITIONS: [&str; 9] = [
+    "s",
+    "t",
+    "s and t",
+    "s or t",
+    "s and not t",
+    "not s",
+    "1 of them",
+    "not (s and t) or (t and not s)",
+    "(s and not t) or (t and not s)",
+];
+
+/// Long enough to be taken for rare, so that not all that a rule asks is asked of every event.
+const RARE: [&str; 5] = ["abbaabbaabba", "aabbaabbaabb", "bababababab/", "abab-babab-ab", "đababababab"];
 
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -28,6 +40,10 @@ fn word() -> impl Strategy<Value = String> {
         1 => Just("e\u{302}\u{303}".to_owned()),
         1 => "[HhJT\u{331}\u{30c}\u{308}\u{301}ΪϊΐſsS\u{327}İ]{1,5}",
     ]
+}
+
+fn rare(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(RARE.to_vec(), count)
 }
 
 fn regex() -> impl Strategy<Value = String> {
@@ -78,6 +94,9 @@ fn asked() -> impl Strategy<Value = (String, String)> {
         6 => words(plain, 1..4),
         2 => words(plain, 8..14),
         2 => words(&["|contains|all", "|all", "|startswith|all|cased", "|endswith|all|windash"], 2..4),
+        1 => words(&["|contains|all", "|contains|all|cased"], 4..8),
+        2 => rare(1..6).prop_map(|words| ("|contains|all".to_owned(), format!("['{}']", words.join("', '")))),
+        1 => rare(1..3).prop_map(|words| ("|contains".to_owned(), format!("['{}']", words.join("', '")))),
         1 => words(&["|base64offset|contains", "|utf16|base64offset|contains"], 1..2),
         2 => one("|re", regex().prop_map(|regex| quoted(&regex)).boxed()),
         1 => one("|re|i", regex().prop_map(|regex| quoted(&regex)).boxed()),
@@ -132,6 +151,7 @@ fn rule() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = Value<'static>> {
     prop_oneof![
         6 => word().prop_map(|word| Value::Text(Cow::Owned(word))),
+        3 => rare(0..6).prop_map(|words| Value::Text(Cow::Owned(words.concat()))),
         1 => Just(Value::Null),
         1 => prop_oneof![Just(1), Just(-1), Just(9_007_199_254_740_993), any::<i64>()].prop_map(Value::Int),
         1 => prop_oneof![Just(1.0), Just(1.5), Just(9_007_199_254_740_992.0), Just(f64::INFINITY), Just(f64::NAN)].prop_map(Value::Float),
@@ -180,7 +200,8 @@ proptest! {
     ) {
         let engine = engine(&rules);
         let mut scratch = Scratch::default();
-        for event in &events {
+        // Again and again: what was found in a value is remembered.
+        for event in events.iter().chain(&events).chain(&events) {
             let index = engine.evaluate(event, &mut scratch);
             let scan = engine.scan(event, &mut scratch);
             let differing = || -> Vec<&String> {
@@ -195,4 +216,25 @@ proptest! {
             }
         }
     }
+}
+
+/// A text may be shorter than the form of it that is compared: these letters have no composed form.
+#[test]
+fn a_text_is_as_long_as_it_is_compared() {
+    let rules = ["logsource: {product: p}\ndetection:\n    s:\n        a|re: '(?:\u{915}\u{93c}){10}'\n    condition: s\n".to_owned()];
+    let engine = engine(&rules);
+    let event = Event {
+        ts: 0,
+        ts_quality: TsQuality::Event,
+        record: 0,
+        records: 1,
+        log_source: LogSource { category: "", product: "p", service: "" },
+        status: ParseStatus::Parsed,
+        message: Cow::Borrowed(""),
+        fields_hold_text: false,
+        fields: vec![(Cow::Borrowed("a"), Value::Text("\u{958}".repeat(10).into()))],
+    };
+    let mut scratch = Scratch::default();
+    assert_eq!(paths(&engine.scan(&event, &mut scratch)), ["0.yml"]);
+    assert_eq!(paths(&engine.evaluate(&event, &mut scratch)), ["0.yml"]);
 }
