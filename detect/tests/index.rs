@@ -64,6 +64,12 @@ fn regex() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 1..5).prop_map(|pieces| pieces.concat())
 }
 
+/// Found in nearly every text, and asked in full by the index alone.
+fn pairs(modifiers: &'static str) -> impl Strategy<Value = (String, String)> {
+    let pairs = prop::sample::subsequence(vec!["aa", "ab", "ba", "bb"], 1..3);
+    pairs.prop_map(move |pairs| (modifiers.to_owned(), format!("[{}]", pairs.join(", "))))
+}
+
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -95,6 +101,8 @@ fn asked() -> impl Strategy<Value = (String, String)> {
         2 => words(plain, 8..14),
         2 => words(&["|contains|all", "|all", "|startswith|all|cased", "|endswith|all|windash"], 2..4),
         1 => words(&["|contains|all", "|contains|all|cased"], 4..8),
+        3 => pairs("|contains"),
+        3 => pairs("|contains|all"),
         2 => rare(1..6).prop_map(|words| ("|contains|all".to_owned(), format!("['{}']", words.join("', '")))),
         1 => rare(1..3).prop_map(|words| ("|contains".to_owned(), format!("['{}']", words.join("', '")))),
         1 => words(&["|base64offset|contains", "|utf16|base64offset|contains"], 1..2),
