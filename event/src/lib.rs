@@ -25,6 +25,7 @@
 
 mod dictionary;
 mod event;
+mod flow;
 mod inflate;
 mod limits;
 mod parse;
@@ -33,6 +34,7 @@ mod wire;
 
 pub use dictionary::{CoreField, Dictionary, DictionaryError, FilledBy, Natives, Presence};
 pub use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
+pub use flow::{Captured, EndReason, Flow, LinkType, Meter, MeterConfig, MeterCounters, Origin, Side};
 pub use inflate::inflate;
 pub use limits::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, HEADER_TEXT_BYTES_MAX, RECORD_BYTES_MAX,

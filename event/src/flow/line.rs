@@ -1,0 +1,131 @@
+//! One record as a line of JSON (RFC 8259), written straight into a buffer.
+//!
+//! Names come from the code and need no escapes; text comes from the network and gets them. What is not UTF-8 is replaced
+//! by U+FFFD. A text is cut at [`TEXT_BYTES_MAX`], so that a line of some dozens of fields stays a record
+//! ([`RECORD_BYTES_MAX`](crate::RECORD_BYTES_MAX)).
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+/// Longest text of a field: a request target, a name, a banner. Servers refuse request lines above 8 KiB.
+pub(super) const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// A line under way; [`Line::end`] closes it.
+pub(super) struct Line<'o> {
+    out: &'o mut Vec<u8>,
+}
+
+impl<'o> Line<'o> {
+    /// Begins a line with the kind of record that it is.
+    pub(super) fn begin(out: &'o mut Vec<u8>, kind: &'static str) -> Self {
+        out.extend_from_slice(b"{\"kind\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.push(b'"');
+        Self { out }
+    }
+
+    /// A number or a truth value.
+    pub(super) fn plain(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        // A vector takes all that is written.
+        let _taken = write!(self.out, "{value}");
+    }
+
+    /// As [`Line::plain`], unless it is zero: what is absent is zero.
+    pub(super) fn number(&mut self, name: &'static str, value: u64) {
+        if value != 0 {
+            self.plain(name, value);
+        }
+    }
+
+    /// What is written as text and needs no escapes: an address, a name out of the code.
+    pub(super) fn word(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        let _taken = write!(self.out, "\"{value}\"");
+    }
+
+    /// Text from the network, unless it is empty.
+    pub(super) fn text(&mut self, name: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.name(name);
+            self.quoted(value);
+        }
+    }
+
+    /// Several values of one name, unless there are none.
+    pub(super) fn texts<'v>(&mut self, name: &'static str, values: impl IntoIterator<Item = &'v str>) {
+        let mut values = values.into_iter();
+        let Some(first) = values.next() else { return };
+        self.name(name);
+        self.out.push(b'[');
+        self.quoted(first);
+        for value in values {
+            self.out.push(b',');
+            self.quoted(value);
+        }
+        self.out.push(b']');
+    }
+
+    pub(super) fn end(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn quoted(&mut self, text: &str) {
+        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default();
+        self.out.push(b'"');
+        for character in text.chars() {
+            match character {
+                '"' | '\\' => self.out.extend_from_slice(&[b'\\', u8::try_from(character).unwrap_or(b'"')]),
+                control if control < ' ' => {
+                    let _taken = write!(self.out, "\\u{:04x}", u32::from(control));
+                }
+                _ => self.out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        self.out.push(b'"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn leaves_out_what_is_empty_and_cuts_what_is_long() {
+        let mut out = Vec::new();
+        let mut line = Line::begin(&mut out, "flow");
+        line.number("zero", 0);
+        line.text("nothing", "");
+        line.texts("none", []);
+        line.word("ip", "::1");
+        line.text("long", &"ế".repeat(TEXT_BYTES_MAX));
+        line.end();
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read.as_object().unwrap().keys().collect::<Vec<_>>(), ["kind", "ip", "long"]);
+        assert_eq!(read["long"].as_str().unwrap().len(), TEXT_BYTES_MAX / 3 * 3);
+    }
+
+    proptest! {
+        #[test]
+        fn writes_what_a_reader_of_json_reads(texts in prop::collection::vec("\\PC*|[\\x00-\\x7f]*", 0..4), number in 1_u64..) {
+            let mut out = Vec::new();
+            let mut line = Line::begin(&mut out, "dns");
+            line.number("n", number);
+            line.texts("t", texts.iter().map(String::as_str));
+            line.end();
+            prop_assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(read["n"].as_u64(), Some(number));
+            let found: Vec<_> = read["t"].as_array().into_iter().flatten().map(|t| t.as_str().unwrap().to_owned()).collect();
+            prop_assert_eq!(found, texts);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! From packets to records: what talked to what, how much, and what its first bytes said.
+//!
+//! ```text
+//! frame ─▶ Packet (frame.rs) ─▶ Meter (meter.rs), one Entry for each flow ─▶ lines of JSON: flow, dns, tls, http, ssh
+//!                                              └▶ Talk (talk.rs): the application layer's first bytes
+//! ```
+//!
+//! Every line stands alone ([`Format::Flow`](crate::Format)): it can be spooled, shipped, stored, matched and read by a person
+//! like any other log line. Exporters' records (NetFlow, IPFIX, sFlow) become the very same [`Flow`].
+//!
+//! Limits stand with what they bound. What it never does: read a clock or a socket, panic on a frame, or forget a flow without
+//! a record of it: a full table makes room by writing the idlest flow out, and counts that.
+
+mod line;
+mod meter;
+mod record;
+
+pub use meter::{Captured, LinkType, Meter, MeterConfig, MeterCounters};
+pub use record::{EndReason, Flow, Origin, Side};
