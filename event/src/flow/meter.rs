@@ -195,6 +195,11 @@ impl Meter {
         MeterCounters { live: u64::try_from(self.table.len()).unwrap_or(u64::MAX), ..self.counters }
     }
 
+    /// The latest time that it was told.
+    pub fn clock(&self) -> Micros {
+        self.clock
+    }
+
     /// What it was made with.
     pub fn config(&self) -> &MeterConfig {
         &self.config

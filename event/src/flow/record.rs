@@ -106,9 +106,9 @@ impl Flow<'_> {
     pub fn write(&self, community_id: &str, out: &mut Vec<u8>) {
         let mut line = Line::begin(out, "flow");
         line.plain("ts", self.start);
-        line.plain("end", self.end);
+        line.plain("ts_end", self.end);
         line.plain("duration_us", self.end.saturating_sub(self.start));
-        line.plain("conn_ts", self.conn_start);
+        line.plain("ts_conn", self.conn_start);
         line.plain("part", self.part);
         line.word("origin", self.origin.as_str());
         line.word("end_reason", self.end_reason.as_str());
