@@ -1,8 +1,8 @@
 //! A frame as far as a flow needs it: addresses, ports, lengths, TCP's header, payload.
 //!
 //! Read are Ethernet (802.1Q and 802.1ad tags, MPLS, PPPoE), Linux' cooked captures, loopback and bare IP; ARP; IPv4 with
-//! fragments, IPv6 with its extension headers; TCP, UDP, UDP-Lite, SCTP, ICMP; and one tunnel deep GRE, IP in IP, VXLAN and
-//! Teredo's cousin 6in4: what is inside is the packet, and its tunnel is named. A tunnel whose inside is none of these is a
+//! fragments, IPv6 with its extension headers; TCP, UDP, UDP-Lite, SCTP, ICMP; and one tunnel deep GRE (ERSPAN
+//! too), IP in IP, 6in4, VXLAN, Geneve and GTP-U: what is inside is the packet, and its tunnel is named. A tunnel whose inside is none of these is a
 //! packet itself.
 //!
 //! Lengths are those that the IP header states, because a frame may be cut at capture and padded on the wire; where it
@@ -18,8 +18,10 @@ use super::meter::{Captured, LinkType};
 const TAGS_MAX: usize = 6;
 /// IPv6 extension headers in a row; RFC 8504 lets a host refuse more than 8.
 const EXTENSIONS_MAX: usize = 8;
-/// UDP port of VXLAN (RFC 7348).
+/// UDP ports of VXLAN (RFC 7348), Geneve (RFC 8926) and GTP-U (3GPP TS 29.281).
 const VXLAN_PORT: u16 = 4789;
+const GENEVE_PORT: u16 = 6081;
+const GTP_PORT: u16 = 2152;
 
 /// Stands for ARP where IANA's protocol number stands: 255 is reserved and never on the wire.
 pub(super) const ARP: u8 = 255;
@@ -36,6 +38,8 @@ const UDP_LITE: u8 = 136;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_TRANSPARENT_ETHERNET: u16 = 0x6558;
+const ETHERTYPE_ERSPAN_II: u16 = 0x88be;
+const ETHERTYPE_ERSPAN_III: u16 = 0x22eb;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_MPLS: [u16; 2] = [0x8847, 0x8848];
 const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
@@ -365,7 +369,12 @@ fn tunnelled(protocol: u8, bytes: Bytes<'_>, outside: Outside) -> Option<Packet<
         IP_IN_IP => ipv4(bytes, within("ipip")).ok(),
         IPV6_IN_IP => ipv6(bytes, within("6in4")).ok(),
         GRE => gre(bytes, within("gre")).ok(),
-        UDP => vxlan(bytes, within("vxlan")).ok(),
+        UDP => match Bytes(bytes.0.get(2..)?).u16().ok()? {
+            VXLAN_PORT => vxlan(bytes, within("vxlan")).ok(),
+            GENEVE_PORT => geneve(bytes, within("geneve")).ok(),
+            GTP_PORT => gtp(bytes, within("gtp")).ok(),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -388,21 +397,63 @@ fn gre(mut bytes: Bytes<'_>, outside: Outside) -> Read<'_> {
             .saturating_mul(4),
     };
     bytes.skip(optional)?;
-    network(ethertype, bytes, outside)
+    match ethertype {
+        // Type I has no header of its own, and no sequence number in GRE's.
+        ETHERTYPE_ERSPAN_II if flags & 0x1000 == 0 => ethernet(bytes, outside),
+        ETHERTYPE_ERSPAN_II => {
+            bytes.skip(8)?;
+            ethernet(bytes, outside)
+        }
+        ETHERTYPE_ERSPAN_III => {
+            bytes.skip(12)?;
+            ethernet(bytes, outside)
+        }
+        _ => network(ethertype, bytes, outside),
+    }
 }
 
 /// RFC 7348: UDP to a port of its own, a flag, an identifier, an Ethernet frame.
 fn vxlan(mut bytes: Bytes<'_>, outside: Outside) -> Read<'_> {
-    bytes.skip(2)?;
-    if bytes.u16()? != VXLAN_PORT {
-        return Err(Unread::NotIp);
-    }
-    bytes.skip(4)?;
+    bytes.skip(8)?;
     if bytes.u32()? & 0x0800_0000 == 0 {
         return Err(Unread::NotIp);
     }
     bytes.skip(4)?;
     ethernet(bytes, outside)
+}
+
+/// RFC 8926: options are counted in words, what follows is named by its ethertype.
+fn geneve(mut bytes: Bytes<'_>, outside: Outside) -> Read<'_> {
+    bytes.skip(8)?;
+    let first = bytes.u8()?;
+    bytes.skip(1)?;
+    let ethertype = bytes.u16()?;
+    bytes.skip(usize::from(first & 0x3f).saturating_add(1).saturating_mul(4))?;
+    network(ethertype, bytes, outside)
+}
+
+/// 3GPP TS 29.281, section 5.1: a user's packet is message 255, and any of three flags adds four bytes.
+fn gtp(mut bytes: Bytes<'_>, outside: Outside) -> Read<'_> {
+    bytes.skip(8)?;
+    let (flags, message) = (bytes.u8()?, bytes.u8()?);
+    if flags >> 4 != 3 || message != 255 {
+        return Err(Unread::NotIp);
+    }
+    bytes.skip(6)?;
+    if flags & 0x07 != 0 {
+        bytes.skip(3)?;
+        // Extension headers, each with its length in words and the type of the next.
+        let mut next = bytes.u8()?;
+        for _ in 0..EXTENSIONS_MAX {
+            if next == 0 {
+                break;
+            }
+            let length = usize::from(bytes.peek(0)?).saturating_mul(4);
+            next = bytes.peek(length.saturating_sub(1))?;
+            bytes.skip(length)?;
+        }
+    }
+    ip(bytes, outside)
 }
 
 /// RFC 9293. A header that is cut leaves the ports, if they are there.

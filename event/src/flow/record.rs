@@ -41,7 +41,7 @@ pub struct Flow<'a> {
     pub packet_bytes_max: u32,
     /// 802.1Q, the outer tag; 0 when untagged.
     pub vlan: u16,
-    /// The tunnel that the packets came out of: gre, vxlan, ipip; empty for none.
+    /// The tunnel that the packets came out of: gre, ipip, 6in4, vxlan, geneve, gtp; empty for none.
     pub tunnel: &'static str,
     /// The application protocol that the first bytes show; empty when they show none.
     pub app: &'a str,
