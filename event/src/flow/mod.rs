@@ -11,9 +11,20 @@
 //! Limits stand with what they bound. What it never does: read a clock or a socket, panic on a frame, or forget a flow without
 //! a record of it: a full table makes room by writing the idlest flow out, and counts that.
 
+mod cursor;
+mod dns;
+mod http;
+mod ja4;
 mod line;
 mod meter;
 mod record;
+mod signature;
+mod ssh;
+#[cfg_attr(not(test), expect(dead_code, reason = "until the meter calls it"))]
+mod talk;
+#[cfg(test)]
+mod talk_tests;
+mod tls;
 
 pub use meter::{Captured, LinkType, Meter, MeterConfig, MeterCounters};
 pub use record::{EndReason, Flow, Origin, Side};
