@@ -17,9 +17,11 @@ use super::community_id::community_id;
 use super::fragments::Fragments;
 use super::frame::{self, Packet, TCP, Unread};
 use super::key::{Key, Which};
+use super::order::{Held, Segment};
 use super::record::{EndReason, Flow, Origin, Side};
 use super::table::{FLOWS_MAX, Filed, Table};
-use super::tcp::{ACK, Connection, RST, SYN, Sender};
+use super::talk::{Context, Sides, Speaker, Talk};
+use super::tcp::{ACK, Connection, Place, RST, SYN};
 use crate::Micros;
 
 const SECOND: Micros = 1_000_000;
@@ -129,6 +131,9 @@ struct Entry {
     packet_bytes_max: u32,
     vlan: u16,
     tunnel: &'static str,
+    /// What the application layer reads; none where nobody reads.
+    talk: Option<Talk>,
+    held: Option<Box<Sides<Held>>>,
 }
 
 impl Default for MeterConfig {
@@ -242,8 +247,8 @@ impl Meter {
             entry.next_part(captured.at);
         }
         let was_over = entry.tcp.is_over();
-        let sender = if sender == entry.src { Sender::Src } else { Sender::Dst };
-        entry.add(sender, &packet, captured);
+        let speaker = if sender == entry.src { Speaker::Src } else { Speaker::Dst };
+        entry.add(speaker, &packet, captured, out);
         entry.deadline = second(entry.last.saturating_add(entry.patience(config))).saturating_add(1);
         if entry.tcp.is_over() && !was_over {
             self.table.hasten(at);
@@ -273,13 +278,15 @@ impl Meter {
             self.end(idlest, Some(EndReason::LackOfResources), out);
         }
         let mut entry = Entry::new(key, sender, packet, now);
+        entry.talk = self.config.application.then(Talk::default);
         entry.deadline = second(now.saturating_add(entry.patience(&self.config))).saturating_add(1);
         self.table.insert(entry)
     }
 
     /// Takes a flow out and writes its record. Without a reason the flow's own state tells it.
     fn end(&mut self, at: u32, reason: Option<EndReason>, out: &mut Vec<u8>) {
-        let Some(entry) = self.table.remove(at) else { return };
+        let Some(mut entry) = self.table.remove(at) else { return };
+        entry.fall_silent(out);
         let of_state = if entry.tcp.is_over() { EndReason::End } else { EndReason::Idle };
         if entry.sides.iter().any(|side| side.packets > 0) {
             entry.write(reason.unwrap_or(of_state), out);
@@ -323,32 +330,159 @@ impl Entry {
             packet_bytes_max: 0,
             vlan: packet.vlan,
             tunnel: packet.tunnel,
+            talk: None,
+            held: None,
         }
     }
 
-    fn add(&mut self, sender: Sender, packet: &Packet<'_>, captured: &Captured<'_>) {
+    fn add(&mut self, speaker: Speaker, packet: &Packet<'_>, captured: &Captured<'_>, out: &mut Vec<u8>) {
         self.last = self.last.max(captured.at);
         self.packet_bytes_min = self.packet_bytes_min.min(packet.ip_bytes);
         self.packet_bytes_max = self.packet_bytes_max.max(packet.ip_bytes);
-        let place = packet.tcp.map(|tcp| self.tcp.segment(sender, tcp, packet.payload_bytes));
-        let [src, dst] = &mut self.sides;
-        let side = match sender {
-            Sender::Src => src,
-            Sender::Dst => dst,
-        };
+        self.count(speaker, packet, captured);
+        match packet.tcp {
+            Some(tcp) => {
+                let place = self.tcp.segment(speaker, tcp, packet.payload_bytes);
+                self.stream(speaker, place, tcp.seq, packet, captured.at, out);
+            }
+            None => self.datagram(speaker, packet, captured.at, out),
+        }
+    }
+
+    fn count(&mut self, speaker: Speaker, packet: &Packet<'_>, captured: &Captured<'_>) {
+        let side = self.side(speaker);
         side.packets = side.packets.saturating_add(1);
         side.bytes = side.bytes.saturating_add(packet.ip_bytes.into());
         side.frame_bytes = side.frame_bytes.saturating_add(captured.wire_bytes.into());
         side.payload_bytes = side.payload_bytes.saturating_add(packet.payload_bytes.into());
         side.tcp_flags |= packet.tcp.map_or(0, |tcp| tcp.flags);
+    }
+
+    fn side(&mut self, speaker: Speaker) -> &mut Side {
+        let [src, dst] = &mut self.sides;
+        match speaker {
+            Speaker::Src => src,
+            Speaker::Dst => dst,
+        }
+    }
+
+    /// Whether the application layer still reads what a side says.
+    fn reads(&self, speaker: Speaker) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.wants(speaker))
+    }
+
+    /// Payload of a segment, in its turn or not.
+    fn stream(
+        &mut self,
+        speaker: Speaker,
+        place: Place,
+        seq: u32,
+        packet: &Packet<'_>,
+        ts: Micros,
+        out: &mut Vec<u8>,
+    ) {
         match place {
-            Some(super::tcp::Place::Again) => side.retransmits = side.retransmits.saturating_add(1),
-            Some(super::tcp::Place::Ahead { .. }) => {
-                if let Some(tcp) = packet.tcp {
-                    self.tcp.skip_to(sender, tcp.seq, packet.payload_bytes);
-                }
+            Place::Empty => {}
+            Place::Again => {
+                let side = self.side(speaker);
+                side.retransmits = side.retransmits.saturating_add(1);
             }
-            _ => {}
+            Place::Next { known } => {
+                let new = usize::try_from(known).ok().and_then(|known| packet.payload.get(known..));
+                self.say(speaker, new.unwrap_or_default(), false, ts, out);
+                self.say_held(speaker, ts, out);
+            }
+            Place::Ahead => self.ahead(speaker, seq, packet, ts, out),
+        }
+    }
+
+    /// A segment before its turn: it is held, or what is missing is given up.
+    fn ahead(&mut self, speaker: Speaker, seq: u32, packet: &Packet<'_>, ts: Micros, out: &mut Vec<u8>) {
+        if !self.reads(speaker) {
+            self.tcp.skip_to(speaker, seq, packet.payload_bytes);
+            return;
+        }
+        let held = self.held.get_or_insert_default().of(speaker);
+        if held.hold(seq, packet.payload, packet.payload_bytes) {
+            return;
+        }
+        if let Some(first) = held.take_first(self.tcp.next(speaker)) {
+            self.skip(speaker, &first, ts, out);
+            self.say_held(speaker, ts, out);
+        }
+        let segment = Segment { seq, payload: packet.payload.to_vec(), wire_bytes: packet.payload_bytes };
+        match seq.wrapping_sub(self.tcp.next(speaker)).cast_signed() {
+            0.. => self.skip(speaker, &segment, ts, out),
+            _ => self.late(speaker, &segment, ts, out),
+        }
+    }
+
+    /// Takes a segment with a gap before it.
+    fn skip(&mut self, speaker: Speaker, segment: &Segment, ts: Micros, out: &mut Vec<u8>) {
+        self.tcp.skip_to(speaker, segment.seq, segment.wire_bytes);
+        self.say(speaker, &segment.payload, true, ts, out);
+    }
+
+    /// Takes what is new of a segment whose turn has come.
+    fn late(&mut self, speaker: Speaker, segment: &Segment, ts: Micros, out: &mut Vec<u8>) {
+        let known = self.tcp.next(speaker).wrapping_sub(segment.seq);
+        if known >= segment.wire_bytes {
+            return;
+        }
+        self.tcp.advance(speaker, segment.seq, segment.wire_bytes);
+        let new = usize::try_from(known).ok().and_then(|known| segment.payload.get(known..));
+        self.say(speaker, new.unwrap_or_default(), false, ts, out);
+    }
+
+    /// Takes the held segments whose turn has come.
+    fn say_held(&mut self, speaker: Speaker, ts: Micros, out: &mut Vec<u8>) {
+        loop {
+            let next = self.tcp.next(speaker);
+            let Some(held) = &mut self.held else { return };
+            let Some(segment) = held.of(speaker).take_due(next) else { break };
+            self.late(speaker, &segment, ts, out);
+        }
+        if self.held.as_mut().is_some_and(|held| held.src.is_empty() && held.dst.is_empty()) {
+            self.held = None;
+        }
+    }
+
+    fn say(&mut self, speaker: Speaker, bytes: &[u8], gap: bool, ts: Micros, out: &mut Vec<u8>) {
+        let Some(mut talk) = self.talk.take() else { return };
+        if talk.wants(speaker) {
+            talk.stream(speaker, bytes, gap, &self.context(ts), out);
+        }
+        self.talk = Some(talk);
+    }
+
+    fn datagram(&mut self, speaker: Speaker, packet: &Packet<'_>, ts: Micros, out: &mut Vec<u8>) {
+        if packet.protocol != frame::UDP || matches!(packet.fragment, frame::Fragment::Later(_)) {
+            return;
+        }
+        let Some(mut talk) = self.talk.take() else { return };
+        if talk.wants(speaker) {
+            talk.datagram(speaker, packet.payload, &self.context(ts), out);
+        }
+        self.talk = Some(talk);
+    }
+
+    /// Nothing more comes: what the application layer half knows is written.
+    fn fall_silent(&mut self, out: &mut Vec<u8>) {
+        let Some(mut talk) = self.talk.take() else { return };
+        talk.end(&self.context(self.last), out);
+        self.talk = Some(talk);
+    }
+
+    fn context(&self, ts: Micros) -> Context<'_> {
+        let (src, dst) = (self.src, self.src.other());
+        Context {
+            ts,
+            src_ip: self.key.address(src),
+            dst_ip: self.key.address(dst),
+            src_port: self.key.port(src),
+            dst_port: self.key.port(dst),
+            protocol: self.key.protocol(),
+            community_id: self,
         }
     }
 
@@ -395,9 +529,9 @@ impl Entry {
             packet_bytes_max: self.packet_bytes_max,
             vlan: self.vlan,
             tunnel: self.tunnel,
-            app: "",
-            server_name: "",
-            ja4: "",
+            app: self.talk.as_ref().map_or("", Talk::app),
+            server_name: self.talk.as_ref().map_or("", Talk::server_name),
+            ja4: self.talk.as_ref().map_or("", Talk::ja4),
             exporter: None,
             sampling: 1,
             input_if: 0,
@@ -405,9 +539,17 @@ impl Entry {
         };
         let id = match protocol {
             frame::ARP => String::new(),
-            _ => community_id((src_ip, src_port), (dst_ip, dst_port), protocol),
+            _ => self.to_string(),
         };
         flow.write(&id, out);
+    }
+}
+
+impl std::fmt::Display for Entry {
+    /// The flow's Community ID.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = |which| (self.key.address(which), self.key.port(which));
+        out.write_str(&community_id(end(self.src), end(self.src.other()), self.key.protocol()))
     }
 }
 

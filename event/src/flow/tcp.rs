@@ -5,6 +5,7 @@
 //! and RST together, Q SYN together with FIN or RST; `^` says that the meter took the first packet for an answer.
 
 use super::frame::Tcp;
+use super::talk::Speaker;
 
 pub(super) const FIN: u8 = 0x01;
 pub(super) const SYN: u8 = 0x02;
@@ -20,14 +21,7 @@ pub(super) struct Connection {
     sides: [Side; 2],
     letters: Letters,
     /// Who sent the first RST.
-    reset_by: Option<Sender>,
-}
-
-/// Which side sent a packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Sender {
-    Src,
-    Dst,
+    reset_by: Option<Speaker>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,15 +48,15 @@ pub(super) enum Place {
     Next { known: u32 },
     /// All of it is known.
     Again,
-    /// So many bytes are missing before it.
-    Ahead { missing: u32 },
+    /// Bytes are missing before it.
+    Ahead,
 }
 
 impl Connection {
     /// Takes a segment of so many bytes of payload, and says where its payload stands. What lies ahead moves nothing: see
     /// [`Connection::skip_to`].
-    pub(super) fn segment(&mut self, sender: Sender, tcp: Tcp, payload_bytes: u32) -> Place {
-        let side = self.side(sender);
+    pub(super) fn segment(&mut self, speaker: Speaker, tcp: Tcp, payload_bytes: u32) -> Place {
+        let side = self.side(speaker);
         side.flags |= tcp.flags;
         match (tcp.flags & SYN != 0, tcp.flags & ACK != 0) {
             (true, true) => side.syn_ack = true,
@@ -71,16 +65,31 @@ impl Connection {
         }
         let place = side.place(tcp, payload_bytes);
         if tcp.flags & RST != 0 && self.reset_by.is_none() {
-            self.reset_by = Some(sender);
+            self.reset_by = Some(speaker);
         }
-        self.note(sender, tcp, place, payload_bytes);
+        self.note(speaker, tcp, place, payload_bytes);
         place
     }
 
     /// What lay ahead is taken: so many bytes behind `seq` are known now, and what was missing before is given up.
-    pub(super) fn skip_to(&mut self, sender: Sender, seq: u32, payload_bytes: u32) {
-        self.side(sender).next = Some(seq.wrapping_add(payload_bytes));
-        self.letters.add(b'G', sender);
+    pub(super) fn skip_to(&mut self, speaker: Speaker, seq: u32, payload_bytes: u32) {
+        self.advance(speaker, seq, payload_bytes);
+        self.letters.add(b'G', speaker);
+    }
+
+    /// The sequence number that comes next from a side.
+    pub(super) fn next(&self, speaker: Speaker) -> u32 {
+        let [src, dst] = &self.sides;
+        let side = match speaker {
+            Speaker::Src => src,
+            Speaker::Dst => dst,
+        };
+        side.next.unwrap_or_default()
+    }
+
+    /// Payload that was held is taken in its turn.
+    pub(super) fn advance(&mut self, speaker: Speaker, seq: u32, payload_bytes: u32) {
+        self.side(speaker).next = Some(seq.wrapping_add(payload_bytes));
     }
 
     /// The first packet was taken for an answer.
@@ -110,34 +119,34 @@ impl Connection {
         let (src_fin, dst_fin) = (src.flags & FIN != 0, dst.flags & FIN != 0);
         match (src.syn, dst.syn_ack, self.reset_by) {
             (true, true, _) if src_fin && dst_fin => "SF",
-            (true, true, Some(Sender::Src)) => "RSTO",
-            (true, true, Some(Sender::Dst)) => "RSTR",
+            (true, true, Some(Speaker::Src)) => "RSTO",
+            (true, true, Some(Speaker::Dst)) => "RSTR",
             (true, true, None) if src_fin => "S2",
             (true, true, None) if dst_fin => "S3",
             (true, true, None) => "S1",
-            (true, false, Some(Sender::Dst)) => "REJ",
-            (true, false, Some(Sender::Src)) => "RSTOS0",
+            (true, false, Some(Speaker::Dst)) => "REJ",
+            (true, false, Some(Speaker::Src)) => "RSTOS0",
             (true, false, None) if src_fin => "SH",
             (true, false, None) if dst.flags == 0 => "S0",
-            (false, true, Some(Sender::Dst)) => "RSTRH",
+            (false, true, Some(Speaker::Dst)) => "RSTRH",
             (false, true, None) if dst_fin => "SHR",
             _ => "OTH",
         }
     }
 
-    fn side(&mut self, sender: Sender) -> &mut Side {
+    fn side(&mut self, speaker: Speaker) -> &mut Side {
         let [src, dst] = &mut self.sides;
-        match sender {
-            Sender::Src => src,
-            Sender::Dst => dst,
+        match speaker {
+            Speaker::Src => src,
+            Speaker::Dst => dst,
         }
     }
 
-    fn note(&mut self, sender: Sender, tcp: Tcp, place: Place, payload_bytes: u32) {
+    fn note(&mut self, speaker: Speaker, tcp: Tcp, place: Place, payload_bytes: u32) {
         let has = |flag: u8| tcp.flags & flag != 0;
         let mut add = |holds: bool, letter: u8| {
             if holds {
-                self.letters.add(letter, sender);
+                self.letters.add(letter, speaker);
             }
         };
         add(has(SYN) && (has(FIN) || has(RST)), b'Q');
@@ -170,7 +179,7 @@ impl Side {
         }
         let ahead = seq.wrapping_sub(next).cast_signed();
         if ahead > 0 {
-            return Place::Ahead { missing: ahead.unsigned_abs() };
+            return Place::Ahead;
         }
         let known = ahead.unsigned_abs();
         if known >= payload_bytes {
@@ -183,10 +192,10 @@ impl Side {
 
 impl Letters {
     /// A letter once for each side.
-    fn add(&mut self, letter: u8, sender: Sender) {
-        let letter = match sender {
-            Sender::Src => letter,
-            Sender::Dst => letter.to_ascii_lowercase(),
+    fn add(&mut self, letter: u8, speaker: Speaker) {
+        let letter = match speaker {
+            Speaker::Src => letter,
+            Speaker::Dst => letter.to_ascii_lowercase(),
         };
         if !self.text.contains(&letter) {
             self.push(letter);
@@ -207,21 +216,21 @@ mod tests {
 
     const PSH: u8 = 0x08;
 
-    /// Sender, flags, sequence number, bytes of payload.
-    type Segment = (Sender, u8, u32, u32);
+    /// Speaker, flags, sequence number, bytes of payload.
+    type Segment = (Speaker, u8, u32, u32);
 
     fn connection(segments: &[Segment]) -> Connection {
         let mut connection = Connection::default();
-        for (sender, flags, seq, payload_bytes) in segments {
+        for (speaker, flags, seq, payload_bytes) in segments {
             let tcp = Tcp { seq: *seq, flags: *flags, window: 1 };
-            connection.segment(*sender, tcp, *payload_bytes);
+            connection.segment(*speaker, tcp, *payload_bytes);
         }
         connection
     }
 
     #[test]
     fn names_states_and_histories_as_zeek_does() {
-        use Sender::{Dst, Src};
+        use Speaker::{Dst, Src};
         let (syn, syn_ack, ack) = ((Src, SYN, 9, 0), (Dst, SYN | ACK, 99, 0), (Src, ACK, 10, 0));
         let cases: [(&[Segment], &str, &str); 12] = [
             (&[syn], "S0", "S"),
@@ -251,12 +260,12 @@ mod tests {
     fn tells_new_payload_from_old_around_the_end_of_the_numbers() {
         let mut connection = Connection::default();
         let mut place =
-            |seq: u32, bytes| connection.segment(Sender::Src, Tcp { seq, flags: ACK, window: 1 }, bytes);
+            |seq: u32, bytes| connection.segment(Speaker::Src, Tcp { seq, flags: ACK, window: 1 }, bytes);
         let near = u32::MAX - 4;
         assert_eq!(place(near, 10), Place::Next { known: 0 });
         assert_eq!(place(near, 10), Place::Again);
         assert_eq!(place(near, 12), Place::Next { known: 10 });
-        assert_eq!(place(near.wrapping_add(20), 1), Place::Ahead { missing: 8 });
+        assert_eq!(place(near.wrapping_add(20), 1), Place::Ahead);
         assert_eq!(place(near.wrapping_add(12), 0), Place::Empty);
     }
 
@@ -264,11 +273,11 @@ mod tests {
     fn a_history_never_outgrows_its_room() {
         let mut connection = Connection::default();
         connection.turned();
-        for sender in [Sender::Src, Sender::Dst] {
+        for speaker in [Speaker::Src, Speaker::Dst] {
             for flags in 0..=u8::MAX {
                 for (seq, bytes) in [(10, 5), (10, 5), (1000, 1), (10, 0)] {
-                    connection.segment(sender, Tcp { seq, flags, window: 0 }, bytes);
-                    connection.skip_to(sender, seq, bytes);
+                    connection.segment(speaker, Tcp { seq, flags, window: 0 }, bytes);
+                    connection.skip_to(speaker, seq, bytes);
                 }
             }
         }
