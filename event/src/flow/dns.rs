@@ -39,8 +39,8 @@ const NAME_TEXT_BYTES_MAX: usize = 4 * NAME_BYTES_MAX;
 
 /// Labels that countries put between their code and what one can register.
 const SECOND_LEVEL: [&str; 20] = [
-    "ac", "biz", "co", "com", "edu", "gob", "go", "gov", "health", "id", "info", "int", "mil", "name", "ne", "net", "nom",
-    "or", "org", "pro",
+    "ac", "biz", "co", "com", "edu", "gob", "go", "gov", "health", "id", "info", "int", "mil", "name", "ne",
+    "net", "nom", "or", "org", "pro",
 ];
 
 /// Queries of a flow that wait for their answer, oldest first.
@@ -123,7 +123,13 @@ impl Dns {
         self.pending.push(Pending { ts: context.ts, request_bytes: wire_bytes, message: kept.into() });
     }
 
-    fn response(&mut self, message: &Message<'_>, wire_bytes: usize, context: &Context<'_>, out: &mut Vec<u8>) {
+    fn response(
+        &mut self,
+        message: &Message<'_>,
+        wire_bytes: usize,
+        context: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let asked = self.pending.iter().position(|pending| message.answers_to(&pending.message));
         let asked = asked.map(|at| self.pending.remove(at));
         if self.pending.is_empty() {
@@ -230,14 +236,8 @@ impl<'m> Message<'m> {
     /// Reads the header and the first question; nothing when that is not DNS.
     pub(super) fn parse(bytes: &'m [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes);
-        let [id, flags, questions, answers, _, _] = [
-            cursor.u16()?,
-            cursor.u16()?,
-            cursor.u16()?,
-            cursor.u16()?,
-            cursor.u16()?,
-            cursor.u16()?,
-        ];
+        let [id, flags, questions, answers, _, _] =
+            [cursor.u16()?, cursor.u16()?, cursor.u16()?, cursor.u16()?, cursor.u16()?, cursor.u16()?];
         let mut message = Self { bytes, id, flags, questions, answers, question: None };
         if questions > 0 {
             message.question = Some(message.question_at(&mut cursor)?);
@@ -313,7 +313,14 @@ impl<'m> Message<'m> {
 
 impl<'e> Exchange<'e> {
     fn query(message: &Message<'e>, request_bytes: usize, ts: Micros) -> Self {
-        Self { ts, id: message.id, question: message.question, request_bytes, response: None, response_bytes: 0 }
+        Self {
+            ts,
+            id: message.id,
+            question: message.question,
+            request_bytes,
+            response: None,
+            response_bytes: 0,
+        }
     }
 
     fn write(&self, context: &Context<'_>, out: &mut Vec<u8>) {
@@ -511,7 +518,12 @@ impl Display for Name<'_> {
 }
 
 /// Bytes in presentation form; `special` gets a backslash.
-fn write_escaped(bytes: &[u8], special: u8, fold: fn(&u8) -> u8, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_escaped(
+    bytes: &[u8],
+    special: u8,
+    fold: fn(&u8) -> u8,
+    out: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     for byte in bytes {
         match fold(byte) {
             byte if byte == special || byte == b'\\' => {

@@ -354,7 +354,8 @@ fn begins(bytes: &[u8], client: bool) -> bool {
         return bytes.starts_with(b"HTTP/1.");
     }
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
-    may_begin(bytes, client) && line.rsplit(|byte| *byte == b' ').next().is_some_and(|last| last.starts_with(b"HTTP/1."))
+    may_begin(bytes, client)
+        && line.rsplit(|byte| *byte == b' ').next().is_some_and(|last| last.starts_with(b"HTTP/1."))
 }
 
 /// Where the empty line ends that ends a head.
@@ -396,7 +397,9 @@ impl<'h> Headers<'h> {
     fn read(lines: &'h [u8]) -> Self {
         let mut headers = Self::default();
         for line in lines.split(|byte| *byte == b'\n') {
-            let Some((name, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
+            let Some((name, value)) =
+                memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
+            else {
                 continue;
             };
             if let Some(place) = headers.place(name.trim_ascii())
@@ -524,7 +527,8 @@ fn scheme(value: &[u8]) -> &str {
         return "";
     }
     let word = value.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let is_scheme = word.len() < value.len() && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    let is_scheme =
+        word.len() < value.len() && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     if is_scheme { std::str::from_utf8(word).unwrap_or("other") } else { "other" }
 }
 

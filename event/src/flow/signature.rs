@@ -95,7 +95,19 @@ type Signature = fn(&[u8], Ports) -> Verdict;
 
 /// Those of streams. What is told by a fixed beginning comes first, lines of text last.
 const STREAMS: [Signature; 13] = [
-    dns_stream, tls, prefixes, smb, tpkt, kerberos_stream, ldap, mysql, postgresql, little_endian, field_bus, socks, text,
+    dns_stream,
+    tls,
+    prefixes,
+    smb,
+    tpkt,
+    kerberos_stream,
+    ldap,
+    mysql,
+    postgresql,
+    little_endian,
+    field_bus,
+    socks,
+    text,
 ];
 
 const DATAGRAMS: [Signature; 6] = [quic, kerberos, snmp, ldap, marked_datagram, datagram_by_port];
@@ -169,7 +181,9 @@ fn tls(bytes: &[u8], _ports: Ports) -> Verdict {
         },
         // The middle of a connection: a whole record of data, an alert, or the change of ciphers.
         [20..=23, 3, 1..=4, rest @ ..] => match rest {
-            [high, low, ..] if (1..=16_640).contains(&u16::from_be_bytes([*high, *low])) => Verdict::Is(App::Tls),
+            [high, low, ..] if (1..=16_640).contains(&u16::from_be_bytes([*high, *low])) => {
+                Verdict::Is(App::Tls)
+            }
             [_, _, ..] => Verdict::Not,
             _ => Verdict::Short,
         },
@@ -305,7 +319,9 @@ fn little_endian(bytes: &[u8], ports: Ports) -> Verdict {
             pattern(bytes, &dce_rpc(0x0b), App::DceRpc),
             pattern(bytes, &dce_rpc(0x0c), App::DceRpc),
             pattern(bytes, &dce_rpc(0x00), App::DceRpc),
-            at_port(ports, 1521, || pattern(bytes, &[any, any, zero, zero, one, zero, zero, zero], App::Oracle)),
+            at_port(ports, 1521, || {
+                pattern(bytes, &[any, any, zero, zero, one, zero, zero, zero], App::Oracle)
+            }),
             at_port(ports, 27017, || {
                 by_first(bytes, App::MongoDb, |first: &[u8; 16]| {
                     matches!(first, [.., 0xd4 | 0xdc | 0xdd, 7, 0, 0] | [.., 1, 0, 0, 0])
@@ -401,7 +417,9 @@ fn command(line: &[u8]) -> Verdict {
         (_, b"SIP/2.0") if method => is(App::Sip),
         (_, b"RTSP/1.0" | b"RTSP/2.0") if method => is(App::Rtsp),
         // HTTP 0.9 has no version, and neither have the requests of some scanners.
-        (b"GET" | b"HEAD" | b"POST", _) if words.next().is_some_and(|target| target.starts_with(b"/")) => is(App::Http),
+        (b"GET" | b"HEAD" | b"POST", _) if words.next().is_some_and(|target| target.starts_with(b"/")) => {
+            is(App::Http)
+        }
         (b"EHLO" | b"ehlo" | b"HELO" | b"helo", _) => is(App::Smtp),
         (b"USER" | b"AUTH" | b"FEAT", _) => is(App::Ftp),
         _ => Verdict::Not,

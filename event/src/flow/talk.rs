@@ -194,14 +194,7 @@ impl Talk {
     }
 
     /// Recognises the protocol of a stream.
-    fn probe(
-        &mut self,
-        speaker: Speaker,
-        bytes: &[u8],
-        gap: bool,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) {
+    fn probe(&mut self, speaker: Speaker, bytes: &[u8], gap: bool, context: &Context<'_>, out: &mut Vec<u8>) {
         let mut probe = self.take_probe(speaker);
         if gap {
             probe = Probe { kept: Vec::new(), gap: true };
@@ -271,14 +264,7 @@ impl Talk {
     }
 
     /// Gives bytes to the protocol's reader.
-    fn read(
-        &mut self,
-        speaker: Speaker,
-        bytes: &[u8],
-        gap: bool,
-        context: &Context<'_>,
-        out: &mut Vec<u8>,
-    ) {
+    fn read(&mut self, speaker: Speaker, bytes: &[u8], gap: bool, context: &Context<'_>, out: &mut Vec<u8>) {
         let Some(known) = &mut self.known else { return };
         let names = &mut known.names;
         match &mut known.reader {

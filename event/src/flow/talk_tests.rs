@@ -13,6 +13,9 @@ use super::signature::{self, App, Ports, Verdict};
 use super::talk::{Context, Speaker, Talk};
 use Speaker::{Dst, Src};
 
+/// A side, and what it says.
+type Said<'a> = (Speaker, &'a [u8]);
+
 fn context(dst_port: u16, protocol: u8) -> Context<'static> {
     let [src_ip, dst_ip] = [1, 2].map(|host| IpAddr::from(Ipv4Addr::new(192, 0, 2, host)));
     Context { ts: 7, src_ip, dst_ip, src_port: 40_000, dst_port, protocol, community_id: &"1:x" }
@@ -23,7 +26,7 @@ fn lines(out: &[u8]) -> Vec<Value> {
 }
 
 /// What is written of a stream that comes in these pieces, its end included.
-fn stream(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
+fn stream(port: u16, said: &[Said<'_>]) -> (Talk, Vec<Value>) {
     let (mut talk, mut out) = (Talk::default(), Vec::new());
     for (speaker, bytes) in said {
         talk.stream(*speaker, bytes, false, &context(port, 6), &mut out);
@@ -32,7 +35,7 @@ fn stream(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
     (talk, lines(&out))
 }
 
-fn datagrams(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
+fn datagrams(port: u16, said: &[Said<'_>]) -> (Talk, Vec<Value>) {
     let (mut talk, mut out) = (Talk::default(), Vec::new());
     for (speaker, bytes) in said {
         talk.datagram(*speaker, bytes, &context(port, 17), &mut out);
@@ -42,7 +45,7 @@ fn datagrams(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
 }
 
 /// The same stream in pieces of so many bytes.
-fn cut(port: u16, said: &[(Speaker, &[u8])], size: usize) -> Vec<Value> {
+fn cut(port: u16, said: &[Said<'_>], size: usize) -> Vec<Value> {
     let pieces = said.iter().flat_map(|(speaker, bytes)| bytes.chunks(size).map(|piece| (*speaker, piece)));
     stream(port, &pieces.collect::<Vec<_>>()).1
 }
@@ -90,7 +93,10 @@ fn pairs_a_response_of_dns_with_its_query() {
     assert_eq!(line["query"], "www.thanhhoa.gov.vn");
     assert_eq!(line["domain"], "thanhhoa.gov.vn");
     assert_eq!((&line["record_type"], &line["rcode"]), (&"A".into(), &"NOERROR".into()));
-    assert_eq!((&line["labels"], &line["longest_label"], &line["query_length"]), (&4.into(), &8.into(), &19.into()));
+    assert_eq!(
+        (&line["labels"], &line["longest_label"], &line["query_length"]),
+        (&4.into(), &8.into(), &19.into())
+    );
     assert_eq!(line["query_entropy"], 0);
     assert_eq!(line["request_bytes"], query.len());
     assert_eq!(line["response_bytes"], response.len());
@@ -103,7 +109,10 @@ fn pairs_a_response_of_dns_with_its_query() {
         "1 2 88 dc.example.com",
     ];
     assert_eq!(line["answer"], Value::from(&answers[..]));
-    assert_eq!((&line["community_id"], &line["proto"], &line["ts"]), (&"1:x".into(), &"udp".into(), &7.into()));
+    assert_eq!(
+        (&line["community_id"], &line["proto"], &line["ts"]),
+        (&"1:x".into(), &"udp".into(), &7.into())
+    );
 }
 
 #[test]
@@ -122,13 +131,17 @@ fn takes_a_response_to_another_question_for_its_own() {
     let [query, other] = ["a.com.", "b.com."].map(|asked| question(1, asked, RecordType::A));
     let response = answered(&other, Vec::new()).to_vec().unwrap();
     let (_, lines) = datagrams(53, &[(Src, &query.to_vec().unwrap()), (Dst, &response)]);
-    let names: Vec<_> = lines.iter().map(|line| (line["query"].as_str().unwrap(), line.get("rcode").is_some())).collect();
+    let names: Vec<_> =
+        lines.iter().map(|line| (line["query"].as_str().unwrap(), line.get("rcode").is_some())).collect();
     assert_eq!(names, [("b.com", true), ("a.com", false)]);
 }
 
 #[test]
 fn measures_names_as_tunnels_make_them() {
-    let (_, lines) = datagrams(53, &[(Src, &question(1, "abcdefgh.abcdefgh.t.example.com.", RecordType::NULL).to_vec().unwrap())]);
+    let (_, lines) = datagrams(
+        53,
+        &[(Src, &question(1, "abcdefgh.abcdefgh.t.example.com.", RecordType::NULL).to_vec().unwrap())],
+    );
     // Sixteen letters, each of eight twice, and a t: log2(17) - 16/17.
     assert_eq!(lines[0]["query_entropy"], 315);
     assert_eq!(lines[0]["domain"], "example.com");
@@ -136,7 +149,8 @@ fn measures_names_as_tunnels_make_them() {
 
 #[test]
 fn ends_a_loop_of_compression_pointers() {
-    let mut message = b"\x00\x01\x80\x00\x00\x01\x00\x01\x00\x00\x00\x00\x01a\xc0\x0c\x00\x01\x00\x01".to_vec();
+    let mut message =
+        b"\x00\x01\x80\x00\x00\x01\x00\x01\x00\x00\x00\x00\x01a\xc0\x0c\x00\x01\x00\x01".to_vec();
     message.extend_from_slice(b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x00\x00\x02\xc0\x20");
     let (_, lines) = datagrams(53, &[(Dst, &message)]);
     assert_eq!((&lines[0]["query"], &lines[0]["answer"][0]), (&"a".into(), &".".into()));
@@ -149,7 +163,10 @@ fn writes_each_question_of_mdns_at_once() {
     let (mut talk, mut out) = (Talk::default(), Vec::new());
     talk.datagram(Src, &query.to_vec().unwrap(), &context(5353, 17), &mut out);
     let lines = lines(&out);
-    assert_eq!(lines.iter().map(|line| &line["query"]).collect::<Vec<_>>(), ["_ipp._tcp.local", "_ssh._tcp.local"]);
+    assert_eq!(
+        lines.iter().map(|line| &line["query"]).collect::<Vec<_>>(),
+        ["_ipp._tcp.local", "_ssh._tcp.local"]
+    );
     assert_eq!(talk.app(), "mdns");
 }
 
@@ -192,13 +209,13 @@ fn records(handshake: &[u8], bytes_max: usize) -> Vec<u8> {
 /// The example of JA4's specification, with GREASE where browsers put it.
 fn client_hello(alpn: &[u8]) -> Vec<u8> {
     let ciphers = [
-        0x1a1a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d,
-        0x002f, 0x0035,
+        0x1a1a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
+        0x009c, 0x009d, 0x002f, 0x0035,
     ];
     let algorithms = numbers(&[0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601]);
     let kinds = [
-        0x2a2a, 0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012, 0x002b, 0xff01,
-        0x000b, 0x000a, 0x0015,
+        0x2a2a, 0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012,
+        0x002b, 0xff01, 0x000b, 0x000a, 0x0015,
     ];
     let extensions: Vec<u8> = kinds
         .into_iter()
@@ -217,7 +234,8 @@ fn client_hello(alpn: &[u8]) -> Vec<u8> {
             [kind.to_be_bytes().to_vec(), vector(&data)].concat()
         })
         .collect();
-    let body = [&[3, 3][..], &[1; 32], &[0], &vector(&numbers(&ciphers)), &[1, 0], &vector(&extensions)].concat();
+    let body =
+        [&[3, 3][..], &[1; 32], &[0], &vector(&numbers(&ciphers)), &[1, 0], &vector(&extensions)].concat();
     handshake(1, &body)
 }
 
@@ -265,15 +283,19 @@ fn shows_the_ends_of_a_protocol_as_ja4_specifies() {
 fn reads_the_first_certificate_of_a_server() {
     let der = certificate();
     let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes()[1..].to_vec();
-    let list = [length(der.len() + 3), length(der.len()), der.clone()].concat();
+    let list = [length(der.len() + 3), length(der.len()), der].concat();
     let server = [server_hello(&[]), handshake(11, &list), handshake(14, &[])].concat();
     for size in [100, 16_000] {
-        let said: [(Speaker, &[u8]); 2] = [(Src, &records(&client_hello(b"h2"), size)), (Dst, &records(&server, size))];
+        let said: [Said<'_>; 2] =
+            [(Src, &records(&client_hello(b"h2"), size)), (Dst, &records(&server, size))];
         let (_, lines) = stream(443, &said);
         assert_eq!(lines.len(), 1);
         assert_eq!((&lines[0]["version"], &lines[0]["subject_cn"]), (&"1.2".into(), &"a.test".into()));
         assert_eq!((&lines[0]["issuer_cn"], &lines[0]["self_signed"]), (&"a.test".into(), &true.into()));
-        assert_eq!((&lines[0]["not_before"], &lines[0]["not_after"]), (&1_577_836_800.into(), &1_893_456_000.into()));
+        assert_eq!(
+            (&lines[0]["not_before"], &lines[0]["not_after"]),
+            (&1_577_836_800.into(), &1_893_456_000.into())
+        );
     }
 }
 
@@ -293,12 +315,14 @@ fn certificate() -> Vec<u8> {
 
 // HTTP.
 
-const REQUESTS: &[u8] = b"GET /a/b?x=${jndi:ldap://e}&y=a b HTTP/1.1\r\nHost: Shop.example:8080\r\nUser-Agent : curl/8\r\n\
+const REQUESTS: &[u8] =
+    b"GET /a/b?x=${jndi:ldap://e}&y=a b HTTP/1.1\r\nHost: Shop.example:8080\r\nUser-Agent : curl/8\r\n\
     Authorization: Basic c2VjcmV0\r\nX-Forwarded-For: 10.0.0.9\r\n\r\n\
     POST /c HTTP/1.1\r\nHost: other\r\nContent-Length: 12\r\nAuthorization: c2VjcmV0\r\n\r\nGET / HTTP/1\
     \r\nHEAD http://u:p@h.example?q HTTP/1.1\r\n\r\n";
 
-const RESPONSES: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html\r\n\r\n\
+const RESPONSES: &[u8] =
+    b"HTTP/1.1 200 OK\r\nServer: nginx\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html\r\n\r\n\
     5;x=y\r\nHTTP/\r\nA\r\n1.1 200 OK\r\n0\r\nTrailer: x\r\n\r\n\
     HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 8\r\n\r\nHTTP/1.1\
     HTTP/1.1 301 Moved\r\nContent-Length: 9999\r\n\r\n";
@@ -344,21 +368,27 @@ fn finds_the_next_head_after_a_gap() {
     say(Src, b"GET /2 HTTP/1.1\r\n\r\n", false);
     say(Dst, b"HTTP/1.1 204 No Content\r\n\r\n", false);
     let lines = lines(&out);
-    let said: Vec<_> = lines.iter().map(|line| (line["cs-uri-stem"].as_str().unwrap(), line["sc-status"].as_u64())).collect();
+    let said: Vec<_> = lines
+        .iter()
+        .map(|line| (line["cs-uri-stem"].as_str().unwrap(), line["sc-status"].as_u64()))
+        .collect();
     assert_eq!(said, [("/1", Some(200)), ("/2", Some(204))]);
 }
 
 #[test]
 fn reads_what_a_proxy_tunnels() {
     let client = records(&client_hello(b"h2"), 16_000);
-    let said: [(Speaker, &[u8]); 3] = [
+    let said: [Said<'_>; 3] = [
         (Src, b"CONNECT example.org:443 HTTP/1.1\r\nProxy-Authorization: Basic x\r\n\r\n"),
         (Dst, b"HTTP/1.1 200 Connection established\r\n\r\n"),
         (Src, &client),
     ];
     let (talk, lines) = stream(3128, &said);
     assert_eq!((talk.app(), lines.len()), ("http", 2));
-    assert_eq!((&lines[0]["cs-method"], &lines[0]["cs-host"]), (&"CONNECT".into(), &"example.org:443".into()));
+    assert_eq!(
+        (&lines[0]["cs-method"], &lines[0]["cs-host"]),
+        (&"CONNECT".into(), &"example.org:443".into())
+    );
     assert_eq!((&lines[1]["kind"], &lines[1]["server_name"]), (&"tls".into(), &"example.org".into()));
 }
 
@@ -369,7 +399,10 @@ fn reads_the_banners_of_ssh() {
     let server = b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n\x00\x00\x04";
     let (talk, lines) = stream(2222, &[(Dst, server), (Src, b"SSH-2.0-libssh_0.9\n")]);
     assert_eq!((talk.app(), lines.len(), talk.wants(Src)), ("ssh", 1, false));
-    assert_eq!((&lines[0]["client"], &lines[0]["server"]), (&"SSH-2.0-libssh_0.9".into(), &"SSH-2.0-OpenSSH_9.2p1 Debian".into()));
+    assert_eq!(
+        (&lines[0]["client"], &lines[0]["server"]),
+        (&"SSH-2.0-libssh_0.9".into(), &"SSH-2.0-OpenSSH_9.2p1 Debian".into())
+    );
 }
 
 const STREAMS: [(u16, &[u8], &str); 24] = [
@@ -449,7 +482,8 @@ fn speech() -> impl Strategy<Value = Vec<u8>> {
         responses,
         b"SSH-2.0-x\r\nmore".to_vec(),
     ];
-    let base = prop_oneof![known, prop::sample::select(built.to_vec()), prop::collection::vec(any::<u8>(), 0..40)];
+    let base =
+        prop_oneof![known, prop::sample::select(built.to_vec()), prop::collection::vec(any::<u8>(), 0..40)];
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
     (base, changes).prop_map(|(mut bytes, changes)| {
         for (at, byte) in changes.into_iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {
@@ -469,7 +503,7 @@ fn reads_the_same_however_a_stream_is_cut() {
     let [queries, responses] = dns_over_tcp();
     let client = records(&client_hello(b"h2"), 700);
     let server = records(&[server_hello(&[]), handshake(14, &[])].concat(), 30);
-    let conversations: [(u16, [(Speaker, &[u8]); 2]); 4] = [
+    let conversations: [(u16, [Said<'_>; 2]); 4] = [
         (53, [(Src, &queries), (Dst, &responses)]),
         (443, [(Src, &client), (Dst, &server)]),
         (80, [(Src, REQUESTS), (Dst, RESPONSES)]),
