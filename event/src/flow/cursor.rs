@@ -17,10 +17,6 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     pub(super) fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.rest.split_at_checked(bytes)?;
         self.rest = rest;
@@ -78,7 +74,7 @@ mod tests {
         assert_eq!(cursor.vector16(), Some(&[8, 8][..]));
         assert_eq!(cursor.u32(), None);
         assert_eq!(cursor.u8(), Some(7));
-        assert!(cursor.is_empty());
+        assert!(cursor.rest().is_empty());
         assert_eq!(cursor.vector8(), None);
     }
 }

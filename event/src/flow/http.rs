@@ -469,7 +469,7 @@ impl<'h> Head<'h> {
         let host = if self.headers.host.is_empty() { authority.as_bytes() } else { self.headers.host };
         let host = String::from_utf8_lossy(host);
         line.text("cs-method", method);
-        line.text("cs-uri-stem", stem);
+        line.text("cs-uri-stem", if stem.is_empty() { "/" } else { stem });
         line.text("cs-uri-query", query);
         line.text("cs-host", &host);
         line.text("cs-version", version);
@@ -511,7 +511,7 @@ fn split_target<'t>(method: &str, target: &'t str) -> (&'t str, &'t str) {
     };
     let (authority, path) = after.split_at(after.find(['/', '?']).unwrap_or(after.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    (host, if path.is_empty() { "/" } else { path })
+    (host, path)
 }
 
 fn without_port(host: &str) -> &str {

@@ -16,19 +16,12 @@ const EXTENSION_SERVER_NAME: u16 = 0;
 /// Two digits show a count.
 const COUNT_MAX: usize = 99;
 
-/// What carried the hello.
-#[derive(Clone, Copy)]
-pub(super) enum Transport {
-    Tcp,
-    Quic,
-}
-
 /// JA4: `t13d1516h2_8daaf6152771_e5627efa2ab1`.
-pub(super) fn ja4(hello: &ClientHello<'_>, transport: Transport) -> String {
+pub(super) fn ja4(hello: &ClientHello<'_>) -> String {
     let mut ciphers: Vec<u16> = numbers(hello.ciphers).collect();
     ciphers.sort_unstable();
     let mut kinds: Vec<u16> = extension_kinds(hello).collect();
-    let mut text = head(hello, transport, ciphers.len(), kinds.len());
+    let mut text = head(hello, ciphers.len(), kinds.len());
     kinds.retain(|kind| !matches!(*kind, EXTENSION_SERVER_NAME | EXTENSION_ALPN));
     kinds.sort_unstable();
     let mut offered = hex_list(kinds.iter().copied());
@@ -43,11 +36,7 @@ pub(super) fn ja4(hello: &ClientHello<'_>, transport: Transport) -> String {
     text
 }
 
-fn head(hello: &ClientHello<'_>, transport: Transport, ciphers: usize, kinds: usize) -> String {
-    let transport = match transport {
-        Transport::Tcp => 't',
-        Transport::Quic => 'q',
-    };
+fn head(hello: &ClientHello<'_>, ciphers: usize, kinds: usize) -> String {
     let version = match numbers(hello.versions).max().unwrap_or(hello.version) {
         0x0304 => "13",
         0x0303 => "12",
@@ -60,7 +49,7 @@ fn head(hello: &ClientHello<'_>, transport: Transport, ciphers: usize, kinds: us
     let named = if hello.server_name.is_some() { 'd' } else { 'i' };
     let [first, last] = alpn_ends(hello.alpn().next().unwrap_or_default());
     let (ciphers, kinds) = (ciphers.min(COUNT_MAX), kinds.min(COUNT_MAX));
-    format!("{transport}{version}{named}{ciphers:02}{kinds:02}{first}{last}")
+    format!("t{version}{named}{ciphers:02}{kinds:02}{first}{last}")
 }
 
 /// First and last character of the first protocol; of its hexadecimal form when one of the two is not a letter or digit.

@@ -76,13 +76,7 @@ impl<'o> Line<'o> {
         self.out.push(b']');
     }
 
-    /// Text from the network that a formatter puts together.
-    pub(super) fn shown(&mut self, name: &'static str, value: impl Display) {
-        self.name(name);
-        self.quoted_display(value);
-    }
-
-    /// Several of them, unless there are none.
+    /// Texts from the network that a formatter puts together, unless there are none.
     pub(super) fn shown_list(&mut self, name: &'static str, values: impl IntoIterator<Item = impl Display>) {
         let mut values = values.into_iter();
         let Some(first) = values.next() else { return };
@@ -150,9 +144,10 @@ impl Escaped<'_> {
         match character {
             '"' => self.out.extend_from_slice(b"\\\""),
             '\\' => self.out.extend_from_slice(b"\\\\"),
-            // A vector takes all that is written.
             control => {
-                drop(std::io::Write::write_fmt(self.out, format_args!("\\u{:04x}", u32::from(control))))
+                // A vector takes all that is written.
+                let _taken =
+                    std::io::Write::write_fmt(self.out, format_args!("\\u{:04x}", u32::from(control)));
             }
         }
     }

@@ -214,19 +214,11 @@ fn prefixes(bytes: &[u8], _ports: Ports) -> Verdict {
 
 /// SMB in its frame (MS-SMB2, section 2.1), or a NetBIOS session before it (RFC 1002, section 4.3).
 fn smb(bytes: &[u8], ports: Ports) -> Verdict {
-    if let [0x81 | 0x82, ..] = bytes
-        && ports.have(139)
-    {
-        return Verdict::Is(App::Smb);
-    }
-    let Some((0, _)) = bytes.split_first() else { return Verdict::Not };
-    let Some(magic) = bytes.get(4..) else {
-        return if bytes.get(1).is_none_or(|high| *high <= 1) { Verdict::Short } else { Verdict::Not };
-    };
-    match magic.split_first() {
-        None => Verdict::Short,
-        Some((0xfc..=0xff, rest)) => prefix(rest, b"SMB", App::Smb),
-        Some(_) => Verdict::Not,
+    match bytes {
+        [0x81 | 0x82, ..] if ports.have(139) => Verdict::Is(App::Smb),
+        [0] | [0, 0 | 1] | [0, 0 | 1, _] | [0, 0 | 1, _, _] => Verdict::Short,
+        [0, 0 | 1, _, _, 0xfc..=0xff, rest @ ..] => prefix(rest, b"SMB", App::Smb),
+        _ => Verdict::Not,
     }
 }
 

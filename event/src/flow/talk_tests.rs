@@ -13,6 +13,9 @@ use super::signature::{self, App, Ports, Verdict};
 use super::talk::{Context, Speaker, Talk};
 use Speaker::{Dst, Src};
 
+/// A side, and what it says.
+type Said<'a> = (Speaker, &'a [u8]);
+
 fn context(dst_port: u16, protocol: u8) -> Context<'static> {
     let [src_ip, dst_ip] = [1, 2].map(|host| IpAddr::from(Ipv4Addr::new(192, 0, 2, host)));
     Context { ts: 7, src_ip, dst_ip, src_port: 40_000, dst_port, protocol, community_id: &"1:x" }
@@ -23,7 +26,7 @@ fn lines(out: &[u8]) -> Vec<Value> {
 }
 
 /// What is written of a stream that comes in these pieces, its end included.
-fn stream(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
+fn stream(port: u16, said: &[Said<'_>]) -> (Talk, Vec<Value>) {
     let (mut talk, mut out) = (Talk::default(), Vec::new());
     for (speaker, bytes) in said {
         talk.stream(*speaker, bytes, false, &context(port, 6), &mut out);
@@ -32,7 +35,7 @@ fn stream(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
     (talk, lines(&out))
 }
 
-fn datagrams(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
+fn datagrams(port: u16, said: &[Said<'_>]) -> (Talk, Vec<Value>) {
     let (mut talk, mut out) = (Talk::default(), Vec::new());
     for (speaker, bytes) in said {
         talk.datagram(*speaker, bytes, &context(port, 17), &mut out);
@@ -42,7 +45,7 @@ fn datagrams(port: u16, said: &[(Speaker, &[u8])]) -> (Talk, Vec<Value>) {
 }
 
 /// The same stream in pieces of so many bytes.
-fn cut(port: u16, said: &[(Speaker, &[u8])], size: usize) -> Vec<Value> {
+fn cut(port: u16, said: &[Said<'_>], size: usize) -> Vec<Value> {
     let pieces = said.iter().flat_map(|(speaker, bytes)| bytes.chunks(size).map(|piece| (*speaker, piece)));
     stream(port, &pieces.collect::<Vec<_>>()).1
 }
@@ -280,10 +283,10 @@ fn shows_the_ends_of_a_protocol_as_ja4_specifies() {
 fn reads_the_first_certificate_of_a_server() {
     let der = certificate();
     let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes()[1..].to_vec();
-    let list = [length(der.len() + 3), length(der.len()), der.clone()].concat();
+    let list = [length(der.len() + 3), length(der.len()), der].concat();
     let server = [server_hello(&[]), handshake(11, &list), handshake(14, &[])].concat();
     for size in [100, 16_000] {
-        let said: [(Speaker, &[u8]); 2] =
+        let said: [Said<'_>; 2] =
             [(Src, &records(&client_hello(b"h2"), size)), (Dst, &records(&server, size))];
         let (_, lines) = stream(443, &said);
         assert_eq!(lines.len(), 1);
@@ -375,7 +378,7 @@ fn finds_the_next_head_after_a_gap() {
 #[test]
 fn reads_what_a_proxy_tunnels() {
     let client = records(&client_hello(b"h2"), 16_000);
-    let said: [(Speaker, &[u8]); 3] = [
+    let said: [Said<'_>; 3] = [
         (Src, b"CONNECT example.org:443 HTTP/1.1\r\nProxy-Authorization: Basic x\r\n\r\n"),
         (Dst, b"HTTP/1.1 200 Connection established\r\n\r\n"),
         (Src, &client),
@@ -500,7 +503,7 @@ fn reads_the_same_however_a_stream_is_cut() {
     let [queries, responses] = dns_over_tcp();
     let client = records(&client_hello(b"h2"), 700);
     let server = records(&[server_hello(&[]), handshake(14, &[])].concat(), 30);
-    let conversations: [(u16, [(Speaker, &[u8]); 2]); 4] = [
+    let conversations: [(u16, [Said<'_>; 2]); 4] = [
         (53, [(Src, &queries), (Dst, &responses)]),
         (443, [(Src, &client), (Dst, &server)]),
         (80, [(Src, REQUESTS), (Dst, RESPONSES)]),

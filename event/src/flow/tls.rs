@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
 
 use super::cursor::Cursor;
-use super::ja4::{Transport, ja3, ja4};
+use super::ja4::{ja3, ja4};
 use super::line::Line;
 use super::talk::{Context, Names, Sides, Speaker};
 use crate::Micros;
@@ -101,7 +101,7 @@ impl Tls {
             Hello::Nothing => {}
             Hello::Client(hello) => {
                 self.begin(context);
-                write_client(&hello, Transport::Tcp, names, &mut Line::part(&mut self.fields));
+                write_client(&hello, names, &mut Line::part(&mut self.fields));
             }
             Hello::Server(hello, certificate) => {
                 self.begin(context);
@@ -321,18 +321,13 @@ impl<'a> ServerHello<'a> {
 }
 
 /// Writes what the client offers, and keeps what the flow is to know of it.
-pub(super) fn write_client(
-    hello: &ClientHello<'_>,
-    transport: Transport,
-    names: &mut Names,
-    line: &mut Line<'_>,
-) {
+pub(super) fn write_client(hello: &ClientHello<'_>, names: &mut Names, line: &mut Line<'_>) {
     let server_name = String::from_utf8_lossy(hello.server_name.unwrap_or_default()).to_ascii_lowercase();
     line.text("server_name", &server_name);
     let alpn: Vec<_> = hello.alpn().take(ALPN_MAX).map(String::from_utf8_lossy).collect();
     line.texts("alpn", alpn.iter().map(AsRef::as_ref));
     line.word("ja3", ja3(hello));
-    let ja4 = ja4(hello, transport);
+    let ja4 = ja4(hello);
     line.text("ja4", &ja4);
     names.server_name = server_name.into();
     names.ja4 = ja4.into();
