@@ -51,6 +51,8 @@ pub enum Format {
     Json,
     /// One OTLP log record as a JSON object; made by the collector's OTLP intake.
     Otlp,
+    /// One record of a flow or of its first bytes as a JSON object; made by the agent's capture.
+    Flow,
 }
 
 /// What a batch says of itself.
@@ -241,7 +243,8 @@ impl Reply {
 }
 
 impl Format {
-    const ALL: [Self; 6] = [Self::Auto, Self::Syslog, Self::Auditd, Self::Web, Self::Json, Self::Otlp];
+    const ALL: [Self; 7] =
+        [Self::Auto, Self::Syslog, Self::Auditd, Self::Web, Self::Json, Self::Otlp, Self::Flow];
 
     /// The name in configuration files and metrics.
     pub fn as_str(self) -> &'static str {
@@ -252,6 +255,7 @@ impl Format {
             Self::Web => "web",
             Self::Json => "json",
             Self::Otlp => "otlp",
+            Self::Flow => "flow",
         }
     }
 
@@ -268,6 +272,7 @@ impl Format {
             Self::Web => 3,
             Self::Json => 4,
             Self::Otlp => 5,
+            Self::Flow => 6,
         }
     }
 }
@@ -373,7 +378,7 @@ fn decode_header(reader: &mut Reader<'_>) -> Result<(Header, usize), WireError> 
     let format = Format::ALL
         .into_iter()
         .find(|format| format.code() == code)
-        .ok_or(WireError::Malformed { what: "format", offset: 6, expected: "a code from 0 to 5" })?;
+        .ok_or(WireError::Malformed { what: "format", offset: 6, expected: "a code from 0 to 6" })?;
     let text = |reader: &mut Reader<'_>, what| reader.text(what, HEADER_TEXT_BYTES_MAX).map(str::to_owned);
     let header = Header {
         resent: flags & FLAG_RESENT != 0,

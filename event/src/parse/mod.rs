@@ -183,7 +183,7 @@ fn read<'t>(format: Format, text: &'t str, room: &mut Room<'t>) -> Option<(Cow<'
         Format::Syslog => syslog::parse(text),
         Format::Auditd => auditd::parse_line(text),
         Format::Web => web::parse(text),
-        Format::Json => json::parse(text, room),
+        Format::Json | Format::Flow => json::parse(text, room),
     };
     line.map(|line| (Cow::Borrowed(text), line))
 }

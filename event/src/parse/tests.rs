@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::Value;
 
-const FORMATS: [Format; 6] =
-    [Format::Auto, Format::Syslog, Format::Auditd, Format::Web, Format::Json, Format::Otlp];
+const FORMATS: [Format; 7] =
+    [Format::Auto, Format::Syslog, Format::Auditd, Format::Web, Format::Json, Format::Otlp, Format::Flow];
 
 /// Lines that every parser has a way into; properties cut and change them.
 const LINES: [&str; 14] = [
