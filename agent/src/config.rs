@@ -15,7 +15,7 @@ use glob::{MatchOptions, Pattern};
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
 
-pub use capture::{Backend, Capture, Spool};
+pub(crate) use capture::{Backend, Capture, Spool};
 
 use crate::ledger::Labels;
 use crate::limits::{BYTES_RANGE, FLUSH_RANGE_MS, LEVEL_RANGE, RECORDS_RANGE, WINDOW_RANGE};

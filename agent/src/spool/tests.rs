@@ -139,7 +139,7 @@ fn knows_its_names() {
     std::fs::write(folder.path().join("spool/eth0-9000000000000000.log"), "").unwrap();
     let spool = spool(folder.path(), MIB);
     assert_eq!(spool.name("eth0"), "eth0-9000000000000001.log", "also when the clock was set back");
-    assert!(spool.name("eth1") < "eth1-9".to_owned());
+    assert!(spool.name("eth1").as_str() < "eth1-9");
 }
 
 #[test]
