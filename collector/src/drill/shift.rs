@@ -92,7 +92,8 @@ impl Stamps {
         };
         let iso = Style::Iso { separator: b'T' };
         match self.format {
-            Format::Json | Format::Otlp => {
+            // Numbers in records of flows are not shifted: no log of them is recorded.
+            Format::Json | Format::Otlp | Format::Flow => {
                 in_order([all(&ISO, iso), all(&AUDIT, Style::Audit)].into_iter().flatten().collect())
             }
             Format::Auditd => all(&AUDIT, Style::Audit),
