@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -84,7 +84,7 @@ impl Wire {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Of 198.18.0.0/15, which is for tests of networks (RFC 2544).
-        let network = format!("198.{}.{}", 18 + count % 2, std::process::id() % 250);
+        let network = format!("198.18.{}", (std::process::id() + count) % 250);
         let wire = Self { namespace: unique("n"), interface: unique("i"), network };
         ip(&["netns", "add", &wire.namespace])?;
         wire.run(&["ip", "link", "set", "lo", "up"])?;
@@ -96,7 +96,8 @@ impl Wire {
         let Self { namespace, interface, network } = self;
         ip(&["link", "add", interface, "type", "veth", "peer", "name", "far", "netns", namespace])?;
         // Nobody is to say anything that was not asked for.
-        for (prefix, name) in [(vec![], interface.as_str()), (vec!["ip", "netns", "exec", namespace], "far")] {
+        for (prefix, name) in [(vec![], interface.as_str()), (vec!["ip", "netns", "exec", namespace], "far")]
+        {
             let key = format!("net.ipv6.conf.{name}.disable_ipv6=1");
             let command = [prefix, vec!["sysctl", "-q", "-w", &key]].concat();
             let _kernel_without_ipv6 = Command::new(command[0]).args(&command[1..]).status();
@@ -288,7 +289,8 @@ fn counts_every_packet(backend: &str) -> Result<()> {
         let (mut stream, _) = listener.accept()?;
         Ok(std::io::copy(&mut stream, &mut std::io::sink())?)
     });
-    let sent = 20_000_000;
+    // Less than what the kernel has room for: a host without a moment for us is no failure.
+    let sent = 4_000_000;
     wire.python(SEND_STREAM, &[&ours, &port, &sent.to_string()])?;
     assert_eq!(reader.join().expect("no panic")?, sent);
     scene.until_metric("vonggac_agent_capture_bytes_total", |bytes| bytes >= sent as f64)?;
@@ -376,9 +378,13 @@ fn ships_each_spooled_line_once_after_kills() -> Result<()> {
     scene.sink.withhold(true);
     for kills in 0..3 {
         scene.start()?;
-        until("the agent has begun a segment", || Ok((scene.segments().len() == kills + 1).then_some(())))?;
+        let last = until("a line is in the spool", || {
+            let paths = scene.segments();
+            let last =
+                paths.get(kills).filter(|path| std::fs::read(path).is_ok_and(|text| text.ends_with(b"\n")));
+            Ok(last.cloned())
+        })?;
         scene.kill()?;
-        let last = scene.segments().pop().context("a segment")?;
         File::options().append(true).open(last)?.write_all(b"{\"kind\":\"capture\",\"action\":\"torn")?;
     }
     scene.sink.withhold(false);
@@ -440,7 +446,7 @@ fn rejects_an_interface_that_is_not_there_and_a_missing_capability() -> Result<(
         let mut agent = scene.agent.take().context("it was started")?;
         assert_eq!(agent.wait()?.code(), Some(1));
         assert!(scene.log().contains(expected), "{}", scene.log());
-        assert!(!Path::new(&scene.path("data")).try_exists()?, "it had not begun");
+        assert!(!scene.path("data").try_exists()?, "it had not begun");
     }
     Ok(())
 }

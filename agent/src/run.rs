@@ -33,8 +33,8 @@ pub fn run(config: Config) -> Result<()> {
     let identity = Identity::load(&config)?;
     let opened = crate::capture::open(&config.capture)?;
     // Before there is a second thread: capabilities are a thread's.
-    let gone = give_up().context("capabilities cannot be given up")?;
-    info!(gone, "capabilities given up");
+    let kept = give_up().context("capabilities cannot be given up")?;
+    info!(kept, "capabilities given up, but for those to read and write files");
     let lock = lock(&config.data_dir)?;
     let ledger = Ledger::open(&config.data_dir, random_u64()?)
         .with_context(|| format!("data_dir: {}: ledger", config.data_dir.display()))?;

@@ -321,14 +321,15 @@ impl Tail {
             if !self.report_commit(committed) {
                 continue;
             }
+            if let Err(error) = self.spool.delete(&path) {
+                self.report_trouble(Path::new(&path), &error.into());
+                continue;
+            }
             if self.files[index].lag() > 0 {
                 warn!(source = path, "half a line at its end, of a crash");
                 self.metrics.spool_torn_lines.inc();
             }
-            match self.spool.delete(&path) {
-                Ok(()) => self.let_go(index),
-                Err(error) => self.report_trouble(Path::new(&path), &error.into()),
-            }
+            self.let_go(index);
             self.met.remove(&path);
         }
         self.files.retain(|followed| !followed.known.retired);
@@ -443,7 +444,8 @@ impl Tail {
         for source in &config.sources {
             for pattern in &source.paths {
                 for path in glob::glob(pattern).into_iter().flatten().flatten() {
-                    if source.is_excluded(&path.to_string_lossy()) || self.is_followed_under(&path) {
+                    let name = path.to_string_lossy();
+                    if source.is_excluded(&name) || self.spool.holds(&name) || self.is_followed_under(&path) {
                         continue;
                     }
                     if first && self.met.contains(&*path.to_string_lossy()) {

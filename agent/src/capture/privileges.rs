@@ -11,7 +11,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 /// What a tail needs for logs that only root may read, and a data folder of another user.
 const KEPT: CapabilitySet = CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::DAC_OVERRIDE);
 
-/// Gives up all capabilities but those to read and write files. Returns what was had before and is gone now, as text.
+/// Gives up all capabilities but those to read and write files. Returns those that are left, as text.
 pub(crate) fn give_up() -> io::Result<String> {
     set_no_new_privs(true)?;
     let had = capabilities(None)?;
@@ -22,7 +22,6 @@ pub(crate) fn give_up() -> io::Result<String> {
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, kept)?;
-    let gone = had.permitted - kept.permitted;
-    let names = gone.iter_names().map(|(name, _)| format!("CAP_{name}"));
+    let names = kept.permitted.iter_names().map(|(name, _)| format!("CAP_{name}"));
     Ok(names.collect::<Vec<_>>().join(" "))
 }
