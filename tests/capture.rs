@@ -305,7 +305,20 @@ fn counts_every_packet(backend: &str) -> Result<()> {
         assert_eq!(notices[1][lost], 0, "{}", notices[1]);
     }
     assert!(notices[1]["bytes"].as_u64().context("a number")? >= sent);
+    assert_flows_are_exact(&received.lines(), &format!("{}.2", wire.network));
     Ok(())
+}
+
+/// Whatever flows were told: of the datagrams each packet and byte, IP and UDP headers included, in one conversation.
+fn assert_flows_are_exact(lines: &[String], far: &str) {
+    let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let flows: Vec<Value> =
+        values.filter(|value| value["kind"] == "flow" && value["dst_port"] == 40000).collect();
+    let sum = |name: &str| flows.iter().filter_map(|flow| flow[name].as_u64()).sum::<u64>();
+    if !flows.is_empty() {
+        assert_eq!((sum("src_packets"), sum("src_bytes")), (2000, 2000 * 128), "{flows:?}");
+        assert!(flows.iter().all(|flow| flow["src_ip"] == far && flow["proto"] == "udp"), "{flows:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! its count of drops is read. What pnet cannot tell: the kernel's time of a packet (ours, when it is read, stands for it), the
 //! VLAN tag that the kernel took out, and the wire length of a frame that is longer than the buffer (it counts as truncated).
 //!
-//! It costs ten times the processor of the ring. What it never does: wait much longer than [`CAPTURE_WAIT`].
+//! It costs 3 to 6 seconds of a processor for a million packets, where the ring costs 0.06 (veth, 50,000 to 200,000 packets/s). What it never does: wait much longer than [`CAPTURE_WAIT`].
 
 use std::io;
 use std::os::fd::IntoRawFd;
