@@ -409,6 +409,7 @@ impl Tail {
             self.scanned = Some(now);
             self.scan(first);
         }
+        self.follow_segments();
         self.looked = looking.checked_sub(CLOCK_GRAIN);
         // Where reading of a new file began must be known after a crash, or `start = "end"` would skip lines then.
         if std::mem::take(&mut self.is_name_new) {
@@ -455,7 +456,11 @@ impl Tail {
                 }
             }
         }
-        // Whoever wrote a segment, whenever: nobody else has read it.
+    }
+
+    /// Segments of the spool, by whichever agent they were written: nobody else has read them. At each tick, so that the last
+    /// one is not left for the next start.
+    fn follow_segments(&mut self) {
         for path in self.spool.paths().iter().take(SEGMENTS_FOLLOWED_MAX) {
             if !self.is_followed_under(Path::new(path)) {
                 self.follow(Path::new(path), Start::Beginning);

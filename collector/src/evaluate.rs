@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use clickhouse::Client;
 use detect::{Engine, EventKey, Match, Rule, Scratch};
-use event::{Batch, Event, Events, Micros, ParseStatus, Record};
+use event::{Batch, Event, Events, Format, Micros, ParseStatus, Record};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -25,6 +25,8 @@ use tokio::sync::mpsc;
 use crate::admit::{Admitted, Origin};
 use crate::batch::Gap;
 use crate::classify::classify;
+use crate::ends::Ends;
+use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
 use crate::inventory::{Inventory, Level, System, SystemIndex};
 use crate::metrics;
@@ -36,6 +38,8 @@ use crate::write_events::Evaluated;
 /// Sources that have a label of their own in metrics. Agents' configurations name some dozens; a path with a number in it,
 /// one for each file, would make a label each.
 const SOURCES_MAX: usize = 1_000;
+/// Sigma's service of flow records.
+const FLOW_SERVICE: &str = "flow";
 /// The label of the sources beyond.
 const OTHER_SOURCES: &str = "other";
 
@@ -80,6 +84,7 @@ pub(crate) struct Site {
     nowhere: Arc<Place>,
     pub(crate) levels: Levels,
     pub(crate) filler: Filler,
+    pub(crate) flow_filler: FlowFiller,
     pub(crate) rules: RuleSet,
 }
 
@@ -139,7 +144,13 @@ impl Evaluate {
 }
 
 impl Site {
-    pub(crate) fn new(inventory: Inventory, levels: Levels, filler: Filler, rules: RuleSet) -> Self {
+    pub(crate) fn new(
+        inventory: Inventory,
+        levels: Levels,
+        fillers: (Filler, FlowFiller),
+        rules: RuleSet,
+    ) -> Self {
+        let (filler, flow_filler) = fillers;
         let place = |system: &System| {
             Arc::new(Place {
                 system_id: system.id.clone(),
@@ -150,7 +161,7 @@ impl Site {
             })
         };
         let places = inventory.systems().iter().map(place).collect();
-        Self { places, nowhere: Arc::default(), inventory, levels, filler, rules }
+        Self { places, nowhere: Arc::default(), inventory, levels, filler, flow_filler, rules }
     }
 
     /// The system of a host.
@@ -223,7 +234,7 @@ impl Thread {
         let mut events = Events::of(&batch);
         while let Some(event) = events.next() {
             pass.seen.add(&event);
-            pass.take(&event);
+            pass.take(event);
         }
         let Pass { blocks, findings, seen, .. } = pass;
         self.count(&batch, &seen, findings.len());
@@ -269,6 +280,13 @@ impl Seen {
     }
 }
 
+/// What the alerts of an event are about.
+struct Subject {
+    place: Arc<Place>,
+    src_ip: Ipv6Addr,
+    user: String,
+}
+
 /// One batch on its way through a thread.
 struct Pass<'b> {
     site: &'b Site,
@@ -284,9 +302,34 @@ struct Pass<'b> {
     seen: Seen,
 }
 
-impl Pass<'_> {
-    fn take(&mut self, event: &Event<'_>) {
-        let matches = self.rules.engine.evaluate(event, self.scratch);
+impl<'b> Pass<'b> {
+    fn take<'e>(&mut self, mut event: Event<'e>)
+    where
+        'b: 'e,
+    {
+        let site: &'b Site = self.site;
+        let ends = Ends::of(&site.inventory, &event);
+        if let Some(ends) = &ends {
+            ends.tell(&site.inventory, &mut event);
+        }
+        let matches = self.rules.engine.evaluate(&event, self.scratch);
+        let subject = match ends {
+            Some(ends) if self.is_flow(&event) => self.flow(&event, &ends, &matches),
+            ends => self.event(&event, ends.as_ref(), &matches),
+        };
+        for found in &matches {
+            let finding = self.finding(&event, found, &subject);
+            self.findings.extend(finding);
+        }
+    }
+
+    /// Flows have a table of their own. Only a format that is ours makes them: a log line that calls itself one is an event.
+    fn is_flow(&self, event: &Event<'_>) -> bool {
+        self.format == Format::Flow.as_str() && event.log_source.service == FLOW_SERVICE
+    }
+
+    /// Stores an event.
+    fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, matches: &[Match]) -> Subject {
         let first = usize::try_from(event.record).unwrap_or(usize::MAX);
         let count = usize::try_from(event.records).unwrap_or(usize::MAX);
         let records = self.records.get(first..first.saturating_add(count)).unwrap_or_default();
@@ -300,7 +343,8 @@ impl Pass<'_> {
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
-        let system = self.host_system.or_else(|| {
+        // Who looked on at a network is not who is concerned.
+        let system = ends.and_then(Ends::concerned).or(self.host_system).or_else(|| {
             let inventory = &self.site.inventory;
             classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
         });
@@ -308,21 +352,32 @@ impl Pass<'_> {
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
         row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
         self.blocks.push(&row);
-        for found in &matches {
-            let finding = self.finding(event, found, place, row.src_ip.0, &row.user);
-            self.findings.extend(finding);
-        }
+        Subject { place: Arc::clone(place), src_ip: row.src_ip.0, user: row.user.into_owned() }
+    }
+
+    /// Stores a flow. It is kept as long as the stricter of its two ends demands.
+    fn flow(&mut self, event: &Event<'_>, ends: &Ends, matches: &[Match]) -> Subject {
+        let ids: Vec<&str> = matches.iter().map(|found| &*found.rule.id).collect();
+        let mut row = FlowRow { rules: &ids, ..FlowRow::default() };
+        let Origin { identity, source, drill_id, received } = &**self.origin;
+        self.site.flow_filler.fill(&mut row, event);
+        (row.host, row.agent, row.source, row.drill_id) =
+            (&identity.agent, &identity.agent, source, drill_id);
+        (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
+        let (src, dst) = (self.site.place(ends.src), self.site.place(ends.dst));
+        row.direction = ends.direction;
+        (row.src_system_id, row.src_sys_level) = (&src.system_id, src.level);
+        (row.dst_system_id, row.dst_sys_level) = (&dst.system_id, dst.level);
+        let drill = !drill_id.is_empty();
+        let days = [src, dst].map(|place| self.site.levels.retention_days(place.level, drill));
+        row.retention_days = days.into_iter().max().unwrap_or_default();
+        self.blocks.push(&row);
+        let place = self.site.place(ends.concerned().or(self.host_system));
+        Subject { place: Arc::clone(place), src_ip: row.src_ip.0, user: String::new() }
     }
 
     /// None: the rule is neither an alert nor material for one.
-    fn finding(
-        &mut self,
-        event: &Event<'_>,
-        found: &Match,
-        place: &Arc<Place>,
-        src_ip: Ipv6Addr,
-        user: &str,
-    ) -> Option<Finding> {
+    fn finding(&mut self, event: &Event<'_>, found: &Match, subject: &Subject) -> Option<Finding> {
         let identity = &self.origin.identity;
         let record = event.record;
         let key =
@@ -334,12 +389,12 @@ impl Pass<'_> {
         let end = event.message.floor_char_boundary(SAMPLE_BYTES_MAX);
         let hit = Hit {
             cause: self.rules.cause(&found.rule),
-            place: Arc::clone(place),
+            place: Arc::clone(&subject.place),
             origin: Arc::clone(self.origin),
             ts: event.ts,
             host: identity.agent.clone(),
-            src_ip,
-            user: user.to_owned(),
+            src_ip: subject.src_ip,
+            user: subject.user.clone(),
             entity: None,
             matched: self.rules.engine.evidence(found, event, self.scratch),
             samples: vec![Sample {

@@ -131,7 +131,6 @@ impl Inventory {
     }
 
     /// A system of this inventory.
-    #[cfg(test)]
     pub(crate) fn system(&self, index: SystemIndex) -> &System {
         &self.systems[index.0]
     }

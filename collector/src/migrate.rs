@@ -11,13 +11,14 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The schema, in the order in which it is applied.
-const FILES: [File; 6] = [
+const FILES: [File; 7] = [
     File { name: "001-migrations", text: include_str!("../../deploy/clickhouse/001-migrations.sql") },
     File { name: "002-events", text: include_str!("../../deploy/clickhouse/002-events.sql") },
     File { name: "003-alerts", text: include_str!("../../deploy/clickhouse/003-alerts.sql") },
     File { name: "004-dead-letters", text: include_str!("../../deploy/clickhouse/004-dead-letters.sql") },
     File { name: "005-agents", text: include_str!("../../deploy/clickhouse/005-agents.sql") },
     File { name: "006-otel-logs", text: include_str!("../../deploy/clickhouse/006-otel-logs.sql") },
+    File { name: "007-flows", text: include_str!("../../deploy/clickhouse/007-flows.sql") },
 ];
 
 /// Stands in the files for the name of the database.

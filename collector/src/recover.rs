@@ -26,8 +26,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::batch::Identity;
+use crate::flow_row::FlowColumn;
 use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
-use crate::row::{Filler, VALUES_SEPARATOR};
+use crate::row::{Filler, Table, VALUES_SEPARATOR};
 
 /// Between two tries of a question.
 const WAIT: Duration = Duration::from_millis(500);
@@ -76,19 +77,26 @@ pub(crate) async fn until_quiet(client: &Client, database: &str) -> Result<(), R
     }
 }
 
-/// The records of a batch that the store has, as events or as dead letters. `range` holds the times of its events.
+/// The records of a batch that the store has, as events, as flows or as dead letters. `range` holds the times of its events.
 pub(crate) async fn stored_records(
     client: &Client,
     identity: &Identity,
     range: RangeInclusive<Micros>,
 ) -> Vec<u32> {
-    let sql = "SELECT record FROM events WHERE host = ? AND agent = ? AND epoch = ? AND seq = ? \
-        AND ts BETWEEN fromUnixTimestamp64Micro(?, 'UTC') AND fromUnixTimestamp64Micro(?, 'UTC') \
-        UNION ALL SELECT record FROM dead_letters WHERE agent = ? AND epoch = ? AND seq = ?";
+    let of_table = |table: &str| {
+        format!(
+            "SELECT record FROM {table} WHERE host = ? AND agent = ? AND epoch = ? AND seq = ? \
+                AND ts BETWEEN fromUnixTimestamp64Micro(?, 'UTC') AND fromUnixTimestamp64Micro(?, 'UTC') UNION ALL "
+        )
+    };
+    let tables: String = Table::ALL.map(|table| of_table(table.as_str())).concat();
+    let sql = tables + "SELECT record FROM dead_letters WHERE agent = ? AND epoch = ? AND seq = ?";
     let Identity { agent, epoch, seq } = identity;
     answer("a batch that was sent again", || {
-        let query = client.query(sql).bind(agent).bind(agent).bind(epoch).bind(seq);
-        let query = query.bind(range.start()).bind(range.end());
+        let query = Table::ALL.iter().fold(client.query(&sql), |query, _| {
+            let query = query.bind(agent).bind(agent).bind(epoch).bind(seq);
+            query.bind(range.start()).bind(range.end())
+        });
         query.bind(agent).bind(epoch).bind(seq).fetch_all()
     })
     .await
@@ -138,28 +146,37 @@ pub(crate) async fn correlated_hits(
         return Vec::new();
     }
     let ids: Vec<&str> = rules.iter().map(|rule| &*rule.id).collect();
-    let sql = recall_sql(engine, filler, &rules);
     let since = now.saturating_sub(engine.reach().min(RECALL_MAX));
     let limit = u64::try_from(RECALLED_MAX).unwrap_or(u64::MAX);
-    let ask = || client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
-    let events = answer("windows of correlations", ask).await;
-    let hits = events.iter().rev().flat_map(|event| {
+    let mut events = Vec::new();
+    for table in Table::ALL {
+        let sql = recall_sql(engine, filler, &rules, table);
+        let ask = || client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
+        events.extend(answer("windows of correlations", ask).await);
+    }
+    events.sort_by_key(|event| (event.ts, event.seq, event.record));
+    let newest = events.len().saturating_sub(RECALLED_MAX);
+    let hits = events.iter().skip(newest).flat_map(|event| {
         let matched = rules.iter().filter(|rule| event.rules.contains(&rule.id));
         matched.filter_map(|rule| event.hit(engine, rule, filler))
     });
     hits.collect()
 }
 
-fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>]) -> String {
+fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>], table: Table) -> String {
     let names = rules.iter().flat_map(|rule| engine.correlation_keys(rule));
-    let columns: BTreeSet<&str> = names.flat_map(|name| filler.columns_of(name)).collect();
+    let (columns, service): (BTreeSet<&str>, _) = match table {
+        Table::Events => (names.flat_map(|name| filler.columns_of(name)).collect(), "service"),
+        Table::Flows => (names.filter_map(|name| FlowColumn::named(name)).collect(), "'flow'"),
+    };
+    let table = table.as_str();
     // An address stands in its column as IPv6, in the line as it was.
     let pairs = columns.iter().map(|name| format!("'{name}', replaceOne(toString({name}), '::ffff:', '')"));
     let pairs = pairs.collect::<Vec<_>>().join(", ");
     format!(
-        "SELECT agent, epoch, seq, record, ts, service, rules, \
+        "SELECT agent, epoch, seq, record, ts, toString({service}) AS service, rules, \
             CAST(map({pairs}), 'Map(String, String)') AS columns, CAST(fields, 'Map(String, String)') AS fields \
-        FROM events WHERE ts >= fromUnixTimestamp64Micro(?, 'UTC') AND hasAny(rules, ?) \
+        FROM {table} WHERE ts >= fromUnixTimestamp64Micro(?, 'UTC') AND hasAny(rules, ?) \
         ORDER BY ts DESC, seq DESC, record DESC LIMIT ?"
     )
 }
@@ -169,7 +186,10 @@ impl Recalled {
     fn hit(&self, engine: &Engine, rule: &Arc<Rule>, filler: &Filler) -> Option<detect::Hit> {
         let Self { epoch, seq, record, ts, .. } = *self;
         let in_columns = engine.correlation_keys(rule).iter().filter_map(|name| {
-            let column = filler.column(&self.service, name)?;
+            let column = match &*self.service {
+                "flow" => FlowColumn::named(name)?,
+                service => filler.column(service, name)?,
+            };
             let (_, value) = self.columns.iter().find(|(column_name, _)| column_name == column)?;
             (!["", "0", "::"].contains(&&**value)).then(|| (Cow::Borrowed(&**name), typed(value)))
         });

@@ -1,4 +1,4 @@
-//! A row of the table `events`, and blocks of encoded rows.
+//! A row of the table `events`, and blocks of encoded rows of this and of `flows` (`flow_row.rs`).
 //!
 //! A row borrows from its event and is encoded once, on the thread that parsed it, as ClickHouse's RowBinary. From there
 //! on only bytes travel: they are gathered, sent, and sent again after a failure, and are never made anew. So a row costs no
@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use event::{Dictionary, Event, Micros, Natives, Value};
 
+use crate::flow_row::FlowColumn;
 use crate::row_binary::{Put, put_length};
 
 /// Microseconds of a day.
@@ -26,21 +27,21 @@ pub(crate) const VALUES_SEPARATOR: char = '\n';
 
 /// Declares the columns: the row, their list, and how each is filled and encoded.
 macro_rules! columns {
-    ($($name:ident: $type:ty,)*) => {
-        /// A row of `events`. What is not set is empty.
+    ($row:ident, $column:ident, $table:expr; $($name:ident: $type:ty,)*) => {
+        /// A row of the table. What is not set is empty.
         #[derive(Clone, Debug, Default)]
-        pub(crate) struct EventRow<'a> { $(pub(crate) $name: $type,)* }
+        pub(crate) struct $row<'a> { $(pub(crate) $name: $type,)* }
 
-        /// A column of `events`.
+        /// A column of the table.
         #[allow(non_camel_case_types, reason = "the names are those of the table")]
         #[derive(Clone, Copy, Debug)]
-        enum Column { $($name),* }
+        pub(crate) enum $column { $($name),* }
 
-        impl Column {
+        impl $column {
             /// In the order in which rows are encoded.
-            const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+            pub(crate) const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
-            fn of(name: &str) -> Option<Self> {
+            pub(crate) fn of(name: &str) -> Option<Self> {
                 match name {
                     $(stringify!($name) => Some(Self::$name),)*
                     _ => None,
@@ -48,21 +49,33 @@ macro_rules! columns {
             }
         }
 
-        impl<'a> EventRow<'a> {
+        impl<'a> $row<'a> {
             /// Fills a column that is still empty from a native field. False: it is not, or the value is of no such type.
-            fn fill(&mut self, column: Column, value: &'a Value<'a>, bytes_max: usize) -> bool {
-                match column { $(Column::$name => self.$name.fill(value, bytes_max),)* }
+            pub(crate) fn fill(&mut self, column: $column, value: &'a event::Value<'a>, bytes_max: usize) -> bool {
+                use crate::row::Fill as _;
+                match column { $($column::$name => self.$name.fill(value, bytes_max),)* }
+            }
+        }
+
+        impl crate::row::Row for $row<'_> {
+            fn partition(&self) -> crate::row::Partition {
+                crate::row::Partition::of($table, self.ts, self.retention_days)
             }
 
-            /// Appends the row as RowBinary.
+            fn record(&self) -> u32 {
+                self.record
+            }
+
             fn encode(&self, out: &mut Vec<u8>) {
+                use crate::row_binary::Put as _;
                 $(self.$name.put(out);)*
             }
         }
     };
 }
+pub(crate) use columns;
 
-columns! {
+columns! { EventRow, Column, Table::Events;
     message: &'a str,
     raw: &'a [u8],
     ts: Micros,
@@ -191,16 +204,55 @@ impl Filler {
     }
 }
 
-/// The columns as an INSERT names them.
-pub(crate) fn column_list() -> String {
-    Column::NAMES.join(", ")
+/// A row of a table, ready to be encoded as RowBinary.
+pub(crate) trait Row {
+    fn partition(&self) -> Partition;
+
+    /// The event's record in its batch.
+    fn record(&self) -> u32;
+
+    /// Appends the row.
+    fn encode(&self, out: &mut Vec<u8>);
 }
 
-/// What decides in which part of the table a row lies: an insert into one partition is atomic.
+/// The tables whose rows are gathered. Of either the columns `message` and `raw` come first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Table {
+    Events,
+    Flows,
+}
+
+/// What decides in which part of which table a row lies: an insert into one partition is atomic.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Partition {
+    pub(crate) table: Table,
     day: i64,
     retention_days: u16,
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 2] = [Self::Events, Self::Flows];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Flows => "flows",
+        }
+    }
+
+    /// The columns as an INSERT names them.
+    pub(crate) fn column_list(self) -> String {
+        match self {
+            Self::Events => Column::NAMES.join(", "),
+            Self::Flows => FlowColumn::NAMES.join(", "),
+        }
+    }
+}
+
+impl Partition {
+    pub(crate) fn of(table: Table, ts: Micros, retention_days: u16) -> Self {
+        Self { table, day: ts.div_euclid(DAY), retention_days }
+    }
 }
 
 /// Encoded rows of one partition.
@@ -224,14 +276,14 @@ pub(crate) struct Blocks(Vec<Block>);
 
 impl Blocks {
     /// Encodes a row.
-    pub(crate) fn push(&mut self, row: &EventRow<'_>) {
-        let partition = Partition { day: row.ts.div_euclid(DAY), retention_days: row.retention_days };
+    pub(crate) fn push(&mut self, row: &impl Row) {
+        let partition = row.partition();
         let block = match self.0.iter().position(|block| block.partition == partition) {
             Some(index) => &mut self.0[index],
             None => self.0.push_mut(Block { partition, bytes: Vec::new(), rows: Vec::new() }),
         };
         row.encode(&mut block.bytes);
-        block.rows.push(RowEnd { end: block.bytes.len(), record: row.record });
+        block.rows.push(RowEnd { end: block.bytes.len(), record: row.record() });
     }
 
     /// How many rows there are.
@@ -296,7 +348,7 @@ fn text(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// How a native field fills a column of this type.
-trait Fill<'a> {
+pub(crate) trait Fill<'a> {
     /// Columns that no native field fills say no.
     fn fill(&mut self, _value: &'a Value<'a>, _bytes_max: usize) -> bool {
         false
@@ -316,9 +368,7 @@ macro_rules! native_number {
     )*};
 }
 
-native_number!(u16, u32, u64);
-impl Fill<'_> for u8 {}
-impl Fill<'_> for i64 {}
+native_number!(u8, u16, u32, u64, i64);
 impl Fill<'_> for &str {}
 impl Fill<'_> for &[u8] {}
 impl Fill<'_> for &[&str] {}
@@ -387,7 +437,12 @@ impl<'a> Fill<'a> for SyslogSeverity {
 }
 
 impl<'a> Fields<'a> {
-    fn push(&mut self, name: &'a str, value: &'a Value<'a>) {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, name: &'a str, value: &'a Value<'a>) {
         if *value == Value::Null {
             return;
         }
@@ -433,7 +488,7 @@ fn clip(text: &str, bytes_max: usize) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn event<'a>(fields: &[(&'a str, Value<'a>)]) -> Event<'a> {
@@ -466,7 +521,7 @@ mod tests {
     }
 
     /// The names and types of a table's columns, read from its statement.
-    fn table_columns(sql: &str) -> Vec<(String, String)> {
+    pub(crate) fn table_columns(sql: &str) -> Vec<(String, String)> {
         let body = sql.split_once("\n(\n").unwrap().1.split_once("\n)\n").unwrap().0;
         let lines = body.lines().map(str::trim).filter(|line| !line.starts_with("--") && !line.is_empty());
         lines

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use detect::{Engine, Severity};
 
 use crate::config::{Config, ConfigArg};
+use crate::inventory::Inventory;
 use crate::people::{Clock, Format, Listed, OutputArgs, counted, grouped, offset_s, print, shown};
 use crate::rules::{ensure_there, load_in_words};
 
@@ -106,6 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         severity: args.severity,
         utc_offset_s: args.utc_offset,
         kept: &AtomicUsize::new(0),
+        inventory: Inventory::default(),
     };
     let (evidence, mut outcome) = hunt_all(&hunt, Evidence::find(&args.paths), threads(args));
     outcome.correlate(&hunt);

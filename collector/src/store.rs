@@ -29,6 +29,7 @@ use crate::clock::now;
 use crate::config::{Config, ConfigError};
 use crate::dead_letter::DeadLetters;
 use crate::evaluate::{Evaluate, RuleSet, Site};
+use crate::flow_row::FlowFiller;
 use crate::grouping::Grouping;
 use crate::insert;
 use crate::inventory::{Inventory, InventoryError};
@@ -101,7 +102,7 @@ fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
     let inventory = Inventory::load(&config.systems)?;
     let levels = Levels::load(&config.levels)?;
     let filler = Filler::new(Dictionary::shipped()?).map_err(StartError::Columns)?;
-    Ok(Site::new(inventory, levels, filler, RuleSet::new(engine)))
+    Ok(Site::new(inventory, levels, (filler, FlowFiller::new()?), RuleSet::new(engine)))
 }
 
 async fn alerts(config: &Config, client: &Client, site: &Arc<Site>) -> Alerts {

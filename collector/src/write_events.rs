@@ -1,4 +1,4 @@
-//! Events into the store, and then, only then, the fate of their batches.
+//! Events and flows into the store, and then, only then, the fate of their batches.
 //!
 //! Rows of many batches are gathered by partition: one insert goes into one partition, and so it is atomic. A group is
 //! written when it has [`ROWS_MIN`] rows, when its first batch waited for [`WAIT_MAX`], or when a burst ended: with
@@ -25,7 +25,7 @@ use crate::batch::Fate;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::insert::{Insert, Refused};
 use crate::metrics;
-use crate::row::{self, Blocks, Partition};
+use crate::row::{self, Blocks, Partition, Table};
 use crate::row_binary::{Encode, encode, encoded};
 
 /// Rows that are worth an insert. A batch has at most as many, so a group has fewer than 20,000: one insert of that size
@@ -40,8 +40,11 @@ const BURST_ROWS: usize = 1_000;
 const QUIET: Duration = Duration::from_millis(25);
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
-    stored: metrics::counters("vonggac_store_events_total", "Events stored.", &["agent"]),
-    inserts: metrics::counter("vonggac_store_inserts_total", "Inserts of events that the store took."),
+    stored: metrics::counters("vonggac_store_events_total", "Events and flows stored.", &["agent"]),
+    inserts: metrics::counter(
+        "vonggac_store_inserts_total",
+        "Inserts of events and flows that the store took.",
+    ),
     batches: metrics::counter("vonggac_store_batches_total", "Batches whose fate was told."),
     gathered: metrics::gauge("vonggac_store_gathered_rows", "Rows that wait for their insert."),
 });
@@ -82,7 +85,8 @@ pub(crate) struct WriteEvents {
 }
 
 struct Writer {
-    events: Insert,
+    /// In the order of [`Table::ALL`].
+    tables: [Insert; Table::ALL.len()],
     agents: Insert,
     dead_letters: DeadLetters,
     notices: Notices,
@@ -121,9 +125,9 @@ impl WriteEvents {
         input: mpsc::Receiver<Evaluated>,
     ) -> Self {
         LazyLock::force(&METRICS);
-        let events = Insert::new(client, "events", &row::column_list());
+        let tables = Table::ALL.map(|table| Insert::new(client, table.as_str(), &table.column_list()));
         let agents = Insert::new(client, "agents", &AgentRow::COLUMNS.join(", "));
-        Self { input, writer: Arc::new(Writer { events, agents, dead_letters, notices }) }
+        Self { input, writer: Arc::new(Writer { tables, agents, dead_letters, notices }) }
     }
 
     /// Runs until the stage before is gone and all is written.
@@ -192,8 +196,8 @@ impl Writer {
                 partitions.entry(block.partition).or_default().append(&block, index);
             }
         }
-        for gathered in partitions.into_values() {
-            self.write_partition(&gathered, &mut batches).await;
+        for (partition, gathered) in partitions {
+            self.write_partition(self.table(partition.table), &gathered, &mut batches).await;
         }
         let agents = agent_rows(&batches);
         if let Err(Refused(reason)) = self.agents.put(&encoded(&agents)).await {
@@ -205,13 +209,21 @@ impl Writer {
         }
     }
 
+    fn table(&self, table: Table) -> &Insert {
+        let [events, flows] = &self.tables;
+        match table {
+            Table::Events => events,
+            Table::Flows => flows,
+        }
+    }
+
     /// Stores the rows of a partition; the bad ones among them become dead letters.
-    async fn write_partition(&self, gathered: &Gathered, batches: &mut [Written]) {
+    async fn write_partition(&self, insert: &Insert, gathered: &Gathered, batches: &mut [Written]) {
         let mut letters = Vec::new();
         let whole = 0..gathered.rows.len();
         let mut rest = vec![whole];
         while let Some(range) = rest.pop() {
-            match self.events.put(gathered.slice(&range)).await {
+            match insert.put(gathered.slice(&range)).await {
                 Ok(()) => METRICS.inserts.inc(),
                 Err(Refused(reason)) if range.len() <= 1 => {
                     for row in range {

@@ -13,6 +13,9 @@ use thiserror::Error;
 /// The dictionary as it is shipped.
 const FIELDS: &str = include_str!("../fields.toml");
 
+/// The dictionary of the table `flows`.
+const FLOWS: &str = include_str!("../flows.toml");
+
 /// What stands behind the table in `FIELDS.md`: the words and native fields of each parser.
 const PARSERS: &str = include_str!("parse/FIELDS.md");
 
@@ -93,6 +96,11 @@ impl Dictionary {
         Self::read(FIELDS)
     }
 
+    /// The dictionary of flow records.
+    pub fn flows() -> Result<Self, DictionaryError> {
+        Self::read(FLOWS)
+    }
+
     /// Reads a dictionary in the form of `fields.toml`.
     pub fn read(text: &str) -> Result<Self, DictionaryError> {
         let fields = toml::from_str::<File>(text)?.field;
@@ -123,14 +131,21 @@ impl Dictionary {
         self.fields.iter().position(|field| field.name == column)
     }
 
-    /// `FIELDS.md`: the documented message structure.
+    /// `FIELDS.md`: the documented message structure of events.
     pub fn to_markdown(&self) -> String {
-        let mut page = INTRODUCTION.to_owned();
+        self.page(INTRODUCTION) + "\n" + PARSERS
+    }
+
+    /// `FLOWS.md`: that of flow records, for [`Dictionary::flows`].
+    pub fn flows_to_markdown(&self) -> String {
+        self.page(FLOWS_INTRODUCTION)
+    }
+
+    fn page(&self, introduction: &str) -> String {
+        let mut page = introduction.to_owned();
         for (number, field) in (1_u32..).zip(&self.fields) {
             field.describe(number, &mut page);
         }
-        page.push('\n');
-        page.push_str(PARSERS);
         page
     }
 }
@@ -218,6 +233,24 @@ field of an event that fills a column wins; the others stay in `fields`. / Luậ
 ## Columns / các cột
 ";
 
+const FLOWS_INTRODUCTION: &str = "\
+<!-- Generated from flows.toml: UPDATE=1 cargo test -p event -->
+# Flow records / Bản ghi luồng mạng
+
+A flow is what a pair of endpoints exchanged between two moments. Every record is one row of the table `flows`, whoever made it:
+our own meter from packets, or a switch, router or firewall by NetFlow, IPFIX or sFlow. On the way it is one line of JSON with
+`\"kind\":\"flow\"` whose fields have the names of the columns; times are integers in microseconds, what is 0 or empty may be
+absent. Lines of the kinds `dns`, `tls`, `http` and `ssh` tell what the first bytes of a flow said; they are events
+(FIELDS.md) with the flow's addresses and Community ID.
+
+Luồng là lưu lượng trao đổi giữa hai đầu cuối trong một khoảng thời gian. Mỗi bản ghi là một dòng của bảng `flows`, dù do hệ thống tự đo
+từ gói tin hay do thiết bị mạng xuất qua NetFlow, IPFIX, sFlow. Trên đường truyền, mỗi bản ghi là một dòng JSON có
+`\"kind\":\"flow\"`, tên trường trùng tên cột; thời gian là số nguyên micro giây, giá trị 0 hoặc rỗng có thể vắng mặt. Các dòng loại `dns`, `tls`,
+`http`, `ssh` cho biết nội dung các byte đầu của luồng; chúng là sự kiện (FIELDS.md) mang địa chỉ và Community ID của luồng.
+
+## Columns / các cột
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,18 +294,19 @@ mod tests {
         assert_eq!(outcome.clip("aaaaaaaaaaaaaaađ"), "aaaaaaaaaaaaaaa");
     }
 
-    /// `UPDATE=1` rewrites the page.
+    /// `UPDATE=1` rewrites the pages.
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test reads the page that it checks")]
-    fn the_page_says_what_the_dictionary_says() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/FIELDS.md");
-        let page = Dictionary::shipped().unwrap().to_markdown();
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, &page).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test reads the pages that it checks")]
+    fn the_pages_say_what_the_dictionaries_say() {
+        let events = Dictionary::shipped().unwrap().to_markdown();
+        let flows = Dictionary::flows().unwrap().flows_to_markdown();
+        for (name, page) in [("FIELDS.md", events), ("FLOWS.md", flows)] {
+            let path = format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE").is_some() {
+                std::fs::write(&path, &page).unwrap();
+            }
+            let found = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(found == page, "{name} is stale: UPDATE=1 cargo test -p event");
         }
-        assert!(
-            std::fs::read_to_string(path).unwrap() == page,
-            "FIELDS.md is stale: UPDATE=1 cargo test -p event"
-        );
     }
 }

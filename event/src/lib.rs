@@ -34,7 +34,10 @@ mod wire;
 
 pub use dictionary::{CoreField, Dictionary, DictionaryError, FilledBy, Natives, Presence};
 pub use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
-pub use flow::{Captured, EndReason, Flow, LinkType, Meter, MeterConfig, MeterCounters, Origin, Side};
+pub use flow::{
+    CaptureError, Captured, EndReason, FLOWS_MAX, Flow, LinkType, Meter, MeterConfig, MeterCounters, Origin,
+    Packets, Side, community_id,
+};
 pub use inflate::inflate;
 pub use limits::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, HEADER_TEXT_BYTES_MAX, RECORD_BYTES_MAX,

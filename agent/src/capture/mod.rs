@@ -176,7 +176,11 @@ impl Source {
 fn link_of(link_type: u16) -> io::Result<LinkType> {
     match link_type {
         libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Ok(LinkType::Ethernet),
-        other => Err(io::Error::other(format!("a link of type {other} (ARPHRD): expected Ethernet"))),
+        // Tunnels: tun, WireGuard, ipip, sit. Their frames begin with the IP header.
+        libc::ARPHRD_NONE | libc::ARPHRD_TUNNEL | libc::ARPHRD_TUNNEL6 | libc::ARPHRD_SIT => {
+            Ok(LinkType::RawIp)
+        }
+        other => Err(io::Error::other(format!("a link of type {other} (ARPHRD): expected Ethernet or IP"))),
     }
 }
 
@@ -235,6 +239,7 @@ fn meter_config(config: &Config) -> MeterConfig {
         active_timeout: seconds(settings.active_timeout_s),
         application: settings.application,
         ignored: export_addresses(&config.collector.address),
+        ..MeterConfig::default()
     }
 }
 

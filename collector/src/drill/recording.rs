@@ -1,7 +1,8 @@
 //! A recorded drill as it lies in its folder: `drill.toml` (what was recorded), `truth.toml` (what really happened), logs.
 //!
 //! A log of the format `evtx` is a Windows event log file. It is replayed as JSON lines, since an agent ships lines; their
-//! fields are those that the parser of EVTX gives.
+//! fields are those that the parser of EVTX gives. A log of the format `pcap` is a capture: it is metered, and its lines are those
+//! that an agent's capture gives, each at the moment at which the meter wrote it.
 //!
 //! Limits: a recording is read into memory, at most [`RECORDING_BYTES_MAX`]. What it never does: take a path out of its folder.
 
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
+use crate::capture_lines::CaptureLines;
 use crate::drill::shift::Stamps;
 use crate::people::offset_s;
 
@@ -24,8 +26,9 @@ const RECORDING_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes of a description.
 const DESCRIPTION_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// The format of Windows event log files.
+/// The formats that are files of their own kind.
 const EVTX: &str = "evtx";
+const PCAP: &str = "pcap";
 
 /// A recording, read and checked.
 #[derive(Debug)]
@@ -200,16 +203,19 @@ impl Log {
             "file: below the drill expected, found {}",
             log.file.display()
         );
-        let is_evtx = log.format == EVTX;
-        let format = if is_evtx { Some(Format::Json) } else { Format::from_name(&log.format) };
+        let format = match &*log.format {
+            EVTX => Some(Format::Json),
+            PCAP => Some(Format::Flow),
+            name => Format::from_name(name),
+        };
         let Some(format) = format else {
-            bail!("format: auto, syslog, auditd, web, json or evtx expected, found {:?}", log.format);
+            bail!("format: auto, syslog, auditd, web, json, evtx or pcap expected, found {:?}", log.format);
         };
         let stamps =
             Stamps { format, utc_offset_s: offset_s(&log.utc_offset).context("utc_offset")?, recorded };
         let path = folder.join(&log.file);
-        let lines =
-            read_lines(&path, &stamps, is_evtx, bytes_left).with_context(|| path.display().to_string())?;
+        let lines = read_lines(&path, &log.format, &stamps, bytes_left)
+            .with_context(|| path.display().to_string())?;
         Ok(Self {
             host: crate::ca::host_name(&log.host)?,
             path: log.path.clone(),
@@ -245,13 +251,30 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     toml::from_str(&std::fs::read_to_string(path).with_context(shown)?).with_context(shown)
 }
 
-fn read_lines(path: &Path, stamps: &Stamps, is_evtx: bool, bytes_left: &mut u64) -> Result<Vec<Line>> {
+fn read_lines(path: &Path, format: &str, stamps: &Stamps, bytes_left: &mut u64) -> Result<Vec<Line>> {
     let bytes = std::fs::metadata(path)?.len();
     *bytes_left = bytes_left
         .checked_sub(bytes)
         .with_context(|| format!("the recording has more than {RECORDING_BYTES_MAX} bytes"))?;
     let bytes = std::fs::read(path)?;
-    if is_evtx { lines(&json_lines(&bytes)?, stamps) } else { lines(&bytes, stamps) }
+    match format {
+        EVTX => lines(&json_lines(&bytes)?, stamps),
+        PCAP => metered(&bytes),
+        _ => lines(&bytes, stamps),
+    }
+}
+
+/// What the meter says of a capture.
+fn metered(capture: &[u8]) -> Result<Vec<Line>> {
+    let mut packets = CaptureLines::new(capture)?;
+    let mut metered = Vec::new();
+    let mut text = Vec::new();
+    while let Some(at) = packets.next(&mut text)? {
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        metered.extend(lines.map(|line| Line { bytes: line.to_vec(), at }));
+        text.clear();
+    }
+    Ok(metered)
 }
 
 /// The events of an EVTX file, each a line.

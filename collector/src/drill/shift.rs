@@ -1,7 +1,7 @@
 //! The times inside recorded lines, and how they are moved: pure text in, text out.
 //!
 //! Read and written are RFC 3164 (`Nov 23 09:31:00`), ISO 8601 and RFC 3339 (`2026-11-23T09:31:00.123456+07:00`), the audit
-//! records' `audit(EPOCH.ms:serial)` and the access logs' `[23/Nov/2026:09:31:00 +0700]`. Times move by whole seconds, so
+//! records' `audit(EPOCH.ms:serial)`, the access logs' `[23/Nov/2026:09:31:00 +0700]` and the microseconds of lines of flows. Times move by whole seconds, so
 //! that fractions stay, and formats of different precision keep their order among one another.
 //!
 //! A time that names no zone is read with the offset of its log and written in UTC: the agents of a drill run in UTC,
@@ -34,6 +34,8 @@ static LEADING_ISO: LazyLock<Regex> = LazyLock::new(|| {
 });
 static AUDIT: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\baudit\((?<t>\d{1,11})(?:\.(?<f>\d{1,9}))?:\d+\)"));
+/// `ts`, `ts_end`, `ts_conn` (event/FLOWS.md).
+static FLOW: LazyLock<Regex> = LazyLock::new(|| pattern(r#""ts(?:_end|_conn)?":(?<t>\d{1,18})\b"#));
 static WEB: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\[(?<t>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d) (?<z>[+-]\d{4})\]"));
 
@@ -63,6 +65,7 @@ enum Style {
     Iso { separator: u8 },
     Audit,
     Web,
+    Micros,
 }
 
 impl Stamps {
@@ -92,11 +95,11 @@ impl Stamps {
         };
         let iso = Style::Iso { separator: b'T' };
         match self.format {
-            // Numbers in records of flows are not shifted: no log of them is recorded.
-            Format::Json | Format::Otlp | Format::Flow => {
+            Format::Json | Format::Otlp => {
                 in_order([all(&ISO, iso), all(&AUDIT, Style::Audit)].into_iter().flatten().collect())
             }
             Format::Auditd => all(&AUDIT, Style::Audit),
+            Format::Flow => all(&FLOW, Style::Micros),
             Format::Web => all(&WEB, Style::Web).into_iter().take(1).collect(),
             Format::Syslog | Format::Auto => {
                 let mut head = all(&LEADING_ISO, iso);
@@ -118,6 +121,10 @@ impl Stamps {
         let offset_s = named_s.unwrap_or(self.utc_offset_s);
         let (style, at_s) = match style {
             Style::Audit => (style, text.parse().ok()?),
+            Style::Micros => {
+                let at: Micros = text.parse().ok()?;
+                return Some(Stamp { range: found.range(), style, at, offset_s: 0 });
+            }
             Style::Rfc3164 => (style, self.nearest(text, offset_s)?),
             Style::Web => (style, seconds(DateTime::strptime("%d/%b/%Y:%H:%M:%S", text).ok()?, offset_s)?),
             Style::Iso { .. } => {
@@ -146,6 +153,10 @@ impl Stamp {
         let second = self.at.div_euclid(MICROS_PER_S).checked_add(by_s)?;
         let format = match self.style {
             Style::Audit => return Some(second.to_string()),
+            Style::Micros => {
+                let by = by_s.checked_mul(MICROS_PER_S)?;
+                return Some(self.at.checked_add(by)?.to_string());
+            }
             Style::Rfc3164 => "%b %e %H:%M:%S",
             Style::Iso { separator: b'T' } => "%Y-%m-%dT%H:%M:%S",
             Style::Iso { .. } => "%Y-%m-%d %H:%M:%S",
@@ -207,7 +218,13 @@ mod tests {
         Stamps { format, utc_offset_s: 7 * 3_600, recorded: "2026-11-23T09:30:00+07:00".parse().unwrap() }
     }
 
-    const LINES: [(Format, &str, &str, &str); 9] = [
+    const LINES: [(Format, &str, &str, &str); 10] = [
+        (
+            Format::Flow,
+            r#"{"kind":"flow","ts":1795401060250001,"ts_end":1795401060250002,"src_ip":"::1"}"#,
+            "2026-11-23T02:31:00.250001Z",
+            r#"{"kind":"flow","ts":1795487461250001,"ts_end":1795487461250002,"src_ip":"::1"}"#,
+        ),
         (
             Format::Syslog,
             "Nov 23 09:31:00 web01 sshd[1]: x",

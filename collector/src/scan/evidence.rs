@@ -1,7 +1,7 @@
 //! Evidence on disk: finds the files, tells by their content what they are, and cuts them into pieces for the threads.
 //!
-//! - An EVTX file becomes runs of chunks, a text file runs of whole lines; either may be compressed (gzip, zstd). What is
-//!   neither, told by a zero byte within its first [`SNIFFED_BYTES`], is skipped and counted.
+//! - An EVTX file becomes runs of chunks, a text file runs of whole lines, a capture (pcap, pcapng) the lines of its flows;
+//!   any may be compressed (gzip, zstd). What is none of them, told by a zero byte within its first [`SNIFFED_BYTES`], is skipped and counted.
 //! - A piece never ends within an event of several lines (auditd).
 //!
 //! Limits: a piece has about [`PIECE_BYTES`], so memory depends on the number of threads and not on the size of a file. What
@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use crate::capture_lines::{CaptureLines, is_capture};
 use event::{EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cuts_before};
 
 /// Bytes of a piece: a chunk of EVTX, some hundred lines. It is copied from the file while it is still in the processor's own
@@ -60,15 +61,15 @@ pub(super) struct Piece {
 pub(super) enum Content {
     /// Chunks of an EVTX file.
     Chunks(Vec<u8>),
-    /// Lines of text, and the number of the first.
-    Lines(Vec<u8>, u64),
+    /// Lines of text, the number of the first, and how they are to be read.
+    Lines(Vec<u8>, u64, Format),
 }
 
 impl Piece {
     /// The memory of a piece that is done with.
     pub(super) fn into_buffer(self) -> Vec<u8> {
         match self.content {
-            Content::Chunks(bytes) | Content::Lines(bytes, _) => bytes,
+            Content::Chunks(bytes) | Content::Lines(bytes, _, _) => bytes,
         }
     }
 }
@@ -78,6 +79,8 @@ struct Open {
     file: usize,
     reader: Box<dyn Read + Send>,
     is_evtx: bool,
+    /// Of lines.
+    format: Format,
     /// What is read and not yet in a piece.
     rest: Vec<u8>,
     ended: bool,
@@ -152,10 +155,12 @@ impl Evidence {
 
 impl Open {
     fn new(file: usize, found: &Found) -> io::Result<Self> {
+        let (reader, format) = lines_of_captures(expanded(&found.path, found.bytes)?)?;
         let mut open = Self {
             file,
-            reader: expanded(&found.path, found.bytes)?,
+            reader,
             is_evtx: false,
+            format,
             rest: Vec::new(),
             ended: false,
             failure: None,
@@ -195,7 +200,7 @@ impl Open {
         spare.extend(self.rest.drain(end..));
         let (first, piece) = (self.line, std::mem::replace(&mut self.rest, std::mem::take(spare)));
         self.line += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
-        Some(Content::Lines(piece, first))
+        Some(Content::Lines(piece, first, self.format))
     }
 }
 
@@ -224,6 +229,19 @@ fn expanded(path: &Path, bytes: u64) -> io::Result<Box<dyn Read + Send>> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Bounded { inner: zstd::Decoder::with_buffer(file)?, left }),
         _ => Box::new(file),
     })
+}
+
+/// A capture's flows as lines, and anything else as it is.
+fn lines_of_captures(mut reader: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, Format)> {
+    let mut head = Vec::new();
+    reader.by_ref().take(4).read_to_end(&mut head)?;
+    let is_capture = is_capture(&head);
+    let whole = io::Cursor::new(head).chain(reader);
+    if !is_capture {
+        return Ok((Box::new(whole), Format::Auto));
+    }
+    let lines = CaptureLines::new(whole).map_err(io::Error::other)?;
+    Ok((Box::new(lines), Format::Flow))
 }
 
 /// A reader that fails beyond so many bytes.

@@ -14,6 +14,8 @@ use event::{
 };
 
 use super::evidence::{Content, Piece};
+use crate::ends::Ends;
+use crate::inventory::Inventory;
 
 /// Findings kept, in all: some hundreds of bytes each.
 const FINDINGS_MAX: usize = 1_000_000;
@@ -68,6 +70,8 @@ pub(super) struct Hunt<'h> {
     /// Of times that name no zone.
     pub(super) utc_offset_s: i32,
     pub(super) kept: &'h AtomicUsize,
+    /// Evidence is looked at without one: only private addresses tell which way a flow goes.
+    pub(super) inventory: Inventory,
 }
 
 /// One thread.
@@ -90,7 +94,7 @@ impl<'h> Hunter<'h> {
     pub(super) fn look(&mut self, piece: &Piece) {
         match &piece.content {
             Content::Chunks(chunks) => self.chunks(piece, chunks),
-            Content::Lines(text, first) => self.lines(piece, text, *first),
+            Content::Lines(text, first, format) => self.lines(piece, text, *first, *format),
         }
     }
 
@@ -100,13 +104,13 @@ impl<'h> Hunter<'h> {
         if block.damage().count > 0 {
             self.outcome.damage.push((piece.file, block.damage().clone()));
         }
-        for (position, event) in block.events(piece.modified) {
-            self.event(piece.file, position, &event);
+        for (position, mut event) in block.events(piece.modified) {
+            self.event(piece.file, position, &mut event);
         }
         self.block = block;
     }
 
-    fn lines(&mut self, piece: &Piece, text: &[u8], first: u64) {
+    fn lines(&mut self, piece: &Piece, text: &[u8], first: u64, format: Format) {
         let time = piece.modified;
         let lines = (first..).zip(text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end));
         let records: Vec<Record<'_>> = lines
@@ -114,24 +118,27 @@ impl<'h> Hunter<'h> {
             .map(|(offset, bytes)| Record { time, offset, bytes })
             .collect();
         for records in records.chunks(BATCH_RECORDS_MAX) {
-            let header = Header {
-                format: Format::Auto,
-                time_base: time,
-                utc_offset_s: self.hunt.utc_offset_s,
-                ..Header::default()
-            };
+            let header =
+                Header { format, time_base: time, utc_offset_s: self.hunt.utc_offset_s, ..Header::default() };
             // A piece is smaller than a batch may be.
             let Ok(batch) = Batch::new(header, records.iter().copied()) else { continue };
             let mut events = Events::within(&batch, ANY_TIME, ANY_TIME);
-            while let Some(event) = events.next() {
+            while let Some(mut event) = events.next() {
                 let line = usize::try_from(event.record).ok().and_then(|index| records.get(index));
-                self.event(piece.file, line.map_or(first, |record| record.offset), &event);
+                self.event(piece.file, line.map_or(first, |record| record.offset), &mut event);
             }
         }
     }
 
     /// The one place where rules look at an event.
-    fn event(&mut self, file: usize, position: u64, event: &Event<'_>) {
+    fn event<'e>(&mut self, file: usize, position: u64, event: &mut Event<'e>)
+    where
+        'h: 'e,
+    {
+        let hunt: &'h Hunt<'h> = self.hunt;
+        if let Some(ends) = Ends::of(&hunt.inventory, event) {
+            ends.tell(&hunt.inventory, event);
+        }
         self.outcome.events += 1;
         self.outcome.unparsed += u64::from(event.status == ParseStatus::Raw);
         let matches = self.hunt.engine.evaluate(event, &mut self.scratch);

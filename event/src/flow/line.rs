@@ -4,7 +4,7 @@
 //! by U+FFFD. A text is cut at [`TEXT_BYTES_MAX`], so that a line of some dozens of fields stays a record
 //! ([`RECORD_BYTES_MAX`](crate::RECORD_BYTES_MAX)).
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 
 /// Longest text of a field: a request target, a name, a banner. Servers refuse request lines above 8 KiB.
@@ -22,6 +22,16 @@ impl<'o> Line<'o> {
         out.extend_from_slice(kind.as_bytes());
         out.push(b'"');
         Self { out }
+    }
+
+    /// Begins some fields of a line that is not to be written yet; [`Line::fields`] puts them into it later.
+    pub(super) fn part(out: &'o mut Vec<u8>) -> Self {
+        Self { out }
+    }
+
+    /// Fields that were written apart.
+    pub(super) fn fields(&mut self, part: &[u8]) {
+        self.out.extend_from_slice(part);
     }
 
     /// A number or a truth value.
@@ -66,6 +76,26 @@ impl<'o> Line<'o> {
         self.out.push(b']');
     }
 
+    /// Text from the network that a formatter puts together.
+    pub(super) fn shown(&mut self, name: &'static str, value: impl Display) {
+        self.name(name);
+        self.quoted_display(value);
+    }
+
+    /// Several of them, unless there are none.
+    pub(super) fn shown_list(&mut self, name: &'static str, values: impl IntoIterator<Item = impl Display>) {
+        let mut values = values.into_iter();
+        let Some(first) = values.next() else { return };
+        self.name(name);
+        self.out.push(b'[');
+        self.quoted_display(first);
+        for value in values {
+            self.out.push(b',');
+            self.quoted_display(value);
+        }
+        self.out.push(b']');
+    }
+
     pub(super) fn end(self) {
         self.out.extend_from_slice(b"}\n");
     }
@@ -77,18 +107,54 @@ impl<'o> Line<'o> {
     }
 
     fn quoted(&mut self, text: &str) {
-        let text = text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default();
         self.out.push(b'"');
-        for character in text.chars() {
-            match character {
-                '"' | '\\' => self.out.extend_from_slice(&[b'\\', u8::try_from(character).unwrap_or(b'"')]),
-                control if control < ' ' => {
-                    let _taken = write!(self.out, "\\u{:04x}", u32::from(control));
-                }
-                _ => self.out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        let _full = Escaped { out: self.out, left: TEXT_BYTES_MAX }.write_str(text);
+        self.out.push(b'"');
+    }
+
+    fn quoted_display(&mut self, value: impl Display) {
+        self.out.push(b'"');
+        let _full = write!(Escaped { out: self.out, left: TEXT_BYTES_MAX }, "{value}");
+        self.out.push(b'"');
+    }
+}
+
+/// Puts text into a string of JSON, and refuses more once [`TEXT_BYTES_MAX`] is there.
+struct Escaped<'o> {
+    out: &'o mut Vec<u8>,
+    left: usize,
+}
+
+impl std::fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let kept = text.get(..text.floor_char_boundary(self.left)).unwrap_or_default();
+        self.left = self.left.saturating_sub(kept.len());
+        let mut rest = kept;
+        // Nearly all text goes in as it is.
+        while let Some(at) = rest.bytes().position(|byte| matches!(byte, ..b' ' | b'"' | b'\\')) {
+            let (plain, special) = rest.split_at(at);
+            self.out.extend_from_slice(plain.as_bytes());
+            let mut special = special.chars();
+            if let Some(character) = special.next() {
+                self.escape(character);
+            }
+            rest = special.as_str();
+        }
+        self.out.extend_from_slice(rest.as_bytes());
+        if kept.len() == text.len() { Ok(()) } else { Err(std::fmt::Error) }
+    }
+}
+
+impl Escaped<'_> {
+    fn escape(&mut self, character: char) {
+        match character {
+            '"' => self.out.extend_from_slice(b"\\\""),
+            '\\' => self.out.extend_from_slice(b"\\\\"),
+            // A vector takes all that is written.
+            control => {
+                drop(std::io::Write::write_fmt(self.out, format_args!("\\u{:04x}", u32::from(control))))
             }
         }
-        self.out.push(b'"');
     }
 }
 

@@ -1,8 +1,36 @@
-//! The flow table: packets in, records out.
+//! The meter: packets in, a line for each flow out.
+//!
+//! A conversation is what two endpoints exchange over one protocol, both ways. Who began it is told by TCP's handshake; where
+//! there is none the first packet tells, unless it comes from a well-known port to another one: then it is an answer. A
+//! conversation gets a record when it is over (both FIN or RST and [`LINGER`], or silent for the idle timeout), and while it
+//! lasts one for each active timeout, numbered, with the first packet's time in each: a long conversation is never taken for
+//! several new ones.
+//!
+//! Time is that of the packets; one that is behind the latest does not turn the clock back. Limits: flows in the table
+//! (`flows_max`): beyond them the flow that is nearest to its end is written out with `lack_of_resources`, and counted; segments
+//! that are held back until their turn (`order.rs`); datagrams in fragments (`fragments.rs`); what the application layer keeps
+//! (`talk.rs`). Frames that are neither IP nor ARP are counted, and so are those that cannot be read.
 
 use std::net::SocketAddr;
 
+use super::community_id::community_id;
+use super::fragments::Fragments;
+use super::frame::{self, Packet, TCP, Unread};
+use super::key::{Key, Which};
+use super::order::{Held, Segment};
+use super::record::{EndReason, Flow, Origin, Side};
+use super::table::{FLOWS_MAX, Filed, Table};
+use super::talk::{Context, Sides, Speaker, Talk};
+use super::tcp::{ACK, Connection, Place, RST, SYN};
 use crate::Micros;
+
+const SECOND: Micros = 1_000_000;
+/// After both sides have ended a connection, so long for the last acknowledgements.
+const LINGER: Micros = 2 * SECOND;
+/// Ports below this are well-known (RFC 6335): what comes from one to a port above it is an answer.
+const WELL_KNOWN_PORTS: u16 = 1024;
+/// A length on the wire above this is a lie of the capture's header (libpcap's MAXIMUM_SNAPLEN).
+const WIRE_BYTES_MAX: u32 = 256 * 1024;
 
 /// What a meter is to do, and its bounds.
 #[derive(Clone, Debug)]
@@ -11,6 +39,8 @@ pub struct MeterConfig {
     pub flows_max: usize,
     /// A flow without a packet for so long is over.
     pub idle_timeout: Micros,
+    /// An established TCP connection may be silent for so long.
+    pub tcp_idle_timeout: Micros,
     /// A flow that lasts gets a record this often.
     pub active_timeout: Micros,
     /// Whether the first bytes of payload are read: dns, tls, http, ssh.
@@ -36,12 +66,32 @@ pub struct Captured<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LinkType {
     Ethernet,
+    RawIp,
+    /// BSD's loopback: four bytes of address family.
+    Null,
+    LinuxSll,
+    LinuxSll2,
+    Ppp,
+    /// One that is not read: its frames are counted.
+    Other,
 }
 
 /// What a meter has seen and done since it was made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MeterCounters {
     pub packets: u64,
+    /// Of frames, on the wire.
+    pub bytes: u64,
+    /// Frames that are neither IP nor ARP.
+    pub not_ip: u64,
+    /// Frames that are cut, or not as their RFC says.
+    pub malformed: u64,
+    /// Frames whose stated length on the wire cannot be true; what was captured was counted.
+    pub implausible: u64,
+    /// Fragments that came without or before their first.
+    pub orphaned: u64,
+    /// Packets of our own export.
+    pub ignored: u64,
     /// Flows whose record was written because the table was full.
     pub evicted: u64,
     /// Records of flows written.
@@ -55,14 +105,44 @@ pub struct MeterCounters {
 pub struct Meter {
     config: MeterConfig,
     counters: MeterCounters,
+    table: Table<Entry>,
+    fragments: Fragments,
+    /// The latest packet's time.
+    clock: Micros,
+    /// Kept from call to call.
+    over: Vec<u32>,
+}
+
+/// A flow under way.
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    src: Which,
+    /// First packet of the conversation, first and last of this part.
+    conn_start: Micros,
+    start: Micros,
+    last: Micros,
+    /// When it is over unless something comes.
+    deadline: i64,
+    part: u32,
+    sides: [Side; 2],
+    tcp: Connection,
+    packet_bytes_min: u32,
+    packet_bytes_max: u32,
+    vlan: u16,
+    tunnel: &'static str,
+    /// What the application layer reads; none where nobody reads.
+    talk: Option<Talk>,
+    held: Option<Box<Sides<Held>>>,
 }
 
 impl Default for MeterConfig {
     fn default() -> Self {
         Self {
             flows_max: 100_000,
-            idle_timeout: 60_000_000,
-            active_timeout: 300_000_000,
+            idle_timeout: 60 * SECOND,
+            tcp_idle_timeout: 600 * SECOND,
+            active_timeout: 300 * SECOND,
             application: true,
             ignored: Vec::new(),
         }
@@ -71,24 +151,428 @@ impl Default for MeterConfig {
 
 impl Meter {
     pub fn new(config: MeterConfig) -> Self {
-        Self { config, counters: MeterCounters::default() }
+        let config = MeterConfig { flows_max: config.flows_max.clamp(1, FLOWS_MAX), ..config };
+        Self {
+            config,
+            counters: MeterCounters::default(),
+            table: Table::new(),
+            fragments: Fragments::default(),
+            clock: Micros::MIN,
+            over: Vec::new(),
+        }
     }
 
     /// Takes a packet. Lines of what is over, or was said, are appended to `out`.
-    pub fn packet(&mut self, _packet: &Captured<'_>, _out: &mut Vec<u8>) {}
+    pub fn packet(&mut self, captured: &Captured<'_>, out: &mut Vec<u8>) {
+        let mut captured = *captured;
+        self.count(&mut captured);
+        if captured.at > self.clock {
+            self.expire(captured.at, out);
+        }
+        match frame::read(&captured) {
+            Ok(packet) => self.meter(packet, &captured, out),
+            Err(Unread::NotIp) => self.counters.not_ip = self.counters.not_ip.saturating_add(1),
+            Err(Unread::Malformed) => self.counters.malformed = self.counters.malformed.saturating_add(1),
+        }
+    }
 
     /// Writes out what is over at `now`. Cheap: to be called about once a second.
-    pub fn expire(&mut self, _now: Micros, _out: &mut Vec<u8>) {}
+    pub fn expire(&mut self, now: Micros, out: &mut Vec<u8>) {
+        self.clock = self.clock.max(now);
+        let mut over = std::mem::take(&mut self.over);
+        while self.table.next_over(second(self.clock), &mut over) {
+            for at in over.drain(..) {
+                self.end(at, None, out);
+            }
+        }
+        self.over = over;
+    }
 
     /// Writes out all that is left.
-    pub fn flush(&mut self, _out: &mut Vec<u8>) {}
+    pub fn flush(&mut self, out: &mut Vec<u8>) {
+        let places: Vec<u32> = self.table.places().collect();
+        for at in places {
+            self.end(at, Some(EndReason::Forced), out);
+        }
+    }
 
     pub fn counters(&self) -> MeterCounters {
-        self.counters
+        MeterCounters { live: u64::try_from(self.table.len()).unwrap_or(u64::MAX), ..self.counters }
+    }
+
+    /// The latest time that it was told.
+    pub fn clock(&self) -> Micros {
+        self.clock
     }
 
     /// What it was made with.
     pub fn config(&self) -> &MeterConfig {
         &self.config
     }
+
+    fn count(&mut self, captured: &mut Captured<'_>) {
+        let counters = &mut self.counters;
+        if captured.wire_bytes > WIRE_BYTES_MAX {
+            counters.implausible = counters.implausible.saturating_add(1);
+            captured.wire_bytes = u32::try_from(captured.bytes.len()).unwrap_or(u32::MAX);
+        }
+        counters.packets = counters.packets.saturating_add(1);
+        counters.bytes = counters.bytes.saturating_add(captured.wire_bytes.into());
+    }
+
+    fn meter(&mut self, mut packet: Packet<'_>, captured: &Captured<'_>, out: &mut Vec<u8>) {
+        if !self.fragments.complete(&mut packet) {
+            self.counters.orphaned = self.counters.orphaned.saturating_add(1);
+        }
+        if self.is_ignored(&packet) {
+            self.counters.ignored = self.counters.ignored.saturating_add(1);
+            return;
+        }
+        let (key, sender) = Key::of(&packet);
+        let at = match self.table.find(&key) {
+            Some(at) if self.begins_anew(at, &packet, captured.at) => {
+                self.end(at, None, out);
+                self.begin(key, sender, &packet, captured.at, out)
+            }
+            Some(at) => at,
+            None => self.begin(key, sender, &packet, captured.at, out),
+        };
+        let config = &self.config;
+        let Some(entry) = self.table.get_mut(at) else { return };
+        if captured.at.saturating_sub(entry.start) >= config.active_timeout
+            && entry.sides.iter().any(|side| side.packets > 0)
+        {
+            entry.write(EndReason::Active, out);
+            self.counters.records = self.counters.records.saturating_add(1);
+            entry.next_part(captured.at);
+        }
+        let was_over = entry.tcp.is_over();
+        let speaker = if sender == entry.src { Speaker::Src } else { Speaker::Dst };
+        entry.add(speaker, &packet, captured, out);
+        entry.deadline = second(entry.last.saturating_add(entry.patience(config))).saturating_add(1);
+        if entry.tcp.is_over() && !was_over {
+            self.table.hasten(at);
+        }
+    }
+
+    fn is_ignored(&self, packet: &Packet<'_>) -> bool {
+        let is = |ignored: &SocketAddr| {
+            (ignored.ip() == packet.dst_ip && ignored.port() == packet.dst_port)
+                || (ignored.ip() == packet.src_ip && ignored.port() == packet.src_port)
+        };
+        packet.protocol == TCP && self.config.ignored.iter().any(is)
+    }
+
+    /// A new connection between the ports of one that is over; or one that fell silent, before its slot's turn.
+    fn begins_anew(&self, at: u32, packet: &Packet<'_>, now: Micros) -> bool {
+        let Some(entry) = self.table.get(at) else { return false };
+        let syn = packet.tcp.is_some_and(|tcp| tcp.flags & (SYN | ACK | RST) == SYN);
+        (syn && entry.tcp.is_over()) || now.saturating_sub(entry.last) > entry.patience(&self.config)
+    }
+
+    fn begin(&mut self, key: Key, sender: Which, packet: &Packet<'_>, now: Micros, out: &mut Vec<u8>) -> u32 {
+        if self.table.len() >= self.config.flows_max
+            && let Some(idlest) = self.table.idlest()
+        {
+            self.counters.evicted = self.counters.evicted.saturating_add(1);
+            self.end(idlest, Some(EndReason::LackOfResources), out);
+        }
+        let mut entry = Entry::new(key, sender, packet, now);
+        entry.talk = self.config.application.then(Talk::default);
+        entry.deadline = second(now.saturating_add(entry.patience(&self.config))).saturating_add(1);
+        self.table.insert(entry)
+    }
+
+    /// Takes a flow out and writes its record. Without a reason the flow's own state tells it.
+    fn end(&mut self, at: u32, reason: Option<EndReason>, out: &mut Vec<u8>) {
+        let Some(mut entry) = self.table.remove(at) else { return };
+        entry.fall_silent(out);
+        let of_state = if entry.tcp.is_over() { EndReason::End } else { EndReason::Idle };
+        if entry.sides.iter().any(|side| side.packets > 0) {
+            entry.write(reason.unwrap_or(of_state), out);
+            self.counters.records = self.counters.records.saturating_add(1);
+        }
+    }
+}
+
+impl Filed for Entry {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn deadline(&self) -> i64 {
+        self.deadline
+    }
+}
+
+impl Entry {
+    fn new(key: Key, sender: Which, packet: &Packet<'_>, now: Micros) -> Self {
+        let mut tcp = Connection::default();
+        let src = match begins(packet) {
+            Begins::Conversation => sender,
+            Begins::Answer => sender.other(),
+            Begins::Unknown => {
+                tcp.turned();
+                sender.other()
+            }
+        };
+        Self {
+            key,
+            src,
+            conn_start: now,
+            start: now,
+            last: now,
+            deadline: 0,
+            part: 0,
+            sides: [Side::default(); 2],
+            tcp,
+            packet_bytes_min: u32::MAX,
+            packet_bytes_max: 0,
+            vlan: packet.vlan,
+            tunnel: packet.tunnel,
+            talk: None,
+            held: None,
+        }
+    }
+
+    fn add(&mut self, speaker: Speaker, packet: &Packet<'_>, captured: &Captured<'_>, out: &mut Vec<u8>) {
+        self.last = self.last.max(captured.at);
+        self.packet_bytes_min = self.packet_bytes_min.min(packet.ip_bytes);
+        self.packet_bytes_max = self.packet_bytes_max.max(packet.ip_bytes);
+        self.count(speaker, packet, captured);
+        match packet.tcp {
+            Some(tcp) => {
+                let place = self.tcp.segment(speaker, tcp, packet.payload_bytes);
+                self.stream(speaker, place, tcp.seq, packet, captured.at, out);
+            }
+            None => self.datagram(speaker, packet, captured.at, out),
+        }
+    }
+
+    fn count(&mut self, speaker: Speaker, packet: &Packet<'_>, captured: &Captured<'_>) {
+        let side = self.side(speaker);
+        side.packets = side.packets.saturating_add(1);
+        side.bytes = side.bytes.saturating_add(packet.ip_bytes.into());
+        side.frame_bytes = side.frame_bytes.saturating_add(captured.wire_bytes.into());
+        side.payload_bytes = side.payload_bytes.saturating_add(packet.payload_bytes.into());
+        side.tcp_flags |= packet.tcp.map_or(0, |tcp| tcp.flags);
+    }
+
+    fn side(&mut self, speaker: Speaker) -> &mut Side {
+        let [src, dst] = &mut self.sides;
+        match speaker {
+            Speaker::Src => src,
+            Speaker::Dst => dst,
+        }
+    }
+
+    /// Whether the application layer still reads what a side says.
+    fn reads(&self, speaker: Speaker) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.wants(speaker))
+    }
+
+    /// Payload of a segment, in its turn or not.
+    fn stream(
+        &mut self,
+        speaker: Speaker,
+        place: Place,
+        seq: u32,
+        packet: &Packet<'_>,
+        ts: Micros,
+        out: &mut Vec<u8>,
+    ) {
+        match place {
+            Place::Empty => {}
+            Place::Again => {
+                let side = self.side(speaker);
+                side.retransmits = side.retransmits.saturating_add(1);
+            }
+            Place::Next { known } => {
+                let new = usize::try_from(known).ok().and_then(|known| packet.payload.get(known..));
+                self.say(speaker, new.unwrap_or_default(), false, ts, out);
+                self.say_held(speaker, ts, out);
+            }
+            Place::Ahead => self.ahead(speaker, seq, packet, ts, out),
+        }
+    }
+
+    /// A segment before its turn: it is held, or what is missing is given up.
+    fn ahead(&mut self, speaker: Speaker, seq: u32, packet: &Packet<'_>, ts: Micros, out: &mut Vec<u8>) {
+        if !self.reads(speaker) {
+            self.tcp.skip_to(speaker, seq, packet.payload_bytes);
+            return;
+        }
+        let held = self.held.get_or_insert_default().of(speaker);
+        if held.hold(seq, packet.payload, packet.payload_bytes) {
+            return;
+        }
+        if let Some(first) = held.take_first(self.tcp.next(speaker)) {
+            self.skip(speaker, &first, ts, out);
+            self.say_held(speaker, ts, out);
+        }
+        let segment = Segment { seq, payload: packet.payload.to_vec(), wire_bytes: packet.payload_bytes };
+        match seq.wrapping_sub(self.tcp.next(speaker)).cast_signed() {
+            0.. => self.skip(speaker, &segment, ts, out),
+            _ => self.late(speaker, &segment, ts, out),
+        }
+    }
+
+    /// Takes a segment with a gap before it.
+    fn skip(&mut self, speaker: Speaker, segment: &Segment, ts: Micros, out: &mut Vec<u8>) {
+        self.tcp.skip_to(speaker, segment.seq, segment.wire_bytes);
+        self.say(speaker, &segment.payload, true, ts, out);
+    }
+
+    /// Takes what is new of a segment whose turn has come.
+    fn late(&mut self, speaker: Speaker, segment: &Segment, ts: Micros, out: &mut Vec<u8>) {
+        let known = self.tcp.next(speaker).wrapping_sub(segment.seq);
+        if known >= segment.wire_bytes {
+            return;
+        }
+        self.tcp.advance(speaker, segment.seq, segment.wire_bytes);
+        let new = usize::try_from(known).ok().and_then(|known| segment.payload.get(known..));
+        self.say(speaker, new.unwrap_or_default(), false, ts, out);
+    }
+
+    /// Takes the held segments whose turn has come.
+    fn say_held(&mut self, speaker: Speaker, ts: Micros, out: &mut Vec<u8>) {
+        loop {
+            let next = self.tcp.next(speaker);
+            let Some(held) = &mut self.held else { return };
+            let Some(segment) = held.of(speaker).take_due(next) else { break };
+            self.late(speaker, &segment, ts, out);
+        }
+        if self.held.as_mut().is_some_and(|held| held.src.is_empty() && held.dst.is_empty()) {
+            self.held = None;
+        }
+    }
+
+    fn say(&mut self, speaker: Speaker, bytes: &[u8], gap: bool, ts: Micros, out: &mut Vec<u8>) {
+        let Some(mut talk) = self.talk.take() else { return };
+        if talk.wants(speaker) {
+            talk.stream(speaker, bytes, gap, &self.context(ts), out);
+        }
+        self.talk = Some(talk);
+    }
+
+    fn datagram(&mut self, speaker: Speaker, packet: &Packet<'_>, ts: Micros, out: &mut Vec<u8>) {
+        if packet.protocol != frame::UDP || matches!(packet.fragment, frame::Fragment::Later(_)) {
+            return;
+        }
+        let Some(mut talk) = self.talk.take() else { return };
+        if talk.wants(speaker) {
+            talk.datagram(speaker, packet.payload, &self.context(ts), out);
+        }
+        self.talk = Some(talk);
+    }
+
+    /// Nothing more comes: what the application layer half knows is written.
+    fn fall_silent(&mut self, out: &mut Vec<u8>) {
+        let Some(mut talk) = self.talk.take() else { return };
+        talk.end(&self.context(self.last), out);
+        self.talk = Some(talk);
+    }
+
+    fn context(&self, ts: Micros) -> Context<'_> {
+        let (src, dst) = (self.src, self.src.other());
+        Context {
+            ts,
+            src_ip: self.key.address(src),
+            dst_ip: self.key.address(dst),
+            src_port: self.key.port(src),
+            dst_port: self.key.port(dst),
+            protocol: self.key.protocol(),
+            community_id: self,
+        }
+    }
+
+    /// How long it may be silent.
+    fn patience(&self, config: &MeterConfig) -> Micros {
+        match (self.tcp.is_over(), self.tcp.is_established()) {
+            (true, _) => LINGER,
+            (false, true) => config.tcp_idle_timeout,
+            (false, false) => config.idle_timeout,
+        }
+    }
+
+    fn next_part(&mut self, now: Micros) {
+        self.part = self.part.saturating_add(1);
+        self.start = now;
+        self.sides = [Side::default(); 2];
+        (self.packet_bytes_min, self.packet_bytes_max) = (u32::MAX, 0);
+    }
+
+    fn write(&self, end_reason: EndReason, out: &mut Vec<u8>) {
+        let (src, dst) = (self.src, self.src.other());
+        let (src_ip, dst_ip) = (self.key.address(src), self.key.address(dst));
+        let (src_port, dst_port) = (self.key.port(src), self.key.port(dst));
+        let protocol = self.key.protocol();
+        let [src_side, dst_side] = self.sides;
+        let is_tcp = protocol == TCP;
+        let flow = Flow {
+            origin: Origin::Meter,
+            start: self.start,
+            end: self.last,
+            conn_start: self.conn_start,
+            part: self.part,
+            end_reason,
+            src_ip,
+            dst_ip,
+            src_port,
+            dst_port,
+            protocol,
+            src: src_side,
+            dst: dst_side,
+            conn_state: if is_tcp { self.tcp.state() } else { "" },
+            history: if is_tcp { self.tcp.history() } else { "" },
+            packet_bytes_min: self.packet_bytes_min,
+            packet_bytes_max: self.packet_bytes_max,
+            vlan: self.vlan,
+            tunnel: self.tunnel,
+            app: self.talk.as_ref().map_or("", Talk::app),
+            server_name: self.talk.as_ref().map_or("", Talk::server_name),
+            ja4: self.talk.as_ref().map_or("", Talk::ja4),
+            exporter: None,
+            sampling: 1,
+            input_if: 0,
+            output_if: 0,
+        };
+        let id = match protocol {
+            frame::ARP => String::new(),
+            _ => self.to_string(),
+        };
+        flow.write(&id, out);
+    }
+}
+
+impl std::fmt::Display for Entry {
+    /// The flow's Community ID.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = |which| (self.key.address(which), self.key.port(which));
+        out.write_str(&community_id(end(self.src), end(self.src.other()), self.key.protocol()))
+    }
+}
+
+/// What a flow's first packet is.
+enum Begins {
+    Conversation,
+    Answer,
+    /// By its ports an answer; nothing else tells.
+    Unknown,
+}
+
+fn begins(packet: &Packet<'_>) -> Begins {
+    let by_ports = packet.src_port < WELL_KNOWN_PORTS && packet.dst_port >= WELL_KNOWN_PORTS;
+    match packet.tcp.map(|tcp| tcp.flags & (SYN | ACK)) {
+        Some(SYN) => Begins::Conversation,
+        Some(both) if both == SYN | ACK => Begins::Answer,
+        _ if by_ports && !matches!(packet.protocol, frame::ICMP | frame::ICMP6 | frame::ARP) => {
+            Begins::Unknown
+        }
+        _ => Begins::Conversation,
+    }
+}
+
+fn second(at: Micros) -> i64 {
+    at.div_euclid(SECOND)
 }

@@ -11,9 +11,30 @@
 //! Limits stand with what they bound. What it never does: read a clock or a socket, panic on a frame, or forget a flow without
 //! a record of it: a full table makes room by writing the idlest flow out, and counts that.
 
+mod community_id;
+mod cursor;
+mod dns;
+mod fragments;
+mod frame;
+mod http;
+mod ja4;
+mod key;
 mod line;
 mod meter;
+mod order;
+mod pcap;
 mod record;
+mod signature;
+mod ssh;
+mod table;
+mod talk;
+#[cfg(test)]
+mod talk_tests;
+mod tcp;
+mod tls;
 
+pub use community_id::community_id;
 pub use meter::{Captured, LinkType, Meter, MeterConfig, MeterCounters};
+pub use pcap::{CaptureError, Packets};
 pub use record::{EndReason, Flow, Origin, Side};
+pub use table::FLOWS_MAX;

@@ -41,7 +41,7 @@ pub struct Flow<'a> {
     pub packet_bytes_max: u32,
     /// 802.1Q, the outer tag; 0 when untagged.
     pub vlan: u16,
-    /// The tunnel that the packets came out of: gre, vxlan, ipip; empty for none.
+    /// The tunnel that the packets came out of: gre, ipip, 6in4, vxlan, geneve, gtp; empty for none.
     pub tunnel: &'static str,
     /// The application protocol that the first bytes show; empty when they show none.
     pub app: &'a str,
@@ -106,9 +106,9 @@ impl Flow<'_> {
     pub fn write(&self, community_id: &str, out: &mut Vec<u8>) {
         let mut line = Line::begin(out, "flow");
         line.plain("ts", self.start);
-        line.plain("end", self.end);
+        line.plain("ts_end", self.end);
         line.plain("duration_us", self.end.saturating_sub(self.start));
-        line.plain("conn_ts", self.conn_start);
+        line.plain("ts_conn", self.conn_start);
         line.plain("part", self.part);
         line.word("origin", self.origin.as_str());
         line.word("end_reason", self.end_reason.as_str());

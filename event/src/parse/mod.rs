@@ -12,6 +12,7 @@ mod binxml;
 mod cron;
 mod evtx;
 mod fields;
+mod flow;
 mod json;
 mod json_text;
 mod otlp;
@@ -183,7 +184,8 @@ fn read<'t>(format: Format, text: &'t str, room: &mut Room<'t>) -> Option<(Cow<'
         Format::Syslog => syslog::parse(text),
         Format::Auditd => auditd::parse_line(text),
         Format::Web => web::parse(text),
-        Format::Json | Format::Flow => json::parse(text, room),
+        Format::Json => json::parse(text, room),
+        Format::Flow => flow::parse(text, room),
     };
     line.map(|line| (Cow::Borrowed(text), line))
 }
