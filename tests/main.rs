@@ -3,6 +3,7 @@
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod allocations; // none for an event that no rule matches
 mod bruteforce; // the rule against a count of our own, on real logs
+mod capture; // packets of real interfaces, counted, spooled and shipped
 mod corpus; // where the public data lies
 mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 const CONFIG: &str = "/etc/vonggac/agent.toml";
 
 pub const HELP: &str = "\
-vonggac-agent: ships this host's log files to a Vọng Gác collector
+vonggac-agent: ships this host's log files, and records of its network flows, to a Vọng Gác collector
 
 Usage: vonggac-agent [--config FILE] [--check]
 
@@ -16,6 +16,7 @@ Usage: vonggac-agent [--config FILE] [--check]
   --version      the version
 
 It reads each file through rotation, sends lines over mutual TLS, and forgets a line only when the collector has stored it.
+It meters packets of the interfaces that [capture] names; that needs CAP_NET_RAW, which is given up once they are open.
 Its log goes to standard error. SIGTERM ends it: it waits some seconds for acknowledgements, the rest is sent after the next
 start. Exit codes: 0 ended or checked well, 1 failed, 2 wrong arguments.
 ";

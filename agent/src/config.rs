@@ -3,6 +3,8 @@
 //! Whatever is wrong stops the start and names file, key and what was expected: an unknown key, too, because a misspelt one
 //! would otherwise be a limit that does not hold.
 
+mod capture;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use event::Format;
 use glob::{MatchOptions, Pattern};
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
+
+pub(crate) use capture::{Backend, Capture, Spool};
 
 use crate::ledger::Labels;
 use crate::limits::{BYTES_RANGE, FLUSH_RANGE_MS, LEVEL_RANGE, RECORDS_RANGE, WINDOW_RANGE};
@@ -46,6 +50,8 @@ pub struct Config {
     pub tls: Tls,
     pub batch: Batch,
     pub metrics: Metrics,
+    pub capture: Capture,
+    pub spool: Spool,
     #[serde(rename = "source")]
     pub sources: Vec<Source>,
 }
@@ -125,6 +131,8 @@ impl Default for Config {
             tls: Tls::default(),
             batch: Batch::default(),
             metrics: Metrics::default(),
+            capture: Capture::default(),
+            spool: Spool::default(),
             sources: Vec::new(),
         }
     }
@@ -204,7 +212,10 @@ impl Config {
             );
         }
         self.server_name()?;
-        anyhow::ensure!(!self.sources.is_empty(), "source: expected at least one [[source]]");
+        self.capture.check()?;
+        self.spool.check()?;
+        let is_idle = self.sources.is_empty() && self.capture.interfaces.is_empty();
+        anyhow::ensure!(!is_idle, "source: expected at least one [[source]], or capture.interfaces");
         for (index, source) in self.sources.iter().enumerate() {
             source.check().map_err(|error| anyhow::anyhow!("source {}: {error}", index + 1))?;
         }
@@ -235,6 +246,11 @@ impl Config {
         self.sources.iter().find(|source| source.takes(path))
     }
 
+    /// Labels of what capture wrote: each line says for itself what it is.
+    pub(crate) fn spool_labels(&self) -> Labels {
+        Labels { format: Format::Flow, drill_id: self.drill_id.clone(), ..Labels::default() }
+    }
+
     pub(crate) fn labels(&self, source: &Source) -> Labels {
         Labels {
             format: Format::from_name(&source.format).unwrap_or_default(),
@@ -257,7 +273,9 @@ impl Source {
         {
             Pattern::new(pattern).map_err(|error| anyhow::anyhow!("{key}: {pattern:?}: {error}"))?;
         }
-        let known = Format::from_name(&self.format).is_some_and(|format| format != Format::Otlp);
+        // The other two are not for files: one is made at the centre, the other by our own capture.
+        let known = Format::from_name(&self.format)
+            .is_some_and(|format| !matches!(format, Format::Otlp | Format::Flow));
         anyhow::ensure!(known, "format = {:?}: expected auto, syslog, auditd, web or json", self.format);
         for (key, text) in
             [("category", &self.category), ("product", &self.product), ("service", &self.service)]
@@ -323,6 +341,15 @@ mod tests {
             ("[batch]", "flush_interval_ms = 200"),
             ("[batch]", "zstd_level = 1"),
             ("[batch]", "window = 8"),
+            ("[capture]", "interfaces = []"),
+            ("[capture]", "backend = \"ring\""),
+            ("[capture]", "promiscuous = false"),
+            ("[capture]", "ring_mib = 8"),
+            ("[capture]", "flows_max = 100000"),
+            ("[capture]", "idle_timeout_s = 60"),
+            ("[capture]", "active_timeout_s = 300"),
+            ("[capture]", "application = true"),
+            ("[spool]", "bytes_max = 268435456"),
         ] {
             assert!(text.contains(&format!("# {value}\n")), "{value}");
             let config = Config::parse(&format!("{table}\n{value}\n{SOURCE}")).unwrap();
@@ -343,6 +370,25 @@ mod tests {
             ("[collector]\nserver_name = \"a b\"\n", "collector.server_name"),
             ("log_level = \"loud\"\n", "log_level = \"loud\": expected error"),
             ("[[source]]\npaths = [\"/a\"]\nformat = \"otlp\"\n", "source 1: format = \"otlp\""),
+            ("[[source]]\npaths = [\"/a\"]\nformat = \"flow\"\n", "source 1: format = \"flow\""),
+            ("[capture]\ninterfaces = [\"\"]\n", "capture.interfaces: \"\": expected 1 to 15 bytes"),
+            ("[capture]\ninterfaces = [\"a234567890123456\"]\n", "capture.interfaces: \"a234567890123456\""),
+            ("[capture]\ninterfaces = [\"../a\"]\n", "without slash"),
+            ("[capture]\ninterfaces = [\"a\", \"b\", \"a\"]\n", "\"a\": expected each interface once"),
+            (
+                "[capture]\ninterfaces = [\"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\", \"9\"]\n",
+                "capture.interfaces: expected at most 8",
+            ),
+            ("[capture]\nbackend = \"pcap\"\n", "expected `ring` or `pnet`"),
+            ("[capture]\nring_mib = 1\n", "capture.ring_mib = 1: expected 2 to 256"),
+            ("[capture]\nring_mib = 257\n", "capture.ring_mib = 257"),
+            ("[capture]\nflows_max = 99\n", "capture.flows_max = 99: expected 100 to 4000000"),
+            ("[capture]\nflows_max = 4000001\n", "capture.flows_max"),
+            ("[capture]\nidle_timeout_s = 0\n", "capture.idle_timeout_s = 0: expected 1 to 3600"),
+            ("[capture]\nidle_timeout_s = 3601\n", "capture.idle_timeout_s"),
+            ("[capture]\nactive_timeout_s = 9\n", "capture.active_timeout_s = 9: expected 10 to 86400"),
+            ("[capture]\nactive_timeout_s = 86401\n", "capture.active_timeout_s"),
+            ("[spool]\nbytes_max = 1048575\n", "spool.bytes_max = 1048575: expected 1048576 to"),
             ("[[source]]\npaths = [\"/a***\"]\n", "source 1: paths"),
             ("[[source]]\npaths = []\n", "source 1: paths"),
             ("[[source]]\npaths = [\"/a\"]\nutc_offset_s = 90000\n", "utc_offset_s = 90000"),
@@ -356,6 +402,17 @@ mod tests {
             let error = format!("{:#}", Config::parse(&text).unwrap_err());
             assert!(error.contains(expected), "{text:?} gave {error:?}");
         }
+    }
+
+    #[test]
+    fn reads_capture_without_a_source_and_at_its_limits() {
+        let least = "interfaces = [\"a23456789012345\"]\nring_mib = 2\nflows_max = 100\nidle_timeout_s = 1\n\
+                     active_timeout_s = 10\nbackend = \"pnet\"\n[spool]\nbytes_max = 1048576\n";
+        let config = Config::parse(&format!("[capture]\n{least}")).unwrap();
+        assert_eq!(config.capture.backend, Backend::Pnet);
+        let most = "interfaces = [\"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\"]\nring_mib = 256\n\
+                    flows_max = 4000000\nidle_timeout_s = 3600\nactive_timeout_s = 86400\n";
+        assert_eq!(Config::parse(&format!("[capture]\n{most}")).unwrap().capture.interfaces.len(), 8);
     }
 
     #[test]

@@ -171,6 +171,13 @@ impl Followed {
         };
     }
 
+    /// Whether nothing is left to be cut in a file that nobody writes to any more; half a line does not count.
+    pub(crate) fn is_drained(&mut self) -> io::Result<bool> {
+        let stamp = Stamp::of(&self.file)?;
+        self.seen = self.seen.max(stamp.length);
+        Ok(self.lag() == 0 || (self.dry && stamp == self.read))
+    }
+
     /// Whether all was read and nobody has written for long enough.
     pub(crate) fn is_finished(&self, now: Instant) -> bool {
         !self.is_live() && self.lag() == 0 && self.ending(now) == Ending::Closed

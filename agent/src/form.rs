@@ -106,7 +106,7 @@ impl Former {
             agent: self.agent.clone(),
             epoch: self.epoch,
             seq,
-            source: known.path.clone(),
+            source: known.source().into_owned(),
             format: known.labels.format,
             category: known.labels.category.clone(),
             product: known.labels.product.clone(),
@@ -147,7 +147,7 @@ pub(crate) fn loss(source: &str, bytes: u64, records: Option<u32>, reason: &str)
 }
 
 /// A JSON string (RFC 8259, section 7).
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for character in text.chars() {
         match character {

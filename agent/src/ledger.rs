@@ -21,6 +21,7 @@ mod codec;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -32,6 +33,7 @@ use event::{Format, Micros};
 
 use crate::fingerprint::Fingerprint;
 use crate::limits::LEDGER_BYTES_MAX;
+use crate::spool::source_of;
 
 /// Number of a file in the ledger. One that is truncated and written anew is another file.
 pub(crate) type FileId = u64;
@@ -50,6 +52,15 @@ pub(crate) struct Known {
     /// Nothing more is read from it; it is forgotten with its last acknowledgement.
     pub(crate) retired: bool,
     pub(crate) labels: Labels,
+}
+
+impl Known {
+    /// What its batches name as their source: the path, but for a segment of the spool, of which only the interface says
+    /// something to people.
+    pub(crate) fn source(&self) -> Cow<'_, str> {
+        let spooled = if self.labels.format == Format::Flow { source_of(&self.path) } else { None };
+        spooled.map_or(Cow::Borrowed(&self.path), Cow::Owned)
+    }
 }
 
 /// What the configuration says of a source. Stored, so that a batch is formed again as it was after the configuration changed.
@@ -172,7 +183,8 @@ impl State {
         }
     }
 
-    fn is_unacked(&self, id: FileId) -> bool {
+    /// Whether a batch of the file waits for its acknowledgement.
+    pub(crate) fn is_unacked(&self, id: FileId) -> bool {
         self.unacked.values().any(|batch| matches!(batch.content, Content::Lines { file, .. } if file == id))
     }
 

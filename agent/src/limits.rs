@@ -59,6 +59,44 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Time for one answer of the metrics page; connections are served one by one.
 pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Most interfaces that are captured: a thread and a ring each.
+pub(crate) const INTERFACES_MAX: usize = 8;
+/// Longest name of an interface: the kernel's IFNAMSIZ less its end.
+pub(crate) const INTERFACE_NAME_BYTES_MAX: usize = 15;
+/// One block of a ring: room for 16 whole frames of the longest kind (64 KiB, from offloads), some thousands of usual ones.
+pub(crate) const BLOCK_BYTES: usize = 1024 * 1024;
+/// What the kernel is told a frame may take; of a ring of blocks it only checks that they divide.
+pub(crate) const FRAME_BYTES_ROOM: usize = 2048;
+/// A block that is not full is left to us after so long: a wake-up for 60 ms of packets, and a record is not later than that.
+pub(crate) const BLOCK_RETIRE_MS: u32 = 60;
+/// Receive buffer of the pnet backend. The kernel charges it double; it holds 30,000 packets, 0.1 s at its highest rate.
+pub(crate) const CHANNEL_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// Longest frame of the pnet backend: 64 KiB of an offloaded segment and its headers.
+pub(crate) const CHANNEL_FRAME_BYTES: usize = 68 * 1024;
+/// How long packets are waited for: the longest that a stop waits.
+pub(crate) const CAPTURE_WAIT: Duration = Duration::from_millis(100);
+/// How often flows that are over are looked for.
+pub(crate) const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often losses are told to the centre, if there are any.
+pub(crate) const NOTICE_INTERVAL: Duration = Duration::from_secs(60);
+/// Lines are written to the spool when so many bytes are together, and at least so often: a few system calls a second.
+pub(crate) const SPOOL_WRITE_BYTES: usize = 64 * 1024;
+pub(crate) const SPOOL_WRITE_INTERVAL: Duration = Duration::from_millis(200);
+/// A segment of the spool: small enough that room comes back soon, large enough that its end (an fsync) is rare.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 128 * 1024;
+/// What a segment counts beside its lines, so that the number of files is bounded, too: a block of the file system.
+pub(crate) const SEGMENT_COST_BYTES: u64 = 4096;
+/// Most segments followed at once, the oldest first: logs must not lack descriptors for them.
+pub(crate) const SEGMENTS_FOLLOWED_MAX: usize = 64;
+
+/// What `[capture]` and `[spool]` may hold. A ring has two blocks, so that one is filled while the other is read.
+pub(crate) const RING_MIB_RANGE: RangeInclusive<u64> = 2..=256;
+pub(crate) const FLOWS_RANGE: RangeInclusive<u64> = 100..=4_000_000;
+pub(crate) const IDLE_RANGE_S: RangeInclusive<u64> = 1..=3_600;
+pub(crate) const ACTIVE_RANGE_S: RangeInclusive<u64> = 10..=86_400;
+pub(crate) const SPOOL_RANGE: RangeInclusive<u64> = 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+
 /// What `[batch]` may hold. A record's frame in the body takes at most 23 bytes, so that half of what a batch may have
 /// leaves room for the frames of as many records as it may have.
 pub(crate) const RECORDS_RANGE: RangeInclusive<u64> = 1..=BATCH_RECORDS_MAX as u64;

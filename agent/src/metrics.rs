@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::net::TcpListener;
 
+use crate::capture::CaptureMetrics;
 use crate::limits::METRICS_TIMEOUT;
 
 /// All metrics of the agent.
@@ -45,6 +46,9 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntCounter,
     pub(crate) connection_errors: IntCounter,
     pub(crate) last_ack: IntGauge,
+    pub(crate) spool_bytes: IntGauge,
+    pub(crate) spool_torn_lines: IntCounter,
+    pub(crate) capture: CaptureMetrics,
 }
 
 impl Metrics {
@@ -77,6 +81,9 @@ impl Metrics {
             connections: counter(r, "vonggac_agent_connections_total", "Connections made")?,
             connection_errors: counter(r, "vonggac_agent_connection_errors_total", "Connections lost")?,
             last_ack: gauge(r, "vonggac_agent_last_ack_timestamp_seconds", "Last answer")?,
+            spool_bytes: gauge(r, "vonggac_agent_spool_bytes", "Bytes of the spool on disk")?,
+            spool_torn_lines: counter(r, "vonggac_agent_spool_torn_lines_total", "Lines a crash tore")?,
+            capture: CaptureMetrics::new(r)?,
             registry,
         })
     }

@@ -1,6 +1,6 @@
-//! Wires the stages: one thread, one runtime, one task.
+//! Wires the stages: one thread, one runtime, one task; and the threads of capture, if there are any.
 //!
-//! Shutdown (SIGTERM or SIGINT): `tail` reads what is there and closes its channel, `ship` waits for the acknowledgements
+//! Shutdown (SIGTERM or SIGINT): capture writes out what it holds, `tail` reads what is there and closes its channel, `ship` waits for the acknowledgements
 //! of what is held; after [`SHUTDOWN_GRACE`] the rest is left to the ledger. A stage that fails ends the process: whatever
 //! supervises it starts it again, and nothing is lost by that.
 
@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tokio::net::TcpListener;
@@ -17,39 +18,59 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::capture::{Capture, Opened, give_up};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::limits::{QUEUE_BATCHES, SHUTDOWN_GRACE};
 use crate::metrics::Metrics;
 use crate::ship::Ship;
+use crate::spool::Spool;
 use crate::tail::Tail;
 use crate::tls::{Identity, random_u64};
 
 /// Runs until a signal ends it.
 pub fn run(config: Config) -> Result<()> {
     let identity = Identity::load(&config)?;
+    let opened = crate::capture::open(&config.capture)?;
+    // Before there is a second thread: capabilities are a thread's.
+    let kept = give_up().context("capabilities cannot be given up")?;
+    info!(kept, "capabilities given up, but for those to read and write files");
     let lock = lock(&config.data_dir)?;
     let ledger = Ledger::open(&config.data_dir, random_u64()?)
         .with_context(|| format!("data_dir: {}: ledger", config.data_dir.display()))?;
+    let spool = Spool::open(&config.data_dir, config.spool.bytes_max)
+        .with_context(|| format!("data_dir: {}: spool", config.data_dir.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(stages(Rc::new(config), &identity, ledger));
+    let done = runtime.block_on(stages(Rc::new(config), &identity, ledger, opened, spool));
     drop(lock);
     done
 }
 
-async fn stages(config: Rc<Config>, identity: &Identity, ledger: Ledger) -> Result<()> {
+async fn stages(
+    config: Rc<Config>,
+    identity: &Identity,
+    ledger: Ledger,
+    opened: Vec<Opened>,
+    spool: Arc<Spool>,
+) -> Result<()> {
     info!(agent = identity.agent, version = env!("CARGO_PKG_VERSION"), "starting");
     let metrics = Rc::new(Metrics::new()?);
     let ledger = Rc::new(RefCell::new(ledger));
     let (frames, received) = mpsc::channel(QUEUE_BATCHES);
     let agent = identity.agent.clone();
-    let tail = Tail::new(Rc::clone(&config), agent, Rc::clone(&ledger), Rc::clone(&metrics), frames)?;
+    let capture = Capture::start(&config, opened, &spool, &metrics.capture)?;
+    let (books, counts) = (Rc::clone(&ledger), Rc::clone(&metrics));
+    let tail = Tail::new(Rc::clone(&config), agent, books, counts, spool, frames)?;
     let ship = Ship::new(&config, identity, received, Rc::clone(&ledger), Rc::clone(&metrics))?;
     let (stop, stopped) = watch::channel(false);
-    let work = async { tokio::try_join!(tail.run(stop_asked(stopped.clone())), ship.run()) };
+    let (drained, is_drained) = watch::channel(false);
+    let capture = capture.run(stop_asked(stopped), drained);
+    // `tail` goes on until capture has written its last line.
+    let work = async { tokio::try_join!(tail.run(stop_asked(is_drained)), ship.run()) };
     let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let done = tokio::select! {
         done = work => done.map(|_| ()),
+        done = capture => done.context("capture"),
         done = pages(config.metrics.listen, &metrics) => done,
         () = signals(terminate, interrupt, stop) => {
             warn!("not everything was acknowledged in time: the ledger keeps it");

@@ -24,10 +24,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use event::RECORD_BYTES_MAX;
+use event::{Format, RECORD_BYTES_MAX};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
@@ -37,10 +38,13 @@ use crate::cut::{Cut, Ending, Full, Span, cut_batch, record_at};
 use crate::fingerprint::{Fingerprint, read_full_at};
 use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
 use crate::form::{Former, loss, now, utc_offset_s};
-use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Ledger};
-use crate::limits::{CLOCK_GRAIN, FILES_MAX, QUEUE_BATCHES, RESCAN_INTERVAL};
+use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Labels, Ledger};
+use crate::limits::{
+    CLOCK_GRAIN, FILES_MAX, NOTICE_INTERVAL, QUEUE_BATCHES, RESCAN_INTERVAL, SEGMENTS_FOLLOWED_MAX,
+};
 use crate::metrics::Metrics;
 use crate::ship::Frame;
+use crate::spool::{Loss, Spool};
 
 /// A file of the ledger, and where it was found again.
 type Restored = (Known, Option<(File, Place)>);
@@ -50,6 +54,7 @@ pub(crate) struct Tail {
     config: Rc<Config>,
     ledger: Rc<RefCell<Ledger>>,
     metrics: Rc<Metrics>,
+    spool: Arc<Spool>,
     frames: mpsc::Sender<Frame>,
     former: Former,
     full: Full,
@@ -70,6 +75,8 @@ pub(crate) struct Tail {
     is_name_new: bool,
     /// Which file is first in its turn.
     turn: usize,
+    /// When losses of the spool were told last.
+    noticed: Option<Instant>,
 }
 
 impl Tail {
@@ -78,6 +85,7 @@ impl Tail {
         agent: String,
         ledger: Rc<RefCell<Ledger>>,
         metrics: Rc<Metrics>,
+        spool: Arc<Spool>,
         frames: mpsc::Sender<Frame>,
     ) -> Result<Self> {
         let batch = &config.batch;
@@ -93,6 +101,7 @@ impl Tail {
             config,
             ledger,
             metrics,
+            spool,
             frames,
             former,
             full,
@@ -106,6 +115,7 @@ impl Tail {
             looked,
             is_name_new: false,
             turn: 0,
+            noticed: None,
         })
     }
 
@@ -121,6 +131,8 @@ impl Tail {
                 done = self.read_all(&mut ticks) => done?,
                 () = &mut stop => break,
             }
+            self.finish_segments()?;
+            self.notice_spool_losses();
             self.keep_books();
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -248,8 +260,8 @@ impl Tail {
         ledger.append(Entry::Batch(descriptor));
         self.formed.push_back(frame);
         self.metrics.batches_formed.inc();
-        self.metrics.lines.with_label_values(&[&known.path]).inc_by(records.into());
-        self.metrics.bytes.with_label_values(&[&known.path]).inc_by(end - start);
+        self.metrics.lines.with_label_values(&[&known.source()]).inc_by(records.into());
+        self.metrics.bytes.with_label_values(&[&known.source()]).inc_by(end - start);
         let pieces = self.spans.iter().filter(|span| span.piece).count();
         self.metrics.lines_cut.inc_by(pieces as u64);
         Ok(self.spans.last().map_or(count, |span| span.end))
@@ -285,9 +297,58 @@ impl Tail {
         self.retire(index);
         let known = &self.files[index].known;
         debug!(source = known.path, position = known.position, "rotated file let go");
+        let source = known.source();
         let mut others = self.files.iter().filter(|followed| !followed.known.retired);
-        if !others.any(|followed| followed.known.path == known.path) {
-            self.metrics.forget(&known.path);
+        if !others.any(|followed| followed.known.source() == source) {
+            self.metrics.forget(&source);
+        }
+    }
+
+    /// Deletes segments of the spool that nobody writes to any more, that are read to their end and acknowledged to their
+    /// last batch. The order is what a crash must find: see `spool.rs`.
+    fn finish_segments(&mut self) -> Result<()> {
+        for index in 0..self.files.len() {
+            let known = &self.files[index].known;
+            if known.labels.format != Format::Flow || !self.spool.is_closed(&known.path) {
+                continue;
+            }
+            let (id, path) = (known.id, known.path.clone());
+            // After it was found closed: what it holds now is all that it ever will.
+            if !self.files[index].is_drained()? || self.ledger.borrow().state().is_unacked(id) {
+                continue;
+            }
+            let committed = self.ledger.borrow_mut().commit();
+            if !self.report_commit(committed) {
+                continue;
+            }
+            if let Err(error) = self.spool.delete(&path) {
+                self.report_trouble(Path::new(&path), &error.into());
+                continue;
+            }
+            if self.files[index].lag() > 0 {
+                warn!(source = path, "half a line at its end, of a crash");
+                self.metrics.spool_torn_lines.inc();
+            }
+            self.let_go(index);
+            self.met.remove(&path);
+        }
+        self.files.retain(|followed| !followed.known.retired);
+        Ok(())
+    }
+
+    /// Tells the centre what found no room in the spool, when there is room for the telling.
+    fn notice_spool_losses(&mut self) {
+        let now = Instant::now();
+        let is_due = self.noticed.is_none_or(|noticed| now.duration_since(noticed) >= NOTICE_INTERVAL);
+        if !is_due || !self.formed.is_empty() || self.frames.capacity() == 0 {
+            return;
+        }
+        for (source, reason, Loss { lines, bytes }) in self.spool.take_losses() {
+            self.noticed = Some(now);
+            let records = u32::try_from(lines).unwrap_or(u32::MAX);
+            let known = Known { path: source, labels: self.config.spool_labels(), ..Known::default() };
+            let seq = self.ledger.borrow().state().seq_next;
+            self.notice(&known, seq, false, loss(&known.path, bytes, Some(records), reason));
         }
     }
 
@@ -296,6 +357,10 @@ impl Tail {
         let known = &mut self.files[index].known;
         known.retired = true;
         self.ledger.borrow_mut().append(Entry::Retire(known.id));
+        // One that is still there, but with other content, is found again by its name.
+        if known.labels.format == Format::Flow && matches!(Path::new(&known.path).try_exists(), Ok(false)) {
+            self.spool.forget(&known.path);
+        }
     }
 
     fn notice_loss(&mut self, known: &Known, bytes: u64, records: Option<u32>, reason: &str) {
@@ -344,6 +409,7 @@ impl Tail {
             self.scanned = Some(now);
             self.scan(first);
         }
+        self.follow_segments();
         self.looked = looking.checked_sub(CLOCK_GRAIN);
         // Where reading of a new file began must be known after a crash, or `start = "end"` would skip lines then.
         if std::mem::take(&mut self.is_name_new) {
@@ -379,7 +445,8 @@ impl Tail {
         for source in &config.sources {
             for pattern in &source.paths {
                 for path in glob::glob(pattern).into_iter().flatten().flatten() {
-                    if source.is_excluded(&path.to_string_lossy()) || self.is_followed_under(&path) {
+                    let name = path.to_string_lossy();
+                    if source.is_excluded(&name) || self.spool.holds(&name) || self.is_followed_under(&path) {
                         continue;
                     }
                     if first && self.met.contains(&*path.to_string_lossy()) {
@@ -387,6 +454,16 @@ impl Tail {
                     }
                     self.follow(&path, self.start_in(source, &path, first));
                 }
+            }
+        }
+    }
+
+    /// Segments of the spool, by whichever agent they were written: nobody else has read them. At each tick, so that the last
+    /// one is not left for the next start.
+    fn follow_segments(&mut self) {
+        for path in self.spool.paths().iter().take(SEGMENTS_FOLLOWED_MAX) {
+            if !self.is_followed_under(Path::new(path)) {
+                self.follow(Path::new(path), Start::Beginning);
             }
         }
     }
@@ -427,6 +504,15 @@ impl Tail {
         }
     }
 
+    /// What the configuration says of a file: labels, and the offset from UTC of its times.
+    fn settings_of(&self, path: &str) -> Option<(Labels, Option<i32>)> {
+        if self.spool.holds(path) {
+            return Some((self.config.spool_labels(), Some(0)));
+        }
+        let source = self.config.source_of(path)?;
+        Some((self.config.labels(source), source.utc_offset_s))
+    }
+
     fn follow(&mut self, path: &Path, start: Start) {
         self.follow_as(path, path, start, Place::Live);
     }
@@ -444,8 +530,7 @@ impl Tail {
     fn try_follow(&mut self, path: &Path, source: &Path, start: Start, place: Place) -> Result<()> {
         let name = source.to_str().context("expected a name in UTF-8")?.to_owned();
         anyhow::ensure!(name.len() <= event::HEADER_TEXT_BYTES_MAX, "expected a shorter path");
-        let settings = self.config.source_of(&name).context("expected a path of a source")?;
-        let (labels, utc_offset_s) = (self.config.labels(settings), settings.utc_offset_s);
+        let (labels, utc_offset_s) = self.settings_of(&name).context("expected a path of a source")?;
         // Rotation may be half done: the name that comes next second is found by the next scan.
         let Some((file, metadata)) = absent_is_none(open(path))? else { return Ok(()) };
         if self.files.iter().any(|followed| !followed.known.retired && followed.is(&metadata)) {
@@ -535,18 +620,16 @@ impl Tail {
 
     /// Goes on with a file of the ledger, as the configuration now says.
     fn resume(&mut self, known: Known, found: Option<(File, Place)>) {
-        let config = Rc::clone(&self.config);
+        let settings = self.settings_of(&known.path);
         let mut ledger = self.ledger.borrow_mut();
-        let (Some((file, place)), Some(source), false) =
-            (found, config.source_of(&known.path), known.retired)
+        let (Some((file, place)), Some((labels, utc_offset_s)), false) = (found, settings, known.retired)
         else {
             ledger.append(Entry::Retire(known.id));
             return;
         };
-        let labels = config.labels(source);
         if labels == known.labels {
             ledger.append(Entry::File(known.clone()));
-            self.files.push(Followed::new(known, file, place, source.utc_offset_s));
+            self.files.push(Followed::new(known, file, place, utc_offset_s));
             return;
         }
         // Its batches on their way keep their labels; what follows is a file of its own.
@@ -554,7 +637,7 @@ impl Tail {
         let anew = Known { id, labels, ..known.clone() };
         ledger.append(Entry::File(anew.clone()));
         ledger.append(Entry::Retire(known.id));
-        self.files.push(Followed::new(anew, file, place, source.utc_offset_s));
+        self.files.push(Followed::new(anew, file, place, utc_offset_s));
     }
 
     /// What is done once a tick: acknowledgements go to the disk, gauges are set.
@@ -563,13 +646,14 @@ impl Tail {
         let flushed = ledger.flush();
         self.report_commit(flushed);
         self.metrics.ledger_bytes.set(i64::try_from(ledger.bytes()).unwrap_or(i64::MAX));
+        self.metrics.spool_bytes.set(i64::try_from(self.spool.bytes()).unwrap_or(i64::MAX));
         self.metrics.files_open.set(i64::try_from(self.files.len()).unwrap_or(i64::MAX));
         for followed in &self.files {
-            self.metrics.lag_bytes.with_label_values(&[&followed.known.path]).set(0);
+            self.metrics.lag_bytes.with_label_values(&[&followed.known.source()]).set(0);
         }
         for followed in &self.files {
             let lag = i64::try_from(followed.lag()).unwrap_or(i64::MAX);
-            self.metrics.lag_bytes.with_label_values(&[&followed.known.path]).add(lag);
+            self.metrics.lag_bytes.with_label_values(&[&followed.known.source()]).add(lag);
         }
     }
 }
