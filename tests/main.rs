@@ -9,6 +9,7 @@ mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus
 mod evtx; // Windows event logs: the reader, and vonggac scan
 mod evtx_file; // files that the others read
+mod exporters; // flow records of devices, against the truth, nfdump and the store
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill

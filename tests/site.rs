@@ -20,6 +20,7 @@ pub(crate) struct Site {
     metrics_port: u16,
     intake_port: u16,
     pub(crate) otlp_port: u16,
+    pub(crate) flows_port: u16,
     store_port: u16,
 }
 
@@ -88,6 +89,7 @@ impl Site {
             metrics_port: free_port(),
             intake_port: free_port(),
             otlp_port: free_port(),
+            flows_port: free_port(),
             store_port: free_port(),
         };
         site.run(&["ca", "init", "--dir", &site.path("ca"), "--host", "localhost"])?;
@@ -98,7 +100,7 @@ impl Site {
     }
 
     fn configuration(&self) -> String {
-        let Self { metrics_port, intake_port, otlp_port, store_port, .. } = self;
+        let Self { metrics_port, intake_port, otlp_port, flows_port, store_port, .. } = self;
         let root = root().display();
         format!(
             r#"
@@ -117,6 +119,12 @@ listen = "127.0.0.1:{intake_port}"
 
 [otlp]
 listen = "127.0.0.1:{otlp_port}"
+
+[exporters]
+enabled = true
+listen = ["127.0.0.1:{flows_port}"]
+tcp_listen = ["127.0.0.1:{flows_port}"]
+allow = ["127.0.0.0/8"]
 
 [metrics]
 listen = "127.0.0.1:{metrics_port}"

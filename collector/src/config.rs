@@ -6,11 +6,13 @@
 //!
 //! What is never in it: a secret. Passwords stand in files of their own, named here.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -70,6 +72,7 @@ pub struct Config {
     pub log: LogLevel,
     pub intake: Intake,
     pub otlp: Otlp,
+    pub exporters: Exporters,
     pub tls: Tls,
     pub clickhouse: ClickHouse,
     pub store: Store,
@@ -103,6 +106,34 @@ pub struct Intake {
 pub struct Otlp {
     pub enabled: bool,
     pub listen: SocketAddr,
+}
+
+/// Flow records of switches, routers and firewalls. These protocols have no certificates: who may send is told by address.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exporters {
+    pub enabled: bool,
+    /// UDP. Each address takes NetFlow, IPFIX and sFlow.
+    pub listen: Vec<SocketAddr>,
+    /// IPFIX over TCP.
+    pub tcp_listen: Vec<SocketAddr>,
+    /// Networks whose exporters may send.
+    pub allow: Vec<IpNet>,
+    /// Exporters of which something is known. They may send, too.
+    pub known: Vec<KnownExporter>,
+}
+
+/// What an operator knows of an exporter.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct KnownExporter {
+    /// From which it sends.
+    pub address: IpAddr,
+    /// Its name in events and metrics; its address when not given.
+    pub name: Option<String>,
+    /// It looks at one of so many packets, where its records do not say. 0: not known.
+    #[serde(default)]
+    pub sampling: u32,
 }
 
 /// The collector's certificate, and the authority whose certificates it believes. PEM files.
@@ -175,6 +206,12 @@ pub struct Limits {
     pub otlp_requests_max: usize,
     /// An OTLP request that the store has not taken after this is answered UNAVAILABLE: the sender sends it again.
     pub otlp_timeout_s: u64,
+    /// Bytes of flow datagrams that wait to be decoded; beyond it they are dropped and counted.
+    pub exporter_queue_bytes: usize,
+    /// Batches of flow records that wait for the pipeline; beyond it they are dropped and counted.
+    pub exporter_queue_batches: usize,
+    /// What the kernel is asked to keep of each UDP socket; it grants `net.core.rmem_max` at most.
+    pub exporter_receive_buffer_bytes: usize,
     /// Threads that parse and match; 0 = one a core.
     pub threads: usize,
     /// How long what is under way may take to be stored once the daemon was told to stop.
@@ -284,6 +321,9 @@ impl Config {
         {
             return invalid("clickhouse.url", "http://HOST:PORT or https://HOST:PORT".into(), url.clone());
         }
+        if let Some((key, expected, found)) = self.exporters.fault() {
+            return invalid(key, expected.into(), found);
+        }
         let database = &self.clickhouse.database;
         if !is_identifier(database) {
             let expected = "a name of letters, digits and _ that starts with no digit";
@@ -293,7 +333,7 @@ impl Config {
     }
 
     /// Numbers that make sense only within a range.
-    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 16] {
+    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 19] {
         let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let limits = &self.limits;
         let batch = wide(event::BATCH_BYTES_MAX);
@@ -312,6 +352,13 @@ impl Config {
             ("limits.otlp_request_bytes_max", 1024..=batch, wide(limits.otlp_request_bytes_max)),
             ("limits.otlp_requests_max", 1..=65_536, wide(limits.otlp_requests_max)),
             ("limits.otlp_timeout_s", 1..=600, limits.otlp_timeout_s),
+            ("limits.exporter_queue_bytes", 1 << 20..=1 << 32, wide(limits.exporter_queue_bytes)),
+            ("limits.exporter_queue_batches", 1..=65_536, wide(limits.exporter_queue_batches)),
+            (
+                "limits.exporter_receive_buffer_bytes",
+                64 << 10..=1 << 30,
+                wide(limits.exporter_receive_buffer_bytes),
+            ),
             ("limits.threads", 0..=1_024, wide(limits.threads)),
             ("limits.stop_grace_s", 1..=600, limits.stop_grace_s),
             ("limits.store_ready_timeout_s", 1..=3_600, limits.store_ready_timeout_s),
@@ -326,6 +373,39 @@ impl Endpoint {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+impl Exporters {
+    /// What is wrong, if anything: the key, what was expected, what was found.
+    fn fault(&self) -> Option<(&'static str, &'static str, String)> {
+        if self.enabled && self.allow.is_empty() && self.known.is_empty() {
+            return Some(("exporters.allow", "at least one network whose exporters may send", "none".into()));
+        }
+        if self.enabled && self.listen.is_empty() && self.tcp_listen.is_empty() {
+            return Some(("exporters.listen", "at least one address", "none".into()));
+        }
+        let mut names = HashSet::new();
+        let mut addresses = HashSet::new();
+        for known in &self.known {
+            let name = known.name.clone().unwrap_or_else(|| known.address.to_string());
+            if !is_exporter_name(&name) {
+                let expected = "1 to 253 letters, digits, dots, colons, dashes and underscores";
+                return Some(("exporters.known.name", expected, format!("{name:?}")));
+            }
+            if !names.insert(name.clone()) {
+                return Some((
+                    "exporters.known.name",
+                    "a name for one exporter only",
+                    format!("{name:?} twice"),
+                ));
+            }
+            if !addresses.insert(known.address) {
+                let found = format!("{} twice", known.address);
+                return Some(("exporters.known.address", "each address once", found));
+            }
+        }
+        None
     }
 }
 
@@ -365,6 +445,7 @@ impl Default for Config {
             log: LogLevel::default(),
             intake: Intake::default(),
             otlp: Otlp::default(),
+            exporters: Exporters::default(),
             tls: Tls::default(),
             clickhouse: ClickHouse::default(),
             store: Store::default(),
@@ -384,6 +465,14 @@ impl Default for Intake {
 impl Default for Otlp {
     fn default() -> Self {
         Self { enabled: true, listen: (Ipv6Addr::UNSPECIFIED, 4317).into() }
+    }
+}
+
+impl Default for Exporters {
+    fn default() -> Self {
+        // The ports that IANA and custom give to NetFlow, IPFIX and sFlow.
+        let listen = [2055, 4739, 6343].map(|port| (Ipv6Addr::UNSPECIFIED, port).into()).to_vec();
+        Self { enabled: false, listen, tcp_listen: Vec::new(), allow: Vec::new(), known: Vec::new() }
     }
 }
 
@@ -434,6 +523,9 @@ impl Default for Limits {
             otlp_request_bytes_max: event::BATCH_BYTES_MAX,
             otlp_requests_max: 32,
             otlp_timeout_s: 30,
+            exporter_queue_bytes: 32 << 20,
+            exporter_queue_batches: 128,
+            exporter_receive_buffer_bytes: 8 << 20,
             threads: 0,
             stop_grace_s: 20,
             store_ready_timeout_s: 60,
@@ -451,6 +543,12 @@ impl From<LogLevel> for tracing::Level {
             LogLevel::Trace => Self::TRACE,
         }
     }
+}
+
+/// A name that stands in metrics and events without being quoted.
+fn is_exporter_name(name: &str) -> bool {
+    (1..=253).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_".contains(&byte))
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -518,6 +616,24 @@ mod tests {
             ("[store]\nlisten = \"0.0.0.0:8123\"", "store.listen: expected a loopback address"),
             ("[clickhouse]\nurl = \"localhost\"", "clickhouse.url: expected http://HOST:PORT"),
             ("[clickhouse]\ndatabase = \"a; DROP\"", "clickhouse.database: expected a name"),
+            ("[exporters]\nenabled = true", "exporters.allow: expected at least one network"),
+            (
+                "[exporters]\nenabled = true\nallow = [\"::/0\"]\nlisten = []",
+                "exporters.listen: expected at least one address",
+            ),
+            ("[exporters]\nallow = [\"192.0.2.0/33\"]", "allow"),
+            (
+                "[exporters]\nknown = [{ address = \"192.0.2.1\", name = \"a b\" }]",
+                "exporters.known.name: expected 1 to 253 letters",
+            ),
+            (
+                "[exporters]\nknown = [{ address = \"192.0.2.1\", name = \"a\" }, { address = \"192.0.2.2\", name = \"a\" }]",
+                "exporters.known.name: expected a name for one exporter only, found \"a\" twice",
+            ),
+            (
+                "[exporters]\nknown = [{ address = \"192.0.2.1\", name = \"a\" }, { address = \"192.0.2.1\" }]",
+                "exporters.known.address: expected each address once",
+            ),
             ("rules = []", "rules: expected at least one folder, found none"),
             ("log = \"loud\"", "expected one of `error`, `warn`, `info`, `debug`, `trace`"),
         ];

@@ -16,6 +16,7 @@ mod drill;
 mod ends;
 mod engine;
 mod evaluate;
+mod exporters;
 mod flow_row;
 mod gaps;
 mod grouping;
@@ -48,11 +49,12 @@ pub use batch::{Delivery, Fate, Gap, Identity};
 pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
 pub use cli::{Cli, run};
 pub use config::{
-    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Intake, Limits,
-    LogLevel, Metrics, Otlp, Store, Tls,
+    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Exporters, Intake,
+    KnownExporter, Limits, LogLevel, Metrics, Otlp, Store, Tls,
 };
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;
+pub use exporters::{Decoder, Health, Protocol, Sender};
 pub use inventory::InventoryError;
 pub use migrate::MigrateError;
 pub use priority::LevelsError;

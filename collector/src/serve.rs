@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigArg, ConfigError, LogLevel};
 use crate::door::{Door, Stop};
+use crate::exporters;
 use crate::http::{self, Phase};
 use crate::intake::Intake;
 use crate::log;
@@ -30,7 +31,7 @@ use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
 
-/// Run the collector: take batches and OTLP logs, detect, classify, store
+/// Run the collector: take batches, OTLP logs and flow records, detect, classify, store
 ///
 /// Without `clickhouse.url` in the configuration it starts a ClickHouse of its own.
 #[derive(Debug, clap::Args)]
@@ -156,7 +157,12 @@ impl Daemon {
         let mut daemon = Self { config, supervisor, pipeline, doors: JoinSet::new(), stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {
-            daemon.open_otlp(otlp_tls, stopped).await?;
+            daemon.open_otlp(otlp_tls, stopped.clone()).await?;
+        }
+        if daemon.config.exporters.enabled {
+            let deliver =
+                exporters::start(&daemon.config, daemon.pipeline.deliveries.clone(), &stopped).await?;
+            daemon.doors.spawn(deliver.run());
         }
         Ok(daemon)
     }
