@@ -35,9 +35,9 @@ fn rank(name: &str) -> Option<u8> {
 }
 
 /// Reads a line.
-pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
+pub(super) fn parse<'t>(line: &'t str, is_nfc: bool, room: &mut Room<'t>) -> Option<Line<'t>> {
     let mut fields = json_text::fields_of(line);
-    let extent = json_text::flatten(line, &mut fields, room)?;
+    let extent = json_text::flatten(line, is_nfc, &mut fields, room)?;
     let count = fields.0.len();
     let line = understood(fields);
     // Some names of shippers are dropped, and what they held then stands in the text alone.

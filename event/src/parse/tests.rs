@@ -105,6 +105,39 @@ fn count(event: &Event<'_>, name: impl Fn(&str) -> bool) -> usize {
     event.fields.iter().filter(|(field, _)| name(field)).count()
 }
 
+/// The whole line was once normalised before its JSON was read: the `n` of an escape became `ń` before an accent, and whoever
+/// wrote both into one value made the line unreadable.
+#[test]
+fn reads_an_escape_before_a_mark_that_its_letter_could_take() {
+    for (format, line) in [
+        (Format::Json, "{\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}"),
+        (Format::Auto, " {\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}"),
+        (Format::Json, "{\"a\":\"mimikatz\\u000a\u{301}\",\"x\":\"\\u0065\u{301}\"}"),
+        (Format::Otlp, "{\"body\":{\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}}"),
+        (Format::Otlp, "{\"body\":\"{\\\"a\\\":\\\"mimikatz\\\\n\u{301}\\\",\\\"x\\\":\\\"e\u{301}\\\"}\"}"),
+        (Format::Otlp, "{\"body\":null,\"attributes\":{\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}}"),
+    ] {
+        one(format, line, |event| {
+            assert_eq!(event.text("a"), Some("mimikatz\n\u{301}"), "{line}");
+            assert_eq!(event.text("x"), Some("é"), "{line}");
+        });
+    }
+    let sudo = "{\"body\":\"Nov 23 09:15:07 web01 sudo: ana : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/id\\n\u{301}\"}";
+    one(Format::Otlp, sudo, |event| assert_eq!(event.text("command"), Some("/bin/id\n\u{301}")));
+    let name = "{\"e\u{301}\":{\"e\u{301}\":[1,2]}}";
+    one(Format::Json, name, |event| assert_eq!(event.values("é.é").count(), 2));
+}
+
+/// `=` and a stroke are one letter in NFC: a user of that name had no field.
+#[test]
+fn reads_a_value_that_begins_with_a_mark() {
+    let line = LINES[4].replace("user=", "user=\u{338}");
+    one(Format::Auto, &line, |event| {
+        assert_eq!(event.text("user"), Some("\u{338}root"));
+        assert!(event.message.ends_with("user\u{2260}root"), "the message is in NFC");
+    });
+}
+
 #[test]
 fn ends_an_event_only_where_it_surely_ends() {
     let cuts = |previous: &str, next: Option<&str>| {
