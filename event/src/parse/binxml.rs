@@ -10,8 +10,9 @@
 //! Values are written as Windows writes them: 64 bits hexadecimal as `0x1f`, times with seven digits, GUIDs in braces.
 //!
 //! Limits: [`FIELDS_MAX`] fields and [`TEXT_BYTES_MAX`] bytes of text an event, since a template may place a value as often
-//! as it likes; [`TOKENS_MAX`] tokens and [`DEPTH_MAX`] levels, since templates may name one another. Beyond the fields the
-//! rest is left out; beyond the others the record ends there as one that is broken does.
+//! as it likes; [`TOKENS_MAX`] tokens and [`DEPTH_MAX`] levels, since templates may name one another; [`NAME_BYTES_MAX`] for a
+//! name with those around it, and [`NAMES_BYTES_MAX`] for all that are remembered. Beyond the fields the rest is left out;
+//! beyond the others the record ends there as one that is broken does.
 
 mod template;
 
@@ -39,8 +40,19 @@ const DEPTH_MAX: usize = 24;
 /// Names are remembered by their place in the chunk. A power of two; a chunk has some hundred names.
 const PLACES: usize = 512;
 
-/// Names kept from block to block. Windows' providers use some thousands.
-const NAMES_KEPT_MAX: usize = 20_000;
+/// Longest name of a field, with the names that it lies in: as for JSON lines. A name may be as long as its chunk, and those of
+/// one chunk may lie in each other.
+const NAME_BYTES_MAX: usize = 512;
+
+/// Bytes of names kept from block to block. Windows' providers use some thousands of names, 150 bytes each with what a table
+/// needs for it.
+const NAMES_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
+
+/// Most bytes of names: as much again for a block that has other names than those before.
+const NAMES_BYTES_MAX: usize = 2 * NAMES_BYTES_KEPT_MAX;
+
+/// What a name takes besides its own bytes, which stand there twice.
+const NAME_ENTRY_BYTES: usize = 96;
 
 /// The `DependencyId` of an element that depends on nothing.
 const INDEPENDENT: u16 = 0xffff;
@@ -52,6 +64,9 @@ pub(super) struct Broken {
     pub(super) what: &'static str,
     pub(super) offset: usize,
 }
+
+/// Why a name is not read.
+const NAME_BEYOND: &str = "a name that is too long, or one too many";
 
 /// Fields of many events: names once, the text of all values in one.
 #[derive(Debug, Default)]
@@ -82,6 +97,8 @@ pub(super) struct Names {
     pub(super) have_blanks: bool,
     /// A name that is being read.
     spelt: Vec<u8>,
+    /// What all of them take of memory, about.
+    bytes: usize,
 }
 
 /// Names that say where in the event an element stands, in the order of [`Names::default`].
@@ -96,9 +113,15 @@ const KNOWN: [&str; 7] = ["Event", "System", "EventData", "UserData", "Data", "N
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Self { list: Vec::new(), ids: HashMap::new(), have_blanks: false, spelt: Vec::new() };
+        let mut names = Self {
+            list: Vec::new(),
+            ids: HashMap::new(),
+            have_blanks: false,
+            spelt: Vec::new(),
+            bytes: 0,
+        };
         for name in KNOWN {
-            names.id(name);
+            let _id = names.id(name);
         }
         names
     }
@@ -109,18 +132,28 @@ impl Names {
         self.list.get(id).map_or("", String::as_str)
     }
 
-    fn id(&mut self, name: &str) -> usize {
+    /// The number of a name. `None`: it is too long, or there are too many.
+    fn id(&mut self, name: &str) -> Option<usize> {
         if let Some(id) = self.ids.get(name) {
-            return *id;
+            return Some(*id);
+        }
+        let bytes = name.len().saturating_mul(2).saturating_add(NAME_ENTRY_BYTES).saturating_add(self.bytes);
+        if name.len() > NAME_BYTES_MAX || bytes > NAMES_BYTES_MAX {
+            return None;
         }
         let id = self.list.len();
+        self.bytes = bytes;
         self.have_blanks |= name.contains(' ');
         self.list.push(name.to_owned());
         self.ids.insert(name.to_owned(), id);
-        id
+        Some(id)
     }
 
-    fn id_of_utf16(&mut self, bytes: &[u8]) -> usize {
+    fn id_of_utf16(&mut self, bytes: &[u8]) -> Option<usize> {
+        // A unit is a byte at least, so that a longer one need not be spelt.
+        if bytes.len().div_euclid(2) > NAME_BYTES_MAX {
+            return None;
+        }
         let mut spelt = std::mem::take(&mut self.spelt);
         spelt.clear();
         text::push_utf16(&mut spelt, bytes);
@@ -129,7 +162,7 @@ impl Names {
         id
     }
 
-    fn join(&mut self, first: usize, between: char, second: usize) -> usize {
+    fn join(&mut self, first: usize, between: char, second: usize) -> Option<usize> {
         self.id(&format!("{}{between}{}", self.text(first), self.text(second)))
     }
 }
@@ -403,12 +436,14 @@ impl<'c, 'o> Reader<'c, 'o> {
         self.values(cursor, scope, &mut attribute)?;
         let name = self.out.text.get(start..).and_then(|name| str::from_utf8(name).ok());
         let name = name.filter(|name| !name.is_empty());
-        let name = name.map(|name| self.out.names.id(name));
+        let known = name.map(|name| self.out.names.id(name));
         self.out.text.truncate(start);
-        if let (true, Some(name)) = (is_text && is_all, name) {
+        let Some(name) = known else { return Ok(None) };
+        let name = name.ok_or(Broken { what: NAME_BEYOND, offset: place.0 })?;
+        if is_text && is_all {
             self.remember(place, name);
         }
-        Ok(name)
+        Ok(Some(name))
     }
 
     /// Reads the value of an attribute.
@@ -604,13 +639,15 @@ impl<'c, 'o> Reader<'c, 'o> {
         let mut there = self.cursor(place, self.chunk.len());
         there.take("name", 6)?;
         let names = &mut self.out.names;
-        let own = names.id_of_utf16(there.counted_text("name")?);
+        let beyond = Broken { what: NAME_BEYOND, offset: place };
+        let own = names.id_of_utf16(there.counted_text("name")?).ok_or(beyond)?;
         let name = match within {
-            Within::Nothing => own,
+            Within::Nothing => Some(own),
             Within::Element(outer) => names.join(outer, '.', own),
-            Within::AttributesOf(_) if own == XMLNS => XMLNS,
+            Within::AttributesOf(_) if own == XMLNS => Some(XMLNS),
             Within::AttributesOf(outer) => names.join(outer, '_', own),
         };
+        let name = name.ok_or(beyond)?;
         self.remember((place, within), name);
         Ok(name)
     }
@@ -654,7 +691,7 @@ impl Cells {
     pub(super) fn clear(&mut self) {
         self.text.clear();
         self.cells.clear();
-        if self.names.list.len() > NAMES_KEPT_MAX {
+        if self.names.bytes > NAMES_BYTES_KEPT_MAX {
             self.names = Names::default();
             self.programs = Programs::default();
         }
@@ -788,3 +825,6 @@ impl Cells {
         Some(Cell::Text(start..self.text.len()))
     }
 }
+
+#[cfg(test)]
+mod tests;

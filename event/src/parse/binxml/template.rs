@@ -396,8 +396,10 @@ impl<'r, 'c, 'o> Compiler<'r, 'c, 'o> {
             return None;
         }
         *cursor = behind;
-        let name = str::from_utf8(&name).ok().filter(|name| !name.is_empty());
-        Some(name.map(|name| self.reader.out.names.id(name)))
+        match str::from_utf8(&name).ok().filter(|name| !name.is_empty()) {
+            Some(name) => self.reader.out.names.id(name).map(Some),
+            None => Some(None),
+        }
     }
 
     fn attributes(&mut self, cursor: &mut Cursor<'c>, at: At, depth: usize) -> Option<()> {

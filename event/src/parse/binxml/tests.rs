@@ -1,0 +1,128 @@
+//! Records made to take more than they are worth: each is a few tens of kilobytes, as large as a chunk allows.
+
+use super::*;
+
+/// Tokens of a template behind its value: what is filled in where `0x0d` stands.
+const END: u8 = 0x04;
+const FILL_XML: [u8; 4] = [0x0d, 0, 0, 0x21];
+
+fn u16_of(out: &mut Vec<u8>, number: usize) {
+    out.extend(u16::try_from(number).unwrap().to_le_bytes());
+}
+
+fn u32_of(out: &mut Vec<u8>, number: usize) {
+    out.extend(u32::try_from(number).unwrap().to_le_bytes());
+}
+
+/// A name that stands in the midst.
+fn spell(out: &mut Vec<u8>, name: &str) {
+    u32_of(out, out.len() + 4);
+    out.extend([0; 6]);
+    u16_of(out, name.len());
+    out.extend(name.bytes().flat_map(|byte| [byte, 0]));
+    out.extend([0; 2]);
+}
+
+/// The start of an element of a template.
+fn open(out: &mut Vec<u8>, name: &str) {
+    out.push(0x01);
+    out.extend(INDEPENDENT.to_le_bytes());
+    out.extend([0; 4]);
+    spell(out, name);
+    out.push(0x02);
+}
+
+/// A template of one value, defined where it is used; gives its place.
+fn template(out: &mut Vec<u8>, definition: impl FnOnce(&mut Vec<u8>), kind: u8, value: &[u8]) -> usize {
+    let place = out.len() + 14;
+    out.extend([0x0f, 1, 1, 0, 0x0c, 1, 0, 0, 0, 0]);
+    u32_of(out, place);
+    out.extend([0; 24]);
+    let start = out.len();
+    out.extend([0x0f, 1, 1, 0]);
+    definition(out);
+    out.push(0);
+    let bytes = u32::try_from(out.len() - start).unwrap();
+    out[start - 4..start].copy_from_slice(&bytes.to_le_bytes());
+    one_value(out, kind, value);
+    place
+}
+
+fn one_value(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    u32_of(out, 1);
+    u16_of(out, value.len());
+    out.extend([kind, 0]);
+    out.extend(value);
+}
+
+/// `outers` elements, each with the same elements in it.
+fn nested(outers: usize, outer: &str, inner: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let definition = |out: &mut Vec<u8>| {
+        open(out, "Event");
+        for number in 0..outers {
+            open(out, &format!("{outer}{number}"));
+            out.extend(FILL_XML);
+            out.push(END);
+        }
+        out.push(END);
+    };
+    template(&mut out, definition, 0x21, inner);
+    out
+}
+
+/// Empty elements whose names stand at these places.
+fn elements(places: impl Iterator<Item = usize>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for place in places {
+        out.extend([0x01, 0, 0, 0, 0]);
+        u32_of(&mut out, place);
+        out.push(0x03);
+    }
+    out
+}
+
+fn read(chunk: &[u8], record: usize, out: &mut Cells) -> Option<&'static str> {
+    Reader::new(chunk, out).record(0..record).err().map(|broken| broken.what)
+}
+
+#[test]
+fn reads_a_name_as_long_as_the_limit_and_rejects_one_byte_more() {
+    let names = |inner: usize| {
+        let place = 2000;
+        let mut chunk = nested(1, &"o".repeat(99), &elements([place].into_iter()));
+        let record = chunk.len();
+        chunk.resize(place + 6, 0);
+        u16_of(&mut chunk, inner);
+        chunk.extend([b'i', 0].repeat(inner));
+        let mut out = Cells::default();
+        let broken = read(&chunk, record, &mut out);
+        let name = out.cells.first().map(|(name, _)| out.names.text(*name).len());
+        (broken, name)
+    };
+    // A hundred bytes of the outer name, and the dot.
+    assert_eq!(names(NAME_BYTES_MAX - 101), (None, Some(NAME_BYTES_MAX)));
+    assert_eq!(names(NAME_BYTES_MAX - 100), (Some(NAME_BEYOND), None));
+    assert_eq!(names(11_056), (Some(NAME_BEYOND), None));
+}
+
+/// Names that lie over each other in the chunk, joined with each outer one: they once took 2.7 GB.
+#[test]
+fn names_of_a_block_are_bounded() {
+    let region = 30_000;
+    let mut chunk = nested(16, "o", &elements((0..2500).map(|number| region + 2 * number)));
+    let record = chunk.len();
+    assert!(record < region);
+    chunk.resize(region, 0);
+    // Each unit is a letter, and the length of a name.
+    let mut random = 1_u32;
+    while chunk.len() < 64 * 1024 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        chunk.extend([b'd' + (random >> 24) as u8 % 16, 0]);
+    }
+    let mut out = Cells::default();
+    assert_eq!(read(&chunk, record, &mut out), Some(NAME_BEYOND));
+    assert!((NAMES_BYTES_KEPT_MAX..=NAMES_BYTES_MAX).contains(&out.names.bytes));
+    out.clear();
+    assert_eq!(out.names.list, KNOWN, "they are not kept for the next block");
+}
