@@ -10,7 +10,7 @@
 //! Values are written as Windows writes them: 64 bits hexadecimal as `0x1f`, times with seven digits, GUIDs in braces.
 //!
 //! Limits: [`FIELDS_MAX`] fields and [`TEXT_BYTES_MAX`] bytes of text an event, since a template may place a value as often
-//! as it likes; [`TOKENS_MAX`] tokens and [`DEPTH_MAX`] levels, since templates may name one another; [`NAME_BYTES_MAX`] for a
+//! as it likes, also where it is no field and its text is cut off again; [`TOKENS_MAX`] tokens and values and [`DEPTH_MAX`] levels, since templates may name one another; [`NAME_BYTES_MAX`] for a
 //! name with those around it, and [`NAMES_BYTES_MAX`] for all that are remembered. Beyond the fields the rest is left out;
 //! beyond the others the record ends there as one that is broken does.
 
@@ -28,10 +28,10 @@ use template::{Known, Programs};
 /// Most fields of an event: as for JSON lines.
 pub(super) const FIELDS_MAX: usize = 512;
 
-/// Most text of an event. A record has at most 64 KiB.
+/// Most text that is written of an event. A record has at most 64 KiB.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Most tokens of a record: a thousand elements have some 8,000.
+/// Most tokens of a record and values of its templates: a thousand elements have some 8,000.
 const TOKENS_MAX: usize = 64 * 1024;
 
 /// Deepest nesting of elements and templates. `UserData` of Windows' own providers reaches 6.
@@ -186,9 +186,10 @@ pub(super) struct Reader<'c, 'o> {
 struct Limits {
     tokens: usize,
     depth: usize,
-    /// Cells and text before the record.
+    /// Cells before the record.
     cells: usize,
-    text: usize,
+    /// At which length the text of all cells is too long. What is cut off again makes it less.
+    text_end: usize,
     /// Elements around that are not there.
     absent: usize,
 }
@@ -299,7 +300,8 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// Reads the binary XML in a range of the chunk. What stood before a break is in the cells all the same.
     pub(super) fn record(&mut self, range: Range<usize>) -> Result<(), Broken> {
-        self.record = Limits { cells: self.out.cells.len(), text: self.out.text.len(), ..Limits::default() };
+        let text_end = self.out.text.len().saturating_add(TEXT_BYTES_MAX).saturating_add(1);
+        self.record = Limits { cells: self.out.cells.len(), text_end, ..Limits::default() };
         self.slots.clear();
         let mut cursor = self.cursor(range.start, range.end);
         let scope = Scope { first: 0, count: 0, is_template: false };
@@ -437,7 +439,7 @@ impl<'c, 'o> Reader<'c, 'o> {
         let name = self.out.text.get(start..).and_then(|name| str::from_utf8(name).ok());
         let name = name.filter(|name| !name.is_empty());
         let known = name.map(|name| self.out.names.id(name));
-        self.out.text.truncate(start);
+        self.cut_text(start);
         let Some(name) = known else { return Ok(None) };
         let name = name.ok_or(Broken { what: NAME_BEYOND, offset: place.0 })?;
         if is_text && is_all {
@@ -492,7 +494,18 @@ impl<'c, 'o> Reader<'c, 'o> {
     }
 
     fn is_text_too_long(&self) -> bool {
-        self.out.text.len().saturating_sub(self.record.text) > TEXT_BYTES_MAX
+        self.out.text.len() >= self.record.text_end
+    }
+
+    /// Cuts off text that is no field's. It was work all the same, and there may be a long one for each token.
+    fn cut_text(&mut self, start: usize) {
+        let bytes = self.out.text.len().saturating_sub(start);
+        self.out.text.truncate(start);
+        self.spend_text(bytes.saturating_add(1));
+    }
+
+    fn spend_text(&mut self, bytes: usize) {
+        self.record.text_end = self.record.text_end.saturating_sub(bytes);
     }
 
     fn entity(&mut self, name: usize, element: &mut Element) {
@@ -535,6 +548,8 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// Each value of an array is one of the element's.
     fn list(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
+        // Also those that come to no text are gone through.
+        self.spend_text(bytes.len());
         let width = match kind {
             0x01 => return self.texts(bytes, element),
             0x03 | 0x04 => 1,
@@ -580,7 +595,7 @@ impl<'c, 'o> Reader<'c, 'o> {
         if self.push(element.at, value) {
             self.out.text.push(b'\n');
         } else {
-            self.out.text.truncate(element.start);
+            self.cut_text(element.start);
         }
     }
 
@@ -610,6 +625,7 @@ impl<'c, 'o> Reader<'c, 'o> {
         }
         let count = cursor.size("number of values")?;
         let sizes = cursor.take("sizes of values", count.saturating_mul(4))?;
+        self.record.tokens = self.record.tokens.saturating_add(count);
         let first = self.slots.len();
         for [low, high, kind, _] in sizes.as_chunks::<4>().0 {
             let start = cursor.at;

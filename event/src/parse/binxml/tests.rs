@@ -5,6 +5,7 @@ use super::*;
 /// Tokens of a template behind its value: what is filled in where `0x0d` stands.
 const END: u8 = 0x04;
 const FILL_XML: [u8; 4] = [0x0d, 0, 0, 0x21];
+const FILL_TEXT: [u8; 4] = [0x0d, 0, 0, 0x01];
 
 fn u16_of(out: &mut Vec<u8>, number: usize) {
     out.extend(u16::try_from(number).unwrap().to_le_bytes());
@@ -125,4 +126,44 @@ fn names_of_a_block_are_bounded() {
     assert!((NAMES_BYTES_KEPT_MAX..=NAMES_BYTES_MAX).contains(&out.names.bytes));
     out.clear();
     assert_eq!(out.names.list, KNOWN, "they are not kept for the next block");
+}
+
+/// Attributes outside of the event, filled again and again: their text was cut off before anybody counted it, 22 s of work
+/// for one record.
+#[test]
+fn text_that_is_cut_off_is_counted() {
+    let attributes = |compiles: bool, kind: u8, value: &[u8]| {
+        let mut chunk = Vec::new();
+        let definition = |out: &mut Vec<u8>| {
+            out.push(0x41);
+            out.extend(INDEPENDENT.to_le_bytes());
+            out.extend([0; 4]);
+            spell(out, "S");
+            let name = out.len() - 12;
+            out.extend([0; 4]);
+            for _ in 0..1500 {
+                out.push(0x06);
+                u32_of(out, name);
+                out.extend(FILL_TEXT);
+            }
+            out.push(0x03);
+        };
+        template(&mut chunk, definition, kind, value);
+        let mut out = Cells::default();
+        let mut reader = Reader { compiles, ..Reader::new(&chunk, &mut out) };
+        let broken = reader.record(0..chunk.len()).err().map(|broken| broken.what);
+        let text_end = reader.record.text_end;
+        (broken.is_some(), text_end, out.cells.len(), out.text.len())
+    };
+    for compiles in [true, false] {
+        let (is_broken, text_end, cells, text) = attributes(compiles, 0x01, &[1, 3].repeat(15_000));
+        assert!(is_broken && text_end < 30_001, "{text_end}");
+        assert!(cells == 0 && text <= 30_000, "{cells} {text}");
+        // Texts of a list that are all empty.
+        let (is_broken, text_end, ..) = attributes(compiles, 0x81, &[0; 30_000]);
+        assert!(is_broken && text_end == 0, "{text_end}");
+        // No more than the limit.
+        let (is_broken, text_end, ..) = attributes(compiles, 0x01, &[b'a', 0].repeat(500));
+        assert_eq!((is_broken, TEXT_BYTES_MAX + 1 - text_end), (false, 1500 * 501));
+    }
 }
