@@ -11,7 +11,8 @@
 //!
 //! Limits: [`FIELDS_MAX`] fields and [`TEXT_BYTES_MAX`] bytes of text an event, since a template may place a value as often
 //! as it likes, also where it is no field and its text is cut off again; [`TOKENS_MAX`] tokens and values and [`DEPTH_MAX`] levels, since templates may name one another; [`NAME_BYTES_MAX`] for a
-//! name with those around it, and [`NAMES_BYTES_MAX`] for all that are remembered. Beyond the fields the rest is left out;
+//! name with those around it, and [`NAMES_BYTES_MAX`] for all that are remembered; [`BLOCK_TEXT_BYTES_MAX`] and
+//! [`BLOCK_CELLS_MAX`] for the records of a block together. Beyond the fields the rest is left out;
 //! beyond the others the record ends there as one that is broken does.
 
 mod template;
@@ -30,6 +31,15 @@ pub(super) const FIELDS_MAX: usize = 512;
 
 /// Most text that is written of an event. A record has at most 64 KiB.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Text and fields of a block after which no further record is read. A block of 256 KiB comes to 1 MB and some ten thousand
+/// fields; a template that records share may make a thousand times as much of it.
+const BLOCK_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const BLOCK_CELLS_MAX: usize = 256 * 1024;
+
+/// Text and fields for which room is kept from block to block.
+const TEXT_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
+const CELLS_KEPT_MAX: usize = 64 * 1024;
 
 /// Most tokens of a record and values of its templates: a thousand elements have some 8,000.
 const TOKENS_MAX: usize = 64 * 1024;
@@ -67,6 +77,9 @@ pub(super) struct Broken {
 
 /// Why a name is not read.
 const NAME_BEYOND: &str = "a name that is too long, or one too many";
+
+/// Why a record is not begun.
+const BLOCK_FULL: &str = "a record of a block that expands too far";
 
 /// Fields of many events: names once, the text of all values in one.
 #[derive(Debug, Default)]
@@ -303,6 +316,9 @@ impl<'c, 'o> Reader<'c, 'o> {
         let text_end = self.out.text.len().saturating_add(TEXT_BYTES_MAX).saturating_add(1);
         self.record = Limits { cells: self.out.cells.len(), text_end, ..Limits::default() };
         self.slots.clear();
+        if self.out.is_full() {
+            return Err(Broken { what: BLOCK_FULL, offset: range.start });
+        }
         let mut cursor = self.cursor(range.start, range.end);
         let scope = Scope { first: 0, count: 0, is_template: false };
         self.content(&mut cursor, scope, &mut Element::new(At::Root))
@@ -703,10 +719,16 @@ impl Element {
 }
 
 impl Cells {
-    /// Forgets all events. Names are kept for the next, unless they have become many.
+    /// Whether the events come to so much that no more are to be read.
+    fn is_full(&self) -> bool {
+        self.text.len() >= BLOCK_TEXT_BYTES_MAX || self.cells.len() >= BLOCK_CELLS_MAX
+    }
+
+    /// Forgets all events. Names are kept for the next, and room, unless they have become many.
     pub(super) fn clear(&mut self) {
         self.text.clear();
         self.cells.clear();
+        self.cells.shrink_to(CELLS_KEPT_MAX);
         if self.names.bytes > NAMES_BYTES_KEPT_MAX {
             self.names = Names::default();
             self.programs = Programs::default();
@@ -714,7 +736,9 @@ impl Cells {
     }
 
     /// The text of all values, in place of one that is not needed any more.
-    pub(super) fn take_text(&mut self, spare: String) -> String {
+    pub(super) fn take_text(&mut self, mut spare: String) -> String {
+        spare.clear();
+        spare.shrink_to(TEXT_BYTES_KEPT_MAX);
         let text = std::mem::replace(&mut self.text, spare.into_bytes());
         String::from_utf8(text).unwrap_or_default()
     }

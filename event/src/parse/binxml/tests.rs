@@ -167,3 +167,55 @@ fn text_that_is_cut_off_is_counted() {
         assert_eq!((is_broken, TEXT_BYTES_MAX + 1 - text_end), (false, 1500 * 501));
     }
 }
+
+/// Records that each make nearly as much of a shared template as one may: once 106 MB of one chunk, kept for ever.
+#[test]
+fn text_of_a_block_is_bounded() {
+    let value = [b'x', 0].repeat(145);
+    let (mut chunk, mut records) = (Vec::new(), Vec::new());
+    let definition = |out: &mut Vec<u8>| {
+        open(out, "Event");
+        open(out, "A");
+        (0..7000).for_each(|_| out.extend(FILL_TEXT));
+        out.extend([END, END]);
+    };
+    let place = template(&mut chunk, definition, 0x01, &value);
+    records.push(0..chunk.len());
+    for _ in 0..108 {
+        let start = chunk.len();
+        chunk.extend([0x0f, 1, 1, 0, 0x0c, 1, 0, 0, 0, 0]);
+        u32_of(&mut chunk, place);
+        one_value(&mut chunk, 0x01, &value);
+        records.push(start..chunk.len());
+    }
+    let mut out = Cells::default();
+    let mut reader = Reader::new(&chunk, &mut out);
+    let broken: Vec<_> = records.iter().filter_map(|range| reader.record(range.clone()).err()).collect();
+    assert!(!broken.is_empty() && broken.iter().all(|broken| broken.what == BLOCK_FULL));
+    assert_eq!(out.cells.len() + broken.len(), records.len(), "each record is an event, or is counted");
+    assert!(out.text.len() < BLOCK_TEXT_BYTES_MAX + TEXT_BYTES_MAX);
+    let spare = out.take_text(String::new());
+    drop(out.take_text(spare));
+    assert!(out.text.capacity() <= TEXT_BYTES_KEPT_MAX, "room for a large block is given back");
+}
+
+#[test]
+fn fields_of_a_block_are_bounded() {
+    let mut chunk = nested(FIELDS_MAX, "f", &[]);
+    let place = 14;
+    let mut records = vec![0..chunk.len()];
+    for _ in 0..600 {
+        let start = chunk.len();
+        chunk.extend([0x0f, 1, 1, 0, 0x0c, 1, 0, 0, 0, 0]);
+        u32_of(&mut chunk, place);
+        one_value(&mut chunk, 0, &[]);
+        records.push(start..chunk.len());
+    }
+    let mut out = Cells::default();
+    let mut reader = Reader::new(&chunk, &mut out);
+    let broken = records.iter().filter(|range| reader.record((*range).clone()).is_err()).count();
+    assert_eq!(broken, records.len() - BLOCK_CELLS_MAX / FIELDS_MAX);
+    assert_eq!(out.cells.len(), BLOCK_CELLS_MAX);
+    out.clear();
+    assert!(out.cells.capacity() <= CELLS_KEPT_MAX);
+}
