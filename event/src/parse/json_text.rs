@@ -23,7 +23,7 @@ const NESTING_MAX: usize = 128;
 /// Deepest nesting that becomes names. Kubernetes' audit events reach 8.
 const DEPTH_MAX: usize = 16;
 
-/// Most fields of one line. Windows events and cloud audit trails stay below 200.
+/// Most fields of one object. Windows events and cloud audit trails stay below 200.
 pub(super) const FIELDS_MAX: usize = 512;
 
 /// Longest name of a field, with the names that it lies in. Those of Kubernetes and cloud audit trails stay below 200 bytes.
@@ -58,7 +58,8 @@ pub(super) fn flatten<'t>(
     room: &mut Room<'t>,
 ) -> Option<Extent> {
     let before = fields.0.len();
-    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields, room };
+    let fields_max = before.saturating_add(FIELDS_MAX);
+    let mut reader = Reader { text, at: 0, extent: Extent::Whole, fields, fields_max, room };
     let extent = reader.whole();
     if extent.is_none() {
         fields.0.truncate(before);
@@ -75,6 +76,7 @@ struct Reader<'f, 't> {
     at: usize,
     extent: Extent,
     fields: &'f mut Fields<'t>,
+    fields_max: usize,
     room: &'f mut Room<'t>,
 }
 
@@ -192,7 +194,7 @@ impl<'t> Reader<'_, 't> {
     }
 
     fn is_within(&self, depth: usize) -> bool {
-        depth < DEPTH_MAX && self.fields.0.len() < FIELDS_MAX
+        depth < DEPTH_MAX && self.fields.0.len() < self.fields_max
     }
 
     fn word(&mut self, word: &str, value: Value<'t>) -> Option<Value<'t>> {

@@ -6,7 +6,8 @@
 //! - `severity`: OTLP's text or number, as field `severity_text`.
 //! - `attributes`: appended as fields under their own names, resource attributes among them.
 //!
-//! The event's message is the body's text. Limits: those of JSON lines and of the body's own parser. What has no body or is
+//! The event's message is the body's text. Limits: those of the body's own parser, and once more those of a JSON line for the
+//! attributes, so that a body of many fields does not drive them out. What has no body or is
 //! not such an object is not taken.
 
 use std::borrow::Cow;
@@ -47,7 +48,8 @@ pub(super) fn parse<'t>(
         parsed.fields.text("severity_text", text::composed(scalar(text)));
     }
     if let Some(attributes) = record.attributes {
-        json_text::flatten(attributes.get(), is_nfc, &mut parsed.fields, room);
+        let extent = json_text::flatten(attributes.get(), is_nfc, &mut parsed.fields, room);
+        parsed.fields_hold_text &= extent == Some(Extent::Whole);
     }
     let time =
         record.time.map(|time| scalar(time.get())).filter(|time| !matches!(&**time, "0" | "null" | ""));

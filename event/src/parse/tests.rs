@@ -250,6 +250,25 @@ fn reads_as_many_fields_of_json_as_the_limit_and_rejects_one_more() {
     }
 }
 
+/// A body of as many fields as the limit once left no room for the attributes, among them the host's name.
+#[test]
+fn reads_attributes_beside_a_body_of_as_many_fields_as_the_limit() {
+    let members = |count: usize| (0..count).map(|k| format!("\"k{k}\":1")).collect::<Vec<_>>().join(",");
+    for (body, attributes, fields, whole) in
+        [(512, 511, 1024, true), (512, 512, 1024, false), (513, 1, 514, false), (1, 1, 3, true)]
+    {
+        let line = format!(
+            "{{\"body\":{{{}}},\"attributes\":{{\"host.name\":\"web01\",{}}}}}",
+            members(body),
+            members(attributes)
+        );
+        one(Format::Otlp, &line, |event| {
+            assert_eq!(event.text("host.name"), Some("web01"));
+            assert_eq!((event.fields.len(), event.fields_hold_text), (fields, whole), "{body} {attributes}");
+        });
+    }
+}
+
 #[test]
 fn fields_of_plain_text_are_slices_of_the_batch() {
     for line in [LINES[0], LINES[3]] {
