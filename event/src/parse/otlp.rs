@@ -63,9 +63,9 @@ fn body<'t>(body: &'t str, is_nfc: bool, room: &mut Room<'t>) -> (Cow<'t, str>, 
     let Ok(Text(text)) = serde_json::from_str(body) else {
         let mut fields = json_text::fields_of(body);
         let extent = json_text::flatten(body, is_nfc, &mut fields, room);
-        let status = extent.map_or(ParseStatus::Raw, |_| ParseStatus::Parsed);
-        let fields_hold_text = extent == Some(Extent::Whole);
-        let line = Line { status, fields_hold_text, ..json::understood(fields) };
+        let line = json::understood(fields, extent.unwrap_or(Extent::Cut));
+        let status = extent.map_or(ParseStatus::Raw, |_| line.status);
+        let line = Line { status, ..line };
         // No body: the attributes say it all.
         let message = Cow::Borrowed(if body == "null" { "" } else { body });
         return (message, line);

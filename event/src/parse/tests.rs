@@ -269,6 +269,28 @@ fn reads_attributes_beside_a_body_of_as_many_fields_as_the_limit() {
     }
 }
 
+/// Fields were counted to see whether one was dropped, and names that are added made up for it.
+#[test]
+fn says_whether_the_fields_hold_the_text() {
+    let process = "\"Channel\":\"Security\",\"EventID\":4688,\"NewProcessName\":\"a\"";
+    let nested = "{\"Event\":{\"#attributes\":{\"xmlns\":\"mimikatz\"},\"System\":{\"Channel\":\"Security\",\"EventID\":4688},\"EventData\":{\"NewProcessName\":\"a\",\"\":\"b\"}}}";
+    for (line, fields, whole) in [
+        (format!("{{\"\":\"mimikatz\",{process}}}"), 5, true),
+        (format!("{{\"winlog\":{{\"channel\":\"Security\",\"event_id\":1,\"event_data\":{{\"\":\"mimikatz\"}}}}}}"), 3, true),
+        (nested.to_owned(), 5, false),
+        (nested.replacen("\"#attributes\":{\"xmlns\":\"mimikatz\"},", "", 1), 5, true),
+    ] {
+        let record = format!("{{\"body\":{line}}}");
+        for (format, line) in [(Format::Json, &line), (Format::Otlp, &record)] {
+            one(format, line, |event| {
+                assert_eq!((event.fields.len(), event.fields_hold_text), (fields, whole), "{event:?}");
+                let holds = event.fields.iter().any(|(_, value)| value.as_text() == Some("mimikatz"));
+                assert_eq!(holds, whole && line.contains("mimikatz"));
+            });
+        }
+    }
+}
+
 #[test]
 fn fields_of_plain_text_are_slices_of_the_batch() {
     for line in [LINES[0], LINES[3]] {
