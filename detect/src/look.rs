@@ -252,11 +252,12 @@ impl<'l, 'e> Look<'l, 'e> {
         }
     }
 
+    /// Texts in ASCII are compared at their edges as they are. One is looked for within another in folded form, which each
+    /// has once an event and where the search is linear: both may be as long as a record.
     fn holds_reference(&mut self, slot: usize, field: usize, op: TextOp, form: Form) -> bool {
+        let as_it_is = form == Form::Folded && op != TextOp::Contains && !self.is_obvious;
         let found = self.find(field, |look, other| match look.ascii_pair(slot, other) {
-            Some((own, other)) if form == Form::Folded && !look.is_obvious => {
-                op.holds_without_case(own, other)
-            }
+            Some((own, other)) if as_it_is => op.holds_without_case(own, other),
             _ => look.holds_formed(slot, other, op, form),
         });
         found.is_some()

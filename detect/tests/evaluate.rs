@@ -216,6 +216,24 @@ fn compares_fields_with_each_other() {
     assert!(problem(&selection("f|contains|fieldref: g")).contains("contradict"));
 }
 
+/// Once, each byte of one value was the start of a comparison with the other: a tenth of a second for one event.
+#[test]
+fn compares_long_fields_with_each_other() {
+    let run = "a".repeat(40_000);
+    let (tail, other) = (format!("{}B", &run[..20_000]), format!("{run}b"));
+    for (reference, long, short, held) in [
+        ("f|fieldref|contains: g", &run, &tail, false),
+        ("f|fieldref|contains: g", &other, &tail, true),
+        ("f|fieldref|contains|cased: g", &other, &tail, false),
+        ("f|fieldref|endswith: g", &other, &tail, true),
+        ("f|fieldref|startswith: g", &other, &tail, false),
+        ("f|fieldref|contains: g", &other, &String::new(), true),
+    ] {
+        let fields = [("f", text(long)), ("g", text(short))];
+        assert_eq!(matches(&selection(reference), &event("", &fields)), held, "{reference}");
+    }
+}
+
 #[test]
 fn takes_numbers_out_of_dates() {
     let date = "2026-01-15T10:58:38.756+07:00";
