@@ -283,6 +283,38 @@ fn looks_for_keywords_in_the_whole_event() {
     );
 }
 
+/// So many keywords and fields that they have tables apart.
+#[test]
+fn looks_for_many_keywords_in_many_fields() {
+    let rule = |name: &str, selection: &str| {
+        (name.to_owned(), rule(&format!("    s:\n{selection}    condition: s")).replace("case", name))
+    };
+    let words: String = (0..500).map(|number| format!("        - 'bad{number}.example'\n")).collect();
+    let mut files = vec![rule("keywords", &words)];
+    files.extend(
+        (0..100).map(|number| rule(&format!("r{number}"), &format!("        f{number}: v{number}.example\n"))),
+    );
+    let (engine, problems) = compile(&files);
+    assert!(problems.is_empty(), "{problems:?}");
+    let mut scratch = Scratch::default();
+    let message = "the message says bad7.example, and no more";
+    for (said, fields, found) in [
+        ("", &[("f7", text("at BAD499.example"))][..], vec!["keywords"]),
+        ("", &[("f7", text("v7.example")), ("other", text("bad1.example"))][..], vec!["keywords", "r7"]),
+        (message, &[("f8", text(&message[17..29]))][..], vec!["keywords"]),
+        ("bad.example", &[("f7", text("v8.example")), ("f8", Value::Int(7))][..], vec![]),
+    ] {
+        let event = event(said, fields);
+        for _ in 0..3 {
+            let paths = |matches: Vec<detect::Match>| -> Vec<String> {
+                matches.iter().map(|found| found.rule.path.clone()).collect()
+            };
+            assert_eq!(paths(engine.evaluate(&event, &mut scratch)), found, "{event:?}");
+            assert_eq!(paths(engine.scan(&event, &mut scratch)), found, "{event:?}");
+        }
+    }
+}
+
 #[test]
 fn links_lists_of_maps_with_or() {
     let list = "    s:\n        - f: a\n          g: b\n        - h: c\n    condition: s";
