@@ -40,7 +40,8 @@ pub(crate) struct Fields {
 }
 
 /// Names are hashed for every field of every event. Tables with it hold what rules say alone, so nobody who writes events can
-/// crowd them, and the hash needs no secret.
+/// crowd them, and the hash needs no secret. Texts of events are hashed with it as well ([`memo`](crate::memo)): each has one
+/// slot and is compared in full, so that who makes hashes meet gains a search and no match.
 pub(crate) type NameHash = foldhash::fast::FixedState;
 
 impl Engine {

@@ -23,14 +23,13 @@ pub struct Match {
 impl Engine {
     /// All rules that match the event, in the order in which they were loaded.
     pub fn evaluate(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
-        let mut marks = std::mem::take(&mut scratch.marks);
         let mut look = scratch.look(self, event);
-        let index = look.route(self);
+        let (index, mut marks) = (look.route(self), look.take_marks());
         index.mark(&mut look, &mut marks);
         let matched =
             |(position, left)| self.matched(position, |program| program.holds_left(left, &mut look));
         let matches = index.open(&marks).filter_map(matched).collect();
-        scratch.marks = marks;
+        look.give_marks(marks);
         matches
     }
 

@@ -16,24 +16,25 @@
 //!   that `scan` makes of numbers, or, beyond 2^53 where doubles are no longer exact, is taken to hold for every rule.
 //! - A length is asked of ASCII text alone, whose bytes no form changes in number.
 //! - A keyword is searched in the message and in every value that is not a piece of it; in a field of which rules ask
-//!   something together with what they ask.
+//!   something together with what they ask, unless that takes too much memory.
 //!
-//! Memory: what the literals need. [`INDEXES_MAX`](crate::limits::INDEXES_MAX) bounds the number of indexes. Nothing is
-//! allocated per event. What was found in a value is remembered ([`memo`](crate::memo)): values repeat.
+//! Memory: what the literals need, keywords at most [`KEYWORDS_MERGED_MAX`] times more. [`INDEXES_MAX`] bounds the number of
+//! indexes; the one that was used least lately goes first. An index is built while others are looked up. Nothing is allocated
+//! per event. What was found in a value is remembered ([`memo`](crate::memo)): values repeat.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event::{LogSource, Value};
 
 use crate::anchor::{Anchor, Frequency};
 use crate::engine::NameHash;
 use crate::gate::{CLAUSES_MAX, Gate};
-use crate::limits::INDEXES_MAX;
+use crate::limits::{INDEXES_MAX, KEYWORDS_MERGED_MAX};
 use crate::literals::{Literals, Place};
 use crate::log_source;
 use crate::look::Look;
-use crate::memo::{Known, Memo};
+use crate::memo::{self, Memo};
 use crate::predicate::Number;
 use crate::scan::{Conjuncts, Program};
 use crate::{Rule, RuleSource, serial};
@@ -46,7 +47,22 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 pub(crate) struct Indexes {
     /// Each log source that rules give, with its programs.
     groups: Vec<(RuleSource, Vec<usize>)>,
-    built: Mutex<HashMap<Box<[usize]>, Arc<Index>>>,
+    built: Mutex<Built>,
+}
+
+/// Indexes by the positions of their programs.
+#[derive(Debug, Default)]
+struct Built {
+    indexes: HashMap<Box<[usize]>, Known>,
+    /// How often one was asked for.
+    uses: u64,
+}
+
+/// An index, and the number of its last use.
+#[derive(Debug)]
+struct Known {
+    index: Arc<Index>,
+    used: u64,
 }
 
 /// The rules of one set of log sources.
@@ -62,6 +78,8 @@ pub(crate) struct Index {
     places: Vec<Option<u32>>,
     fields: Vec<FieldIndex>,
     keywords: Texts,
+    /// Whether the texts of fields are without the keywords.
+    keywords_apart: bool,
 }
 
 /// What rules ask of one field.
@@ -119,15 +137,39 @@ impl Indexes {
         let mut positions: Vec<usize> =
             fitting.into_iter().flat_map(|(_, members)| members).copied().collect();
         positions.sort_unstable();
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = built.get(&*positions) {
-            return Arc::clone(index);
+        if let Some(index) = self.built().find(&positions) {
+            return index;
         }
-        if built.len() >= INDEXES_MAX {
-            built.clear();
-        }
+        // Unlocked: it may take seconds, and other threads have events as well. Two may build the same.
         let index = Arc::new(Index::new(positions.clone(), programs));
-        built.insert(positions.into(), Arc::clone(&index));
+        self.built().keep(positions, index)
+    }
+
+    fn built(&self) -> MutexGuard<'_, Built> {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Built {
+    fn find(&mut self, positions: &[usize]) -> Option<Arc<Index>> {
+        self.uses = self.uses.saturating_add(1);
+        let known = self.indexes.get_mut(positions)?;
+        known.used = self.uses;
+        Some(Arc::clone(&known.index))
+    }
+
+    /// Keeps an index, unless another thread was sooner; gives the one that is kept.
+    fn keep(&mut self, positions: Vec<usize>, index: Arc<Index>) -> Arc<Index> {
+        if let Some(index) = self.find(&positions) {
+            return index;
+        }
+        if self.indexes.len() >= INDEXES_MAX {
+            let oldest = self.indexes.iter().min_by_key(|(_, known)| known.used);
+            let oldest = oldest.map(|(positions, _)| positions.clone());
+            oldest.map(|positions| self.indexes.remove(&positions));
+        }
+        let known = Known { index: Arc::clone(&index), used: self.uses };
+        self.indexes.insert(positions.into(), known);
         index
     }
 }
@@ -155,10 +197,11 @@ impl Index {
         for (slot, (_, value)) in event.fields.iter().enumerate() {
             let field = look.field_of(slot).and_then(|field| self.places.get(field).copied().flatten());
             let field = field.and_then(|place| self.fields.get(usize::try_from(place).ok()?));
-            match field {
-                Some(field) => field.mark(look, slot, value, marks),
-                None if look.may_say_more(slot) => self.keywords.mark(look, slot, marks),
-                None => {}
+            if let Some(field) = field {
+                field.mark(look, slot, value, marks);
+            }
+            if (field.is_none() || self.keywords_apart) && look.may_say_more(slot) {
+                self.keywords.mark(look, slot, marks);
             }
         }
         if !event.fields_hold_text {
@@ -227,9 +270,9 @@ impl Texts {
         if self.is_vain(look.value(slot)) {
             return;
         }
-        match look.text(slot).map_or(Known::Nothing, |text| memo.of(self.set, text)) {
-            Known::Literals(literals) => literals.iter().for_each(|literal| mark(*literal)),
-            Known::Wanted(mut recorder) => {
+        match look.text(slot).map_or(memo::Known::Nothing, |text| memo.of(self.set, text)) {
+            memo::Known::Literals(literals) => literals.iter().for_each(|literal| mark(*literal)),
+            memo::Known::Wanted(mut recorder) => {
                 look.show_folded(slot, |text| {
                     self.literals.find(text, |literal| {
                         recorder.add(literal);
@@ -238,7 +281,7 @@ impl Texts {
                 });
                 recorder.finish();
             }
-            Known::Nothing => look.show_folded(slot, |text| self.literals.find(text, mark)),
+            memo::Known::Nothing => look.show_folded(slot, |text| self.literals.find(text, mark)),
         }
     }
 
@@ -316,14 +359,17 @@ impl Parts {
                 *place = Some(number);
             }
         }
-        let keywords = self.keywords;
-        let fields = self.fields.into_values().map(|parts| parts.finish(&keywords)).collect();
-        Index { programs, left: self.left, open: self.open, places, fields, keywords: Texts::new(keywords) }
+        let keywords_apart = self.keywords.len().saturating_mul(self.fields.len()) > KEYWORDS_MERGED_MAX;
+        let (keywords, none) = (self.keywords, BTreeMap::new());
+        let merged = if keywords_apart { &none } else { &keywords };
+        let fields = self.fields.into_values().map(|parts| parts.finish(merged)).collect();
+        let keywords = Texts::new(keywords);
+        Index { programs, left: self.left, open: self.open, places, fields, keywords, keywords_apart }
     }
 }
 
 impl FieldParts {
-    /// With the keywords, which are looked for in every field.
+    /// With keywords, which are looked for in every field.
     fn finish(mut self, keywords: &BTreeMap<(Place, String), Mask>) -> FieldIndex {
         for (literal, mask) in keywords {
             let behind = self.texts.entry(literal.clone()).or_default();
@@ -369,5 +415,59 @@ impl Marks {
                 number.checked_mul(64)?.checked_add(usize::try_from(bit).ok()?)
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rules on as many fields, and one of as many keywords.
+    fn index(keywords: usize, fields: usize) -> Arc<Index> {
+        let rule = |name: &str, selection: &str| {
+            let text = format!(
+                "title: {name}\nlogsource: {{product: p}}\ndetection:\n    s:\n{selection}    condition: s\n"
+            );
+            (format!("{name}.yml"), text)
+        };
+        let list: String =
+            (0..keywords).map(|number| format!("        - 'bad{number:04}.example'\n")).collect();
+        let mut files = vec![rule("keywords", &list)];
+        files.extend(
+            (0..fields).map(|number| {
+                rule(&format!("r{number}"), &format!("        field{number}: 'value{number}'\n"))
+            }),
+        );
+        let (engine, problems) = crate::compile(&files);
+        assert!(problems.is_empty(), "{problems:?}");
+        let source = LogSource { product: "p", ..LogSource::default() };
+        engine.indexes.of(&source, &engine.programs)
+    }
+
+    fn literals(index: &Index) -> usize {
+        let fields = index.fields.iter().map(|field| field.texts.behind.len());
+        fields.sum::<usize>() + index.keywords.behind.len()
+    }
+
+    /// 10,000 keywords and 500 rules once took 1.5 GB: the keywords stood in the table of each field.
+    #[test]
+    fn keywords_times_fields_are_bounded() {
+        let (keywords, fields) = (KEYWORDS_MERGED_MAX / 64, 64);
+        assert_eq!(literals(&index(keywords, fields)), keywords * fields + fields + keywords);
+        assert_eq!(literals(&index(keywords + 1, fields)), fields + keywords + 1);
+        assert_eq!(literals(&index(10_000, 500)), 10_500);
+    }
+
+    /// All of them once went together, so that one log source too many built all others anew, again and again.
+    #[test]
+    fn the_index_that_was_used_least_lately_goes_alone() {
+        let mut built = Built::default();
+        (0..INDEXES_MAX).for_each(|number| drop(built.keep(vec![number], Arc::default())));
+        assert!(built.find(&[0]).is_some());
+        let index = built.keep(vec![INDEXES_MAX], Arc::default());
+        assert_eq!(built.indexes.len(), INDEXES_MAX);
+        assert!(built.find(&[0]).is_some() && built.find(&[1]).is_none() && built.find(&[2]).is_some());
+        let known = built.keep(vec![INDEXES_MAX], Arc::default());
+        assert!(Arc::ptr_eq(&known, &index), "the first of two that were built at once is kept");
     }
 }

@@ -19,7 +19,8 @@
 //! Text is folded (see [`text`](crate::text)), or ASCII in any case. Literals are folded. Grams are compared with bit 5 of each byte
 //! set, which makes upper and lower case of ASCII one, and some other bytes too; the full comparison tells these apart.
 //!
-//! Memory: about 20 bytes for each gram, and 8 KiB where there are short literals.
+//! Memory: about 20 bytes for each gram, of which a literal has up to four, and 8 KiB where there are short literals. With
+//! its text, its place and what it marks a literal of 30 bytes takes some 290 bytes in each field of an index: measured.
 
 use std::collections::{BTreeMap, HashMap};
 

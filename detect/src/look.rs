@@ -33,7 +33,7 @@ pub struct Scratch {
     /// Indexes by log source.
     routes: Vec<Route>,
     /// What the index marked; kept here between events.
-    pub(crate) marks: Marks,
+    marks: Marks,
 }
 
 /// Bytes of the arena, from and to: 32 bits, as a batch has no more.
@@ -129,6 +129,15 @@ impl<'l, 'e> Look<'l, 'e> {
     /// The index of the rules that look at the event.
     pub(crate) fn route(&mut self, engine: &Engine) -> Arc<Index> {
         self.scratch.route(engine, &self.event.log_source)
+    }
+
+    /// What the index marks; to be given back.
+    pub(crate) fn take_marks(&mut self) -> Marks {
+        std::mem::take(&mut self.scratch.marks)
+    }
+
+    pub(crate) fn give_marks(&mut self, marks: Marks) {
+        self.scratch.marks = marks;
     }
 
     /// The engine's number of the field at a place of the event, when rules read it.
@@ -252,11 +261,12 @@ impl<'l, 'e> Look<'l, 'e> {
         }
     }
 
+    /// Texts in ASCII are compared at their edges as they are. One is looked for within another in folded form, which each
+    /// has once an event and where the search is linear: both may be as long as a record.
     fn holds_reference(&mut self, slot: usize, field: usize, op: TextOp, form: Form) -> bool {
+        let as_it_is = form == Form::Folded && op != TextOp::Contains && !self.is_obvious;
         let found = self.find(field, |look, other| match look.ascii_pair(slot, other) {
-            Some((own, other)) if form == Form::Folded && !look.is_obvious => {
-                op.holds_without_case(own, other)
-            }
+            Some((own, other)) if as_it_is => op.holds_without_case(own, other),
             _ => look.holds_formed(slot, other, op, form),
         });
         found.is_some()

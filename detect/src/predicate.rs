@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use event::Value;
 use ipnet::IpNet;
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use crate::literals::{self, Place};
 use crate::regular_expression::RegularExpression;
@@ -154,8 +154,10 @@ impl TextOp {
             Self::Equals => text.eq_ignore_ascii_case(needle),
             Self::StartsWith => start.is_some_and(|start| start.eq_ignore_ascii_case(needle)),
             Self::EndsWith => end.is_some_and(|end| end.eq_ignore_ascii_case(needle)),
-            Self::Contains if needle.is_empty() => true,
-            Self::Contains => text.windows(needle.len()).any(|piece| piece.eq_ignore_ascii_case(needle)),
+            // A search from each byte on would take the product of both lengths.
+            Self::Contains => {
+                memmem::find(&text.to_ascii_lowercase(), &needle.to_ascii_lowercase()).is_some()
+            }
         }
     }
 }

@@ -216,6 +216,24 @@ fn compares_fields_with_each_other() {
     assert!(problem(&selection("f|contains|fieldref: g")).contains("contradict"));
 }
 
+/// Once, each byte of one value was the start of a comparison with the other: a tenth of a second for one event.
+#[test]
+fn compares_long_fields_with_each_other() {
+    let run = "a".repeat(40_000);
+    let (tail, other) = (format!("{}B", &run[..20_000]), format!("{run}b"));
+    for (reference, long, short, held) in [
+        ("f|fieldref|contains: g", &run, &tail, false),
+        ("f|fieldref|contains: g", &other, &tail, true),
+        ("f|fieldref|contains|cased: g", &other, &tail, false),
+        ("f|fieldref|endswith: g", &other, &tail, true),
+        ("f|fieldref|startswith: g", &other, &tail, false),
+        ("f|fieldref|contains: g", &other, &String::new(), true),
+    ] {
+        let fields = [("f", text(long)), ("g", text(short))];
+        assert_eq!(matches(&selection(reference), &event("", &fields)), held, "{reference}");
+    }
+}
+
 #[test]
 fn takes_numbers_out_of_dates() {
     let date = "2026-01-15T10:58:38.756+07:00";
@@ -263,6 +281,39 @@ fn looks_for_keywords_in_the_whole_event() {
     assert!(
         problem("    s:\n        '|cidr': 10.0.0.0/8\n    condition: s").contains("keywords have no field")
     );
+}
+
+/// So many keywords and fields that they have tables apart.
+#[test]
+fn looks_for_many_keywords_in_many_fields() {
+    let rule = |name: &str, selection: &str| {
+        (name.to_owned(), rule(&format!("    s:\n{selection}    condition: s")).replace("case", name))
+    };
+    let words: String = (0..500).map(|number| format!("        - 'bad{number}.example'\n")).collect();
+    let mut files = vec![rule("keywords", &words)];
+    files.extend(
+        (0..100)
+            .map(|number| rule(&format!("r{number}"), &format!("        f{number}: v{number}.example\n"))),
+    );
+    let (engine, problems) = compile(&files);
+    assert!(problems.is_empty(), "{problems:?}");
+    let mut scratch = Scratch::default();
+    let message = "the message says bad7.example, and no more";
+    for (said, fields, found) in [
+        ("", &[("f7", text("at BAD499.example"))][..], vec!["keywords"]),
+        ("", &[("f7", text("v7.example")), ("other", text("bad1.example"))][..], vec!["keywords", "r7"]),
+        (message, &[("f8", text(&message[17..29]))][..], vec!["keywords"]),
+        ("bad.example", &[("f7", text("v8.example")), ("f8", Value::Int(7))][..], vec![]),
+    ] {
+        let event = event(said, fields);
+        for _ in 0..3 {
+            let paths = |matches: Vec<detect::Match>| -> Vec<String> {
+                matches.iter().map(|found| found.rule.path.clone()).collect()
+            };
+            assert_eq!(paths(engine.evaluate(&event, &mut scratch)), found, "{event:?}");
+            assert_eq!(paths(engine.scan(&event, &mut scratch)), found, "{event:?}");
+        }
+    }
 }
 
 #[test]

@@ -94,11 +94,6 @@ impl Receive {
         Ok(Self { socket, label, roster, output, drops })
     }
 
-    /// Where it listens.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
     /// Runs until told to stop.
     pub(super) fn run(mut self, stop: &Stop) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];

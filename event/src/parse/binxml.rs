@@ -10,8 +10,10 @@
 //! Values are written as Windows writes them: 64 bits hexadecimal as `0x1f`, times with seven digits, GUIDs in braces.
 //!
 //! Limits: [`FIELDS_MAX`] fields and [`TEXT_BYTES_MAX`] bytes of text an event, since a template may place a value as often
-//! as it likes; [`TOKENS_MAX`] tokens and [`DEPTH_MAX`] levels, since templates may name one another. Beyond the fields the
-//! rest is left out; beyond the others the record ends there as one that is broken does.
+//! as it likes, also where it is no field and its text is cut off again; [`TOKENS_MAX`] tokens and values and [`DEPTH_MAX`] levels, since templates may name one another; [`NAME_BYTES_MAX`] for a
+//! name with those around it, and [`NAMES_BYTES_MAX`] for all that are remembered; [`BLOCK_TEXT_BYTES_MAX`] and
+//! [`BLOCK_CELLS_MAX`] for the records of a block together. Beyond the fields the rest is left out;
+//! beyond the others the record ends there as one that is broken does.
 
 mod template;
 
@@ -27,10 +29,19 @@ use template::{Known, Programs};
 /// Most fields of an event: as for JSON lines.
 pub(super) const FIELDS_MAX: usize = 512;
 
-/// Most text of an event. A record has at most 64 KiB.
+/// Most text that is written of an event. A record has at most 64 KiB.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Most tokens of a record: a thousand elements have some 8,000.
+/// Text and fields of a block after which no further record is read. A block of 256 KiB comes to 1 MB and some ten thousand
+/// fields; a template that records share may make a thousand times as much of it.
+const BLOCK_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const BLOCK_CELLS_MAX: usize = 256 * 1024;
+
+/// Text and fields for which room is kept from block to block.
+const TEXT_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
+const CELLS_KEPT_MAX: usize = 64 * 1024;
+
+/// Most tokens of a record and values of its templates: a thousand elements have some 8,000.
 const TOKENS_MAX: usize = 64 * 1024;
 
 /// Deepest nesting of elements and templates. `UserData` of Windows' own providers reaches 6.
@@ -39,8 +50,19 @@ const DEPTH_MAX: usize = 24;
 /// Names are remembered by their place in the chunk. A power of two; a chunk has some hundred names.
 const PLACES: usize = 512;
 
-/// Names kept from block to block. Windows' providers use some thousands.
-const NAMES_KEPT_MAX: usize = 20_000;
+/// Longest name of a field, with the names that it lies in: as for JSON lines. A name may be as long as its chunk, and those of
+/// one chunk may lie in each other.
+const NAME_BYTES_MAX: usize = 512;
+
+/// Bytes of names kept from block to block. Windows' providers use some thousands of names, 150 bytes each with what a table
+/// needs for it.
+const NAMES_BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
+
+/// Most bytes of names: as much again for a block that has other names than those before.
+const NAMES_BYTES_MAX: usize = 2 * NAMES_BYTES_KEPT_MAX;
+
+/// What a name takes besides its own bytes, which stand there twice.
+const NAME_ENTRY_BYTES: usize = 96;
 
 /// The `DependencyId` of an element that depends on nothing.
 const INDEPENDENT: u16 = 0xffff;
@@ -52,6 +74,12 @@ pub(super) struct Broken {
     pub(super) what: &'static str,
     pub(super) offset: usize,
 }
+
+/// Why a name is not read.
+const NAME_BEYOND: &str = "a name that is too long, or one too many";
+
+/// Why a record is not begun.
+const BLOCK_FULL: &str = "a record of a block that expands too far";
 
 /// Fields of many events: names once, the text of all values in one.
 #[derive(Debug, Default)]
@@ -82,6 +110,8 @@ pub(super) struct Names {
     pub(super) have_blanks: bool,
     /// A name that is being read.
     spelt: Vec<u8>,
+    /// What all of them take of memory, about.
+    bytes: usize,
 }
 
 /// Names that say where in the event an element stands, in the order of [`Names::default`].
@@ -96,9 +126,10 @@ const KNOWN: [&str; 7] = ["Event", "System", "EventData", "UserData", "Data", "N
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Self { list: Vec::new(), ids: HashMap::new(), have_blanks: false, spelt: Vec::new() };
+        let mut names =
+            Self { list: Vec::new(), ids: HashMap::new(), have_blanks: false, spelt: Vec::new(), bytes: 0 };
         for name in KNOWN {
-            names.id(name);
+            let _id = names.id(name);
         }
         names
     }
@@ -109,18 +140,28 @@ impl Names {
         self.list.get(id).map_or("", String::as_str)
     }
 
-    fn id(&mut self, name: &str) -> usize {
+    /// The number of a name. `None`: it is too long, or there are too many.
+    fn id(&mut self, name: &str) -> Option<usize> {
         if let Some(id) = self.ids.get(name) {
-            return *id;
+            return Some(*id);
+        }
+        let bytes = name.len().saturating_mul(2).saturating_add(NAME_ENTRY_BYTES).saturating_add(self.bytes);
+        if name.len() > NAME_BYTES_MAX || bytes > NAMES_BYTES_MAX {
+            return None;
         }
         let id = self.list.len();
+        self.bytes = bytes;
         self.have_blanks |= name.contains(' ');
         self.list.push(name.to_owned());
         self.ids.insert(name.to_owned(), id);
-        id
+        Some(id)
     }
 
-    fn id_of_utf16(&mut self, bytes: &[u8]) -> usize {
+    fn id_of_utf16(&mut self, bytes: &[u8]) -> Option<usize> {
+        // A unit is a byte at least, so that a longer one need not be spelt.
+        if bytes.len().div_euclid(2) > NAME_BYTES_MAX {
+            return None;
+        }
         let mut spelt = std::mem::take(&mut self.spelt);
         spelt.clear();
         text::push_utf16(&mut spelt, bytes);
@@ -129,7 +170,7 @@ impl Names {
         id
     }
 
-    fn join(&mut self, first: usize, between: char, second: usize) -> usize {
+    fn join(&mut self, first: usize, between: char, second: usize) -> Option<usize> {
         self.id(&format!("{}{between}{}", self.text(first), self.text(second)))
     }
 }
@@ -153,9 +194,10 @@ pub(super) struct Reader<'c, 'o> {
 struct Limits {
     tokens: usize,
     depth: usize,
-    /// Cells and text before the record.
+    /// Cells before the record.
     cells: usize,
-    text: usize,
+    /// At which length the text of all cells is too long. What is cut off again makes it less.
+    text_end: usize,
     /// Elements around that are not there.
     absent: usize,
 }
@@ -266,8 +308,12 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// Reads the binary XML in a range of the chunk. What stood before a break is in the cells all the same.
     pub(super) fn record(&mut self, range: Range<usize>) -> Result<(), Broken> {
-        self.record = Limits { cells: self.out.cells.len(), text: self.out.text.len(), ..Limits::default() };
+        let text_end = self.out.text.len().saturating_add(TEXT_BYTES_MAX).saturating_add(1);
+        self.record = Limits { cells: self.out.cells.len(), text_end, ..Limits::default() };
         self.slots.clear();
+        if self.out.is_full() {
+            return Err(Broken { what: BLOCK_FULL, offset: range.start });
+        }
         let mut cursor = self.cursor(range.start, range.end);
         let scope = Scope { first: 0, count: 0, is_template: false };
         self.content(&mut cursor, scope, &mut Element::new(At::Root))
@@ -403,12 +449,14 @@ impl<'c, 'o> Reader<'c, 'o> {
         self.values(cursor, scope, &mut attribute)?;
         let name = self.out.text.get(start..).and_then(|name| str::from_utf8(name).ok());
         let name = name.filter(|name| !name.is_empty());
-        let name = name.map(|name| self.out.names.id(name));
-        self.out.text.truncate(start);
-        if let (true, Some(name)) = (is_text && is_all, name) {
+        let known = name.map(|name| self.out.names.id(name));
+        self.cut_text(start);
+        let Some(name) = known else { return Ok(None) };
+        let name = name.ok_or(Broken { what: NAME_BEYOND, offset: place.0 })?;
+        if is_text && is_all {
             self.remember(place, name);
         }
-        Ok(name)
+        Ok(Some(name))
     }
 
     /// Reads the value of an attribute.
@@ -457,7 +505,18 @@ impl<'c, 'o> Reader<'c, 'o> {
     }
 
     fn is_text_too_long(&self) -> bool {
-        self.out.text.len().saturating_sub(self.record.text) > TEXT_BYTES_MAX
+        self.out.text.len() >= self.record.text_end
+    }
+
+    /// Cuts off text that is no field's. It was work all the same, and there may be a long one for each token.
+    fn cut_text(&mut self, start: usize) {
+        let bytes = self.out.text.len().saturating_sub(start);
+        self.out.text.truncate(start);
+        self.spend_text(bytes.saturating_add(1));
+    }
+
+    fn spend_text(&mut self, bytes: usize) {
+        self.record.text_end = self.record.text_end.saturating_sub(bytes);
     }
 
     fn entity(&mut self, name: usize, element: &mut Element) {
@@ -500,6 +559,8 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// Each value of an array is one of the element's.
     fn list(&mut self, kind: u8, bytes: &[u8], element: &mut Element) {
+        // Also those that come to no text are gone through.
+        self.spend_text(bytes.len());
         let width = match kind {
             0x01 => return self.texts(bytes, element),
             0x03 | 0x04 => 1,
@@ -545,7 +606,7 @@ impl<'c, 'o> Reader<'c, 'o> {
         if self.push(element.at, value) {
             self.out.text.push(b'\n');
         } else {
-            self.out.text.truncate(element.start);
+            self.cut_text(element.start);
         }
     }
 
@@ -575,6 +636,7 @@ impl<'c, 'o> Reader<'c, 'o> {
         }
         let count = cursor.size("number of values")?;
         let sizes = cursor.take("sizes of values", count.saturating_mul(4))?;
+        self.record.tokens = self.record.tokens.saturating_add(count);
         let first = self.slots.len();
         for [low, high, kind, _] in sizes.as_chunks::<4>().0 {
             let start = cursor.at;
@@ -604,13 +666,15 @@ impl<'c, 'o> Reader<'c, 'o> {
         let mut there = self.cursor(place, self.chunk.len());
         there.take("name", 6)?;
         let names = &mut self.out.names;
-        let own = names.id_of_utf16(there.counted_text("name")?);
+        let beyond = Broken { what: NAME_BEYOND, offset: place };
+        let own = names.id_of_utf16(there.counted_text("name")?).ok_or(beyond)?;
         let name = match within {
-            Within::Nothing => own,
+            Within::Nothing => Some(own),
             Within::Element(outer) => names.join(outer, '.', own),
-            Within::AttributesOf(_) if own == XMLNS => XMLNS,
+            Within::AttributesOf(_) if own == XMLNS => Some(XMLNS),
             Within::AttributesOf(outer) => names.join(outer, '_', own),
         };
+        let name = name.ok_or(beyond)?;
         self.remember((place, within), name);
         Ok(name)
     }
@@ -650,18 +714,26 @@ impl Element {
 }
 
 impl Cells {
-    /// Forgets all events. Names are kept for the next, unless they have become many.
+    /// Whether the events come to so much that no more are to be read.
+    fn is_full(&self) -> bool {
+        self.text.len() >= BLOCK_TEXT_BYTES_MAX || self.cells.len() >= BLOCK_CELLS_MAX
+    }
+
+    /// Forgets all events. Names are kept for the next, and room, unless they have become many.
     pub(super) fn clear(&mut self) {
         self.text.clear();
         self.cells.clear();
-        if self.names.list.len() > NAMES_KEPT_MAX {
+        self.cells.shrink_to(CELLS_KEPT_MAX);
+        if self.names.bytes > NAMES_BYTES_KEPT_MAX {
             self.names = Names::default();
             self.programs = Programs::default();
         }
     }
 
     /// The text of all values, in place of one that is not needed any more.
-    pub(super) fn take_text(&mut self, spare: String) -> String {
+    pub(super) fn take_text(&mut self, mut spare: String) -> String {
+        spare.clear();
+        spare.shrink_to(TEXT_BYTES_KEPT_MAX);
         let text = std::mem::replace(&mut self.text, spare.into_bytes());
         String::from_utf8(text).unwrap_or_default()
     }
@@ -788,3 +860,6 @@ impl Cells {
         Some(Cell::Text(start..self.text.len()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::text;
 use super::time::Stamp;
 use crate::{LogSource, ParseStatus, Value};
 
@@ -68,6 +69,17 @@ impl<'t> Fields<'t> {
             if address.is_some() { "src_ip" } else { "src_host" },
             address.unwrap_or(host),
         );
+    }
+
+    /// Brings names and texts to NFC, from one of the fields on.
+    pub(super) fn compose(&mut self, from: usize) {
+        let compose = |text: &mut Cow<'t, str>| *text = text::composed(std::mem::take(text));
+        for (name, value) in self.0.iter_mut().skip(from) {
+            compose(name);
+            if let Value::Text(text) = value {
+                compose(text);
+            }
+        }
     }
 
     /// The first value of a name, if it is text.

@@ -14,8 +14,8 @@ use crate::{LogSource, Value};
 const PRODUCT: &str = "network";
 
 /// Reads a line.
-pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
-    let mut line = json::parse(line, room)?;
+pub(super) fn parse<'t>(line: &'t str, is_nfc: bool, room: &mut Room<'t>) -> Option<Line<'t>> {
+    let mut line = json::parse(line, is_nfc, room)?;
     let kind = line.fields.0.iter().position(|(name, _)| name == "kind")?;
     if let Some((_, Value::Text(kind))) = line.fields.0.get(kind) {
         line.source = source(kind);

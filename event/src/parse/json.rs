@@ -35,21 +35,18 @@ fn rank(name: &str) -> Option<u8> {
 }
 
 /// Reads a line.
-pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
+pub(super) fn parse<'t>(line: &'t str, is_nfc: bool, room: &mut Room<'t>) -> Option<Line<'t>> {
     let mut fields = json_text::fields_of(line);
-    let extent = json_text::flatten(line, &mut fields, room)?;
-    let count = fields.0.len();
-    let line = understood(fields);
-    // Some names of shippers are dropped, and what they held then stands in the text alone.
-    let fields_hold_text = extent == Extent::Whole && line.fields.0.len() >= count;
-    Some(Line { fields_hold_text, ..line })
+    let extent = json_text::flatten(line, is_nfc, &mut fields, room)?;
+    Some(understood(fields, extent))
 }
 
-/// What the fields of an object say.
-pub(super) fn understood(mut fields: Fields<'_>) -> Line<'_> {
-    let source = windows::recognise(&mut fields);
+/// What the fields of an object say. What lay beyond the limits, or is no part of a Windows event, stands in the text alone.
+pub(super) fn understood(mut fields: Fields<'_>, extent: Extent) -> Line<'_> {
+    let (source, are_all) = windows::recognise(&mut fields);
     let stamp = first_stamp(&fields);
-    Line { stamp, source, status: ParseStatus::Parsed, fields_hold_text: false, fields }
+    let fields_hold_text = extent == Extent::Whole && are_all;
+    Line { stamp, source, status: ParseStatus::Parsed, fields_hold_text, fields }
 }
 
 /// The time under the likeliest name that has one.

@@ -168,35 +168,76 @@ fn assemble<'a>(
 
 /// One record: its text and what its parser made of it.
 fn single<'t>(format: Format, bytes: &'t [u8], room: &mut Room<'t>) -> (Cow<'t, str>, Line<'t>) {
-    match text::decode(bytes) {
-        Cow::Borrowed(text) => read(format, text, room).unwrap_or((Cow::Borrowed(text), raw())),
-        Cow::Owned(text) => match read(format, &text, &mut Room::default()) {
-            Some((message, line)) => (Cow::Owned(message.into_owned()), line.into_owned()),
-            None => (Cow::Owned(text), raw()),
-        },
+    let text = text::utf8(bytes);
+    let is_nfc = text::is_nfc(&text);
+    said(format, text, is_nfc, room)
+}
+
+/// A text in NFC, and what its parser made of it, which borrows where it can.
+fn said<'t>(
+    format: Format,
+    text: Cow<'t, str>,
+    is_nfc: bool,
+    room: &mut Room<'t>,
+) -> (Cow<'t, str>, Line<'t>) {
+    let text = match text {
+        Cow::Borrowed(text) if is_nfc || is_json(format, text) => {
+            let (message, line) =
+                read(format, text, is_nfc, room).unwrap_or_else(|| (Cow::Borrowed(text), raw()));
+            return (if is_nfc { message } else { text::composed(message) }, line);
+        }
+        Cow::Owned(text) if is_nfc || is_json(format, &text) => text,
+        text => text::composed_apart(&text),
+    };
+    let (message, line) = match read(format, &text, is_nfc, &mut Room::default()) {
+        Some((Cow::Borrowed(message), line)) if message.len() == text.len() => (None, line.into_owned()),
+        Some((message, line)) => (Some(message.into_owned()), line.into_owned()),
+        None => (None, raw()),
+    };
+    let message = Cow::Owned(message.unwrap_or(text));
+    (if is_nfc { message } else { text::composed(message) }, line)
+}
+
+/// Whether a text is read as JSON. Such text is normalised string by string, behind its escapes: the `n` of `\n` must not
+/// become one letter with a mark that follows.
+fn is_json(format: Format, text: &str) -> bool {
+    match format {
+        Format::Syslog | Format::Auditd | Format::Web => false,
+        Format::Auto => begins_object(text),
+        _ => true,
     }
 }
 
-fn read<'t>(format: Format, text: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
+fn begins_object(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
+}
+
+/// Reads a text. JSON need not be in NFC; what it says is.
+fn read<'t>(
+    format: Format,
+    text: &'t str,
+    is_nfc: bool,
+    room: &mut Room<'t>,
+) -> Option<(Cow<'t, str>, Line<'t>)> {
     let line = match format {
-        Format::Otlp => return otlp::parse(text, room),
-        Format::Auto => detect(text, room),
+        Format::Otlp => return otlp::parse(text, is_nfc, room),
+        Format::Auto => detect(text, is_nfc, room),
         Format::Syslog => syslog::parse(text),
         Format::Auditd => auditd::parse_line(text),
         Format::Web => web::parse(text),
-        Format::Json => json::parse(text, room),
-        Format::Flow => flow::parse(text, room),
+        Format::Json => json::parse(text, is_nfc, room),
+        Format::Flow => flow::parse(text, is_nfc, room),
     };
     line.map(|line| (Cow::Borrowed(text), line))
 }
 
 /// Reads a line whose format is not stated: its first characters tell which parsers can take it.
-fn detect<'t>(text: &'t str, room: &mut Room<'t>) -> Option<Line<'t>> {
+fn detect<'t>(text: &'t str, is_nfc: bool, room: &mut Room<'t>) -> Option<Line<'t>> {
     if text.starts_with("type=") || text.starts_with("node=") {
         return auditd::parse_line(text);
     }
-    if text.trim_ascii_start().starts_with('{') {
-        return json::parse(text, room);
+    if begins_object(text) {
+        return json::parse(text, is_nfc, room);
     }
     syslog::parse(text).or_else(|| web::parse(text))
 }

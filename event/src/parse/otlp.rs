@@ -6,7 +6,8 @@
 //! - `severity`: OTLP's text or number, as field `severity_text`.
 //! - `attributes`: appended as fields under their own names, resource attributes among them.
 //!
-//! The event's message is the body's text. Limits: those of JSON lines and of the body's own parser. What has no body or is
+//! The event's message is the body's text. Limits: those of the body's own parser, and once more those of a JSON line for the
+//! attributes, so that a body of many fields does not drive them out. What has no body or is
 //! not such an object is not taken.
 
 use std::borrow::Cow;
@@ -14,11 +15,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, Line};
+use super::fields::Line;
 use super::json_text::{self, Extent};
 use super::room::Room;
-use super::{detect, json};
-use crate::{LogSource, ParseStatus, Value};
+use super::{json, said, text};
+use crate::{Format, ParseStatus, Value};
 
 #[derive(Deserialize)]
 struct Record<'t> {
@@ -36,14 +37,19 @@ struct Record<'t> {
 struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
 
 /// Reads a record; gives the message with what was made of it.
-pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
+pub(super) fn parse<'t>(
+    line: &'t str,
+    is_nfc: bool,
+    room: &mut Room<'t>,
+) -> Option<(Cow<'t, str>, Line<'t>)> {
     let record: Record<'_> = serde_json::from_str(line).ok()?;
-    let (message, mut parsed) = body(record.body.get(), room)?;
+    let (message, mut parsed) = body(record.body.get(), is_nfc, room);
     if let Some(text) = record.severity.map(RawValue::get).filter(|text| *text != "null") {
-        parsed.fields.text("severity_text", scalar(text));
+        parsed.fields.text("severity_text", text::composed(scalar(text)));
     }
     if let Some(attributes) = record.attributes {
-        json_text::flatten(attributes.get(), &mut parsed.fields, room);
+        let extent = json_text::flatten(attributes.get(), is_nfc, &mut parsed.fields, room);
+        parsed.fields_hold_text &= extent == Some(Extent::Whole);
     }
     let time =
         record.time.map(|time| scalar(time.get())).filter(|time| !matches!(&**time, "0" | "null" | ""));
@@ -53,33 +59,20 @@ pub(super) fn parse<'t>(line: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, s
     Some((message, parsed))
 }
 
-fn body<'t>(body: &'t str, room: &mut Room<'t>) -> Option<(Cow<'t, str>, Line<'t>)> {
+fn body<'t>(body: &'t str, is_nfc: bool, room: &mut Room<'t>) -> (Cow<'t, str>, Line<'t>) {
     let Ok(Text(text)) = serde_json::from_str(body) else {
         let mut fields = json_text::fields_of(body);
-        let extent = json_text::flatten(body, &mut fields, room);
-        let status = extent.map_or(ParseStatus::Raw, |_| ParseStatus::Parsed);
-        let fields_hold_text = extent == Some(Extent::Whole);
-        let line = Line { status, fields_hold_text, ..json::understood(fields) };
+        let extent = json_text::flatten(body, is_nfc, &mut fields, room);
+        let line = json::understood(fields, extent.unwrap_or(Extent::Cut));
+        let status = extent.map_or(ParseStatus::Raw, |_| line.status);
+        let line = Line { status, ..line };
         // No body: the attributes say it all.
         let message = Cow::Borrowed(if body == "null" { "" } else { body });
-        return Some((message, line));
+        return (message, line);
     };
-    let text = match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text),
-        Cow::Owned(text) => Cow::Owned(super::text::decode_owned(text.into_bytes())),
-    };
-    let line = match &text {
-        Cow::Borrowed(text) => detect(text, room),
-        Cow::Owned(text) => detect(text, &mut Room::default()).map(Line::into_owned),
-    };
-    let raw = || Line {
-        stamp: None,
-        source: LogSource::default(),
-        status: ParseStatus::Raw,
-        fields_hold_text: false,
-        fields: Fields::default(),
-    };
-    Some((text, line.unwrap_or_else(raw)))
+    // A piece of a line in NFC is in NFC; what its escapes stand for need not be.
+    let is_nfc = (is_nfc && matches!(text, Cow::Borrowed(_))) || text::is_nfc(&text);
+    said(Format::Auto, text, is_nfc, room)
 }
 
 /// The text of a JSON string, or what stands there.

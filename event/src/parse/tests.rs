@@ -105,6 +105,39 @@ fn count(event: &Event<'_>, name: impl Fn(&str) -> bool) -> usize {
     event.fields.iter().filter(|(field, _)| name(field)).count()
 }
 
+/// The whole line was once normalised before its JSON was read: the `n` of an escape became `ń` before an accent, and whoever
+/// wrote both into one value made the line unreadable.
+#[test]
+fn reads_an_escape_before_a_mark_that_its_letter_could_take() {
+    for (format, line) in [
+        (Format::Json, "{\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}"),
+        (Format::Auto, " {\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}"),
+        (Format::Json, "{\"a\":\"mimikatz\\u000a\u{301}\",\"x\":\"\\u0065\u{301}\"}"),
+        (Format::Otlp, "{\"body\":{\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}}"),
+        (Format::Otlp, "{\"body\":\"{\\\"a\\\":\\\"mimikatz\\\\n\u{301}\\\",\\\"x\\\":\\\"e\u{301}\\\"}\"}"),
+        (Format::Otlp, "{\"body\":null,\"attributes\":{\"a\":\"mimikatz\\n\u{301}\",\"x\":\"e\u{301}\"}}"),
+    ] {
+        one(format, line, |event| {
+            assert_eq!(event.text("a"), Some("mimikatz\n\u{301}"), "{line}");
+            assert_eq!(event.text("x"), Some("é"), "{line}");
+        });
+    }
+    let sudo = "{\"body\":\"Nov 23 09:15:07 web01 sudo: ana : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/id\\n\u{301}\"}";
+    one(Format::Otlp, sudo, |event| assert_eq!(event.text("command"), Some("/bin/id\n\u{301}")));
+    let name = "{\"e\u{301}\":{\"e\u{301}\":[1,2]}}";
+    one(Format::Json, name, |event| assert_eq!(event.values("é.é").count(), 2));
+}
+
+/// `=` and a stroke are one letter in NFC: a user of that name had no field.
+#[test]
+fn reads_a_value_that_begins_with_a_mark() {
+    let line = LINES[4].replace("user=", "user=\u{338}");
+    one(Format::Auto, &line, |event| {
+        assert_eq!(event.text("user"), Some("\u{338}root"));
+        assert!(event.message.ends_with("user\u{2260}root"), "the message is in NFC");
+    });
+}
+
 #[test]
 fn ends_an_event_only_where_it_surely_ends() {
     let cuts = |previous: &str, next: Option<&str>| {
@@ -214,6 +247,51 @@ fn reads_as_many_fields_of_json_as_the_limit_and_rejects_one_more() {
             assert_eq!(event.fields.len(), read);
             assert_eq!(event.values("k0").next(), Some(&Value::Int(0)));
         });
+    }
+}
+
+/// A body of as many fields as the limit once left no room for the attributes, among them the host's name.
+#[test]
+fn reads_attributes_beside_a_body_of_as_many_fields_as_the_limit() {
+    let members = |count: usize| (0..count).map(|k| format!("\"k{k}\":1")).collect::<Vec<_>>().join(",");
+    for (body, attributes, fields, whole) in
+        [(512, 511, 1024, true), (512, 512, 1024, false), (513, 1, 514, false), (1, 1, 3, true)]
+    {
+        let line = format!(
+            "{{\"body\":{{{}}},\"attributes\":{{\"host.name\":\"web01\",{}}}}}",
+            members(body),
+            members(attributes)
+        );
+        one(Format::Otlp, &line, |event| {
+            assert_eq!(event.text("host.name"), Some("web01"));
+            assert_eq!((event.fields.len(), event.fields_hold_text), (fields, whole), "{body} {attributes}");
+        });
+    }
+}
+
+/// Fields were counted to see whether one was dropped, and names that are added made up for it.
+#[test]
+fn says_whether_the_fields_hold_the_text() {
+    let process = "\"Channel\":\"Security\",\"EventID\":4688,\"NewProcessName\":\"a\"";
+    let nested = "{\"Event\":{\"#attributes\":{\"xmlns\":\"mimikatz\"},\"System\":{\"Channel\":\"Security\",\"EventID\":4688},\"EventData\":{\"NewProcessName\":\"a\",\"\":\"b\"}}}";
+    for (line, fields, whole) in [
+        (format!("{{\"\":\"mimikatz\",{process}}}"), 5, true),
+        (
+            r#"{"winlog":{"channel":"Security","event_id":1,"event_data":{"":"mimikatz"}}}"#.to_owned(),
+            3,
+            true,
+        ),
+        (nested.to_owned(), 5, false),
+        (nested.replacen("\"#attributes\":{\"xmlns\":\"mimikatz\"},", "", 1), 5, true),
+    ] {
+        let record = format!("{{\"body\":{line}}}");
+        for (format, line) in [(Format::Json, &line), (Format::Otlp, &record)] {
+            one(format, line, |event| {
+                assert_eq!((event.fields.len(), event.fields_hold_text), (fields, whole), "{event:?}");
+                let holds = event.fields.iter().any(|(_, value)| value.as_text() == Some("mimikatz"));
+                assert_eq!(holds, whole && line.contains("mimikatz"));
+            });
+        }
     }
 }
 

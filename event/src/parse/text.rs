@@ -9,10 +9,20 @@ use simdutf8::basic::from_utf8;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    composed(utf8(bytes))
+}
+
+/// Text as it is written, which need not be in NFC.
+pub(super) fn utf8(bytes: &[u8]) -> Cow<'_, str> {
     match from_utf8(bytes) {
-        Ok(text) => normalise(text),
-        Err(_) => Cow::Owned(normalise(&String::from_utf8_lossy(bytes)).into_owned()),
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).into_owned()),
     }
+}
+
+/// Text in NFC, but for signs that parsers look for: `user=` stays that, even before a mark that makes `≠` of its sign.
+pub(super) fn composed_apart(text: &str) -> String {
+    text.split_inclusive(['<', '=', '>']).flat_map(UnicodeNormalization::nfc).collect()
 }
 
 /// Text that a parser decoded out of a record (hexadecimal, escapes): what it decodes to is normalised like the rest.
@@ -62,7 +72,7 @@ fn push_any_utf16(out: &mut Vec<u8>, start: usize, units: &[[u8; 2]]) {
     let chars = char::decode_utf16(units.take_while(|unit| *unit != 0));
     text.extend(chars.map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER)));
     out.truncate(start);
-    out.extend_from_slice(normalise(&text).as_bytes());
+    out.extend_from_slice(composed(Cow::Borrowed(&text)).as_bytes());
 }
 
 /// Appends a number. Events have many, and the formatter of the standard library is slow.
@@ -115,11 +125,8 @@ pub(super) fn windows_1252(byte: u8) -> char {
     special.copied().unwrap_or(char::from(byte))
 }
 
-fn normalise(text: &str) -> Cow<'_, str> {
-    if is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
-}
-
-fn is_nfc(text: &str) -> bool {
+/// Whether text is surely in NFC.
+pub(super) fn is_nfc(text: &str) -> bool {
     // Without a way out: all of a text is looked at sooner than part of it byte by byte.
     text.bytes().fold(0, |all, byte| all | byte) < 0x80 || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }

@@ -171,20 +171,23 @@ enum Shape {
     Flat,
 }
 
-/// Gives a Windows event its native names, and says its log source; leaves any other as it is.
-pub(super) fn recognise(fields: &mut Fields<'_>) -> LogSource<'static> {
-    let Some(shape) = fields.0.iter().find_map(|(name, _)| shape(name)) else { return LogSource::default() };
-    if !shape.is_sure(fields) {
-        return LogSource::default();
-    }
-    for (name, value) in &mut fields.0 {
-        shape.rename(name);
+/// Gives a Windows event its native names, and says its log source; leaves any other as it is. Says as well whether all fields
+/// are still there: those that tell of the XML alone (namespaces) are not kept.
+pub(super) fn recognise(fields: &mut Fields<'_>) -> (LogSource<'static>, bool) {
+    let shape = fields.0.iter().find_map(|(name, _)| shape(name));
+    let Some(shape) = shape.filter(|shape| shape.is_sure(fields)) else {
+        return (LogSource::default(), true);
+    };
+    let before = fields.0.len();
+    fields.0.retain_mut(|(name, value)| {
+        let is_kept = shape.rename(name);
         if name == "Level" {
             level(value);
         }
-    }
-    fields.0.retain(|(name, _)| !name.is_empty());
-    complete(fields)
+        is_kept
+    });
+    let are_all = fields.0.len() == before;
+    (complete(fields), are_all)
 }
 
 /// The shape of which the name of a channel tells.
@@ -210,8 +213,8 @@ impl Shape {
         fields.0.iter().any(|(name, _)| numbers.contains(&&**name))
     }
 
-    /// The native name; an empty one where the field says nothing about the event.
-    fn rename(self, name: &mut Cow<'_, str>) {
+    /// Gives the native name; false where the field says nothing about the event.
+    fn rename(self, name: &mut Cow<'_, str>) -> bool {
         let (prefixes, table): (&[&str], &[(&str, &str)]) = match self {
             Self::Nested => return rename_nested(name),
             Self::Winlogbeat => (&["winlog.event_data.", "winlog.user_data."], &WINLOGBEAT),
@@ -227,10 +230,11 @@ impl Shape {
         } else if let Some((_, native)) = table.iter().find(|(shipped, _)| *shipped == &**name) {
             *name = Cow::Borrowed(native);
         }
+        true
     }
 }
 
-fn rename_flat(name: &mut Cow<'_, str>) {
+fn rename_flat(name: &mut Cow<'_, str>) -> bool {
     *name = Cow::Borrowed(match &**name {
         "SourceName" | "ProviderName" => "Provider_Name",
         "ProviderGuid" => "Provider_Guid",
@@ -240,32 +244,34 @@ fn rename_flat(name: &mut Cow<'_, str>) {
         "OpcodeValue" => "Opcode",
         "UserId" => "Security_UserID",
         "ActivityID" => "Correlation_ActivityID",
-        _ => return,
+        _ => return true,
     });
+    true
 }
 
 /// `Event.System.Provider.#attributes.Name` ─▶ `Provider_Name`, `Event.EventData.Image` ─▶ `Image`,
 /// `Event.UserData.EventXML.User` ─▶ `User`. Namespaces of the XML are no part of the event.
-fn rename_nested(name: &mut Cow<'_, str>) {
-    let Some(inner) = name.strip_prefix("Event.") else { return };
+fn rename_nested(name: &mut Cow<'_, str>) -> bool {
+    let Some(inner) = name.strip_prefix("Event.") else { return true };
     let inner = match inner.split_once('.') {
         Some(("System" | "EventData", data)) => data,
         Some(("UserData", data)) => data.split_once('.').map_or(data, |(_, data)| data),
-        Some(("#attributes", _)) => "",
+        Some(("#attributes", _)) => return false,
         _ => inner,
     };
     let front = name.len().saturating_sub(inner.len());
     cut_front(name, front);
     if !name.contains('#') {
-        return;
+        return true;
     }
     let native = match name.split_once(".#attributes.") {
-        Some((_, "xmlns")) => String::new(),
+        Some((_, "xmlns")) => return false,
         Some((element, attribute)) => format!("{element}_{attribute}"),
-        None if name.starts_with("#attributes") => String::new(),
+        None if name.starts_with("#attributes") => return false,
         None => name.strip_suffix(".#text").unwrap_or(name).to_owned(),
     };
     *name = Cow::Owned(native);
+    true
 }
 
 fn cut_front(name: &mut Cow<'_, str>, bytes: usize) {

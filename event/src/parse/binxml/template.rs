@@ -36,6 +36,9 @@ const PROGRAM_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a name takes besides its own bytes.
 const NAME_BYTES: usize = 40;
 
+/// What a program takes besides itself: counters, and its place in a table that is half full at worst.
+const ENTRY_BYTES: usize = 64;
+
 /// Templates that are remembered by their place in the chunk. Most chunks have less than ten.
 const TEMPLATES_MAX: usize = 32;
 
@@ -99,7 +102,9 @@ impl Programs {
             *self = Self::default();
         }
         self.bytes = self.bytes.saturating_add(program.bytes());
-        self.by_hash.insert(hash, Arc::clone(program));
+        if let Some(replaced) = self.by_hash.insert(hash, Arc::clone(program)) {
+            self.bytes = self.bytes.saturating_sub(replaced.bytes());
+        }
     }
 }
 
@@ -230,12 +235,14 @@ impl<'c> Reader<'c, '_> {
 }
 
 impl Program {
-    /// About what it takes of memory.
+    /// About what it takes of memory, with its entry among the others.
     fn bytes(&self) -> usize {
+        let own = size_of::<Self>().saturating_add(ENTRY_BYTES);
         let names = self.names.iter().map(|(_, name)| name.len().saturating_add(NAME_BYTES));
         let steps = self.steps.len().saturating_mul(size_of::<Step>());
         names
             .fold(steps, usize::saturating_add)
+            .saturating_add(own)
             .saturating_add(self.definition.len())
             .saturating_add(self.text.len())
     }
@@ -396,8 +403,10 @@ impl<'r, 'c, 'o> Compiler<'r, 'c, 'o> {
             return None;
         }
         *cursor = behind;
-        let name = str::from_utf8(&name).ok().filter(|name| !name.is_empty());
-        Some(name.map(|name| self.reader.out.names.id(name)))
+        match str::from_utf8(&name).ok().filter(|name| !name.is_empty()) {
+            Some(name) => self.reader.out.names.id(name).map(Some),
+            None => Some(None),
+        }
     }
 
     fn attributes(&mut self, cursor: &mut Cursor<'c>, at: At, depth: usize) -> Option<()> {
@@ -569,6 +578,11 @@ mod tests {
         let (fields, _, done) = read(&chunk, record.clone(), &mut out, true);
         assert!(done && fields.len() > 10, "{fields:?}");
         assert_eq!(out.programs.by_hash.len(), 1);
+        let program = out.programs.by_hash.values().next().map(Arc::clone).unwrap();
+        assert_eq!(out.programs.bytes, program.bytes());
+        let hash = *out.programs.by_hash.keys().next().unwrap();
+        out.programs.keep(hash, &program);
+        assert_eq!(out.programs.bytes, program.bytes(), "one that is replaced is not counted again");
         // Bytes changed at random: most still have a program, and what was kept of another chunk is never used.
         let (mut random, mut plain) = (1_u64, Cells::default());
         for _ in 0..50_000 {
