@@ -17,7 +17,7 @@ const RECORDS: usize = 1_000;
 /// So long the first record of a batch waits at most for the others.
 pub(super) const WAIT: Micros = 500_000;
 /// How the records are to be read.
-const FORMAT: Format = Format::Json;
+const FORMAT: Format = Format::Flow;
 /// Sigma's log source of the events.
 const PRODUCT: &str = "network";
 const SERVICE: &str = "flow";
@@ -102,7 +102,7 @@ impl Open {
     }
 
     fn push(&mut self, flow: &Flow<'static>) {
-        flow.write(community_id(flow), &mut self.lines);
+        flow.write(&community_id(flow), &mut self.lines);
         self.ends.push(self.lines.len());
     }
 
@@ -152,7 +152,7 @@ impl Open {
     }
 }
 
-/// The flow's community id; empty while nothing here computes one.
-fn community_id(_flow: &Flow<'_>) -> &'static str {
-    ""
+/// The flow's Community ID.
+fn community_id(flow: &Flow<'_>) -> String {
+    event::community_id((flow.src_ip, flow.src_port), (flow.dst_ip, flow.dst_port), flow.protocol)
 }
