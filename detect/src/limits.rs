@@ -23,8 +23,8 @@ pub const ROUTES_MAX: usize = 256;
 /// Most indexes that one engine keeps: one for each set of rules that the log sources of events select. Public rules make dozens.
 pub const INDEXES_MAX: usize = 512;
 
-/// Most literals that the keywords of one index add to the tables of its fields, each to each: about 10 MB. Public rules stay
-/// far below. Where it were more, keywords have a table of their own, and values are searched for them once more.
+/// Most literals that the keywords of one index add to the tables of its fields, each to each: about 10 MB. Public rules come
+/// to 3,400. Where it were more, keywords have a table of their own, and values are searched for them once more.
 pub const KEYWORDS_MERGED_MAX: usize = 32 * 1024;
 
 /// Longest matched value that [`Engine::evidence`](crate::Engine::evidence) repeats, in bytes: what a person reads in an alert. The event has it whole.

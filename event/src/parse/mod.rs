@@ -168,9 +168,16 @@ fn assemble<'a>(
 
 /// One record: its text and what its parser made of it.
 fn single<'t>(format: Format, bytes: &'t [u8], room: &mut Room<'t>) -> (Cow<'t, str>, Line<'t>) {
-    let text = text::utf8(bytes);
-    let is_nfc = text::is_nfc(&text);
-    said(format, text, is_nfc, room)
+    match text::utf8(bytes) {
+        // Nearly all lines: what was read of one is not moved once more than need be.
+        Cow::Borrowed(text) if text::is_nfc(text) => {
+            read(format, text, true, room).unwrap_or((Cow::Borrowed(text), raw()))
+        }
+        text => {
+            let is_nfc = text::is_nfc(&text);
+            said(format, text, is_nfc, room)
+        }
+    }
 }
 
 /// A text in NFC, and what its parser made of it, which borrows where it can.
