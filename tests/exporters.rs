@@ -24,7 +24,7 @@ use crate::site::{Site, engine_present, free_port, root, until};
 /// A capture that softflowd turns into flows: 67 SSH connections of a password guesser.
 const CAPTURE: &str =
     "pcap/stratosphereips+StratosphereLinuxIPS/dataset/test19-malicious-ssh/malicious-ssh-bruteforce.pcap";
-/// nfcapd needs a moment to bind its socket and to write its file.
+/// How long a receiver waits for a datagram before it looks whether the exporter has ended.
 const MOMENT: Duration = Duration::from_millis(400);
 
 /// A payload of UDP, and who sent it.
@@ -131,6 +131,16 @@ fn present(program: &str, package: &str, test: &str) -> bool {
     found
 }
 
+/// Bytes that wait at the socket of a port of UDP; none when nobody has it (proc(5), /proc/net/udp).
+fn waiting(port: u16) -> Result<Option<u64>> {
+    let table = fs::read_to_string("/proc/net/udp")?;
+    let row = table.lines().find(|line| {
+        line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&format!(":{port:04X}")))
+    });
+    let queue = row.and_then(|row| row.split_whitespace().nth(4)?.split_once(':'));
+    Ok(queue.map(|(_, received)| u64::from_str_radix(received, 16)).transpose()?)
+}
+
 /// nfcapd or sfcapd, receiving.
 struct Peer {
     process: Child,
@@ -149,7 +159,7 @@ impl Peer {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| program.to_owned())?;
-        std::thread::sleep(MOMENT);
+        until("the peer listens", || waiting(port))?;
         Ok(Self { process, folder, port })
     }
 
@@ -163,11 +173,10 @@ impl Peer {
 
     /// Ends it; what it wrote.
     fn totals(mut self) -> Result<Totals> {
-        std::thread::sleep(MOMENT);
+        until("the peer has read all", || Ok(waiting(self.port)?.filter(|bytes| *bytes == 0)))?;
         Command::new("kill").arg(self.process.id().to_string()).status()?;
         self.process.wait()?;
-        let output =
-            Command::new("nfdump").arg("-R").arg(self.folder.path()).args(["-q", "-o", "csv"]).output()?;
+        let output = Command::new("nfdump").arg("-R").arg(self.folder.path()).args(["-o", "csv"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let mut lines = text.lines().take_while(|line| !line.starts_with("Summary"));
         let names: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
@@ -230,6 +239,9 @@ fn decodes_the_datagrams_of_many_vendors_as_nfdump_does_or_says_why_not() -> Res
         assert_eq!(ours.flows, health.records, "{device}");
         let peer = nfdump.then(|| Peer::start("nfcapd")).transpose()?;
         let peer = peer.map(|peer| peer.send(&datagrams).and_then(|()| peer.totals())).transpose()?;
+        let told = health.malformed + health.sets_unread + health.sets_waiting + health.other_records;
+        let fewer = peer.is_some_and(|peer| peer.flows > ours.flows);
+        assert!(!fewer || told > 0, "{device}: fewer than nfdump, in silence: {health:?}");
         compare(&device, ours, peer, &mut wrong);
     }
     assert_as_expected(&wrong);
@@ -241,7 +253,7 @@ fn decodes_the_datagrams_of_many_vendors_as_nfdump_does_or_says_why_not() -> Res
 fn decodes_captures_of_routers_as_their_truth_says() -> Result<()> {
     let Some(folder) = corpus("flow-export/netgauze/assets/pcaps") else { return Ok(()) };
     let captures = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().into_path());
-    let mut seen = 0;
+    let (mut seen, mut wrong) = (0, Vec::new());
     for capture in captures.filter(|path| path.extension().is_some_and(|extension| extension == "pcap")) {
         let stem = capture.file_stem().unwrap().to_string_lossy();
         let truth = fs::read_to_string(capture.with_file_name(format!("{stem}-flow.json")))?;
@@ -250,10 +262,15 @@ fn decodes_captures_of_routers_as_their_truth_says() -> Result<()> {
             add_truth(&serde_json::from_str(line)?, &mut expected);
         }
         let (ours, health) = decoded(&captured(&capture));
-        assert_eq!(ours, expected, "{}: {health:?}", capture.display());
+        let folder = capture.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        if ours != expected {
+            assert!(health.sets_unread > 0, "{folder}: in silence: {health:?}");
+            compare(&folder, ours, Some(expected), &mut wrong);
+        }
         assert_eq!((health.malformed, health.sets_dropped), (0, 0), "{}", capture.display());
         seen += 1;
     }
+    assert_as_expected(&wrong);
     ensure!(seen >= 10, "only {seen} captures");
     Ok(())
 }
@@ -307,7 +324,9 @@ fn decodes_sflow_as_tcpdump_and_sfcapd_do() -> Result<()> {
         ("sflow_multiple_counter_30_pdus", 0),
         ("sflow_print-segv", 1),
     ] {
-        let datagrams = captured(&folder.join(name).with_extension("pcap"));
+        // One capture holds NetFlow 5 to the same port, which tcpdump leaves out.
+        let mut datagrams = captured(&folder.join(name).with_extension("pcap"));
+        datagrams.retain(|(_, bytes)| bytes.starts_with(&[0, 0, 0, 5]));
         let (ours, health) = decoded(&datagrams);
         let text = fs::read_to_string(folder.join(name).with_extension("out"))?;
         let lines =
@@ -352,20 +371,17 @@ fn a_live_exporter_gives_us_what_it_gives_nfcapd() -> Result<()> {
         assert_eq!(ours, theirs, "version {version}: {health:?}");
         ensure!(ours.flows > 100 && ours.packets > 1_000, "version {version}: {ours:?}");
         let troubles =
-            [health.malformed, health.missing, health.restarts, health.clamped, health.sets_dropped];
+            [health.malformed, health.missing, health.restarts, health.clamped, health.sets_unread];
         assert_eq!(troubles, [0; 5], "version {version}: {health:?}");
     }
     Ok(())
 }
 
 fn softflowd(capture: &Path, version: &str, targets: &str, more: &[&str]) -> Result<Child> {
-    let folder = std::env::temp_dir();
-    let control = folder.join(format!("softflowd-{}-{version}.ctl", std::process::id()));
     Command::new("softflowd")
         .arg("-r")
         .arg(capture)
-        .args(["-v", version, "-n", targets, "-a", "-d", "-c"])
-        .arg(control)
+        .args(["-v", version, "-n", targets, "-a", "-d", "-c", "none"])
         .args(more)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -395,22 +411,22 @@ fn flows_reach_the_store_and_none_is_lost_at_the_end() -> Result<()> {
         let records = metric(&site, "vonggac_exporter_records_total")?;
         Ok((records > 100 && metric(&site, stored)? == records).then_some(records))
     })?;
-    let events = "FROM events WHERE agent = '127.0.0.1' AND product = 'network' AND service = 'flow'";
-    assert_eq!(site.number(&format!("SELECT count() {events} AND source = 'netflow'"))?, records);
-    assert_eq!(site.number(&format!("SELECT countIf(dst_port = 902 OR src_port = 902) > 100 {events}"))?, 1);
+    let flows = "FROM flows WHERE agent = '127.0.0.1' AND exporter = toIPv6('127.0.0.1')";
+    assert_eq!(site.number(&format!("SELECT count() {flows} AND source = 'netflow'"))?, records);
+    assert_eq!(site.number(&format!("SELECT countIf(dst_port = 902 OR src_port = 902) > 100 {flows}"))?, 1);
 
     softflowd(&capture, "10", &target, &["-P", "tcp"])?.wait()?;
     until("the session's flows are stored", || {
         let now = metric(&site, "vonggac_exporter_records_total")?;
         Ok((now > records && metric(&site, stored)? == now).then_some(()))
     })?;
-    ensure!(site.number(&format!("SELECT count() {events} AND source = 'ipfix'"))? > 100);
+    ensure!(site.number(&format!("SELECT count() {flows} AND source = 'ipfix'"))? > 100);
 
     softflowd(&capture, "5", &target, &[])?.wait()?;
     let status = site.end_collector()?;
     ensure!(status.success(), "{status}");
     site.start_collector()?;
-    let last = site.number(&format!("SELECT count() {events} AND message LIKE '%netflow5%'"))?;
+    let last = site.number(&format!("SELECT count() {flows} AND origin = 'netflow5'"))?;
     ensure!(last > 100, "only {last} of the flows that came before the end are stored");
     Ok(())
 }

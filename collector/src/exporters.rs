@@ -19,7 +19,6 @@ mod gather;
 mod health;
 mod moment;
 mod netflow;
-mod packet;
 mod queue;
 mod receive;
 mod record;

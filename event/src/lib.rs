@@ -35,8 +35,8 @@ mod wire;
 pub use dictionary::{CoreField, Dictionary, DictionaryError, FilledBy, Natives, Presence};
 pub use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
 pub use flow::{
-    CaptureError, Captured, EndReason, FLOWS_MAX, Flow, LinkType, Meter, MeterConfig, MeterCounters, Origin,
-    Packets, Side, community_id,
+    CaptureError, Captured, EndReason, FLOWS_MAX, Flow, Fragment, LinkType, Meter, MeterConfig,
+    MeterCounters, Origin, Packet, Packets, Side, Tcp, community_id,
 };
 pub use inflate::inflate;
 pub use limits::{

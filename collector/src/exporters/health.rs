@@ -62,6 +62,9 @@ health! {
     /// Messages that could not be read to their end.
     malformed: "vonggac_exporter_malformed_total",
         "Messages that could not be read to their end, by exporter: the records behind the fault are lost.";
+    /// Sets of records, with their template, of which no record could be read.
+    sets_unread: "vonggac_exporter_sets_unread_total",
+        "Sets of records that could not be read by their template, by exporter: their records are lost.";
     /// Sets of records that came before their template and wait for it.
     sets_waiting: "vonggac_exporter_sets_waiting_total",
         "Sets of records that came before their template and were kept for it, by exporter.";

@@ -28,10 +28,13 @@ use super::sequence::{Sequence, Unit, Verdict};
 const TEMPLATES_MAX: usize = 128;
 /// Fields of a template: the longest in the field have about a hundred.
 const FIELDS_MAX: usize = 512;
-/// Bytes of a record with all fields of fixed length.
-const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a record as its template states them: no more fit into a message (RFC 7011, section 3.1). A field of variable length
+/// states 65,535 by itself (section 7).
+const RECORD_BYTES_MAX: usize = u16::MAX as usize;
 /// Records of a set: 64 KiB hold no more of 4 bytes.
 const SET_RECORDS_MAX: usize = 16 * 1024;
+/// Numbers of sets from here on are those of templates: the set holds records (RFC 7011, section 3.4.1).
+const DATA_SETS: u16 = 256;
 /// Sets without a template: their bytes ...
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// ... how many of one template ...
@@ -105,6 +108,8 @@ impl Stream {
         let mut reading = Reading { receipt, health: Health::default(), sink, records: 0 };
         let whole = result.error.is_none() && !result.packets.is_empty();
         reading.health.malformed = u64::from(!whole);
+        let given = result.packets.iter().map(sets_given).sum();
+        reading.health.sets_unread = sets_sent(message).saturating_sub(given);
         let counted = self.count_waiting(&mut reading.health) && whole;
         for packet in &result.packets {
             reading.records = 0;
@@ -253,6 +258,54 @@ impl Health {
         self.reordered += u64::from(verdict.reordered);
         self.restarts += u64::from(verdict.restarted);
     }
+}
+
+/// The sets of records in a datagram, or message, by their headers: the parser leaves out in silence what it cannot read. IPFIX
+/// messages may follow one another (RFC 7011, section 3.1); those of NetFlow 9 end with the datagram (RFC 3954, section 5.1).
+fn sets_sent(mut message: &[u8]) -> u64 {
+    let mut sent = 0;
+    while let Some((version, length)) = word(message, 0).zip(word(message, 2)) {
+        let (header_bytes, end) = match version {
+            9 => (20, message.len()),
+            10 => (16, usize::from(length).clamp(16, message.len().max(16))),
+            _ => break,
+        };
+        let mut sets = message.get(header_bytes..end).unwrap_or_default();
+        while let Some((id, length)) = word(sets, 0).zip(word(sets, 2)).filter(|(_, length)| *length >= 4) {
+            sent += u64::from(id >= DATA_SETS && length > 4);
+            sets = sets.get(usize::from(length)..).unwrap_or_default();
+        }
+        message = message.get(end..).unwrap_or_default();
+    }
+    sent
+}
+
+/// The sets of records that the parser gave, and those that it keeps for their template.
+fn sets_given(packet: &NetflowPacket) -> u64 {
+    let given = match packet {
+        NetflowPacket::V9(packet) => packet
+            .flowsets
+            .iter()
+            .filter(|set| {
+                let unread = matches!(&set.body, v9::FlowSetBody::Data(data) if data.fields.is_empty());
+                set.header.flowset_id >= DATA_SETS && !unread
+            })
+            .count(),
+        NetflowPacket::IPFix(packet) => packet
+            .flowsets
+            .iter()
+            .filter(|set| {
+                let unread = matches!(&set.body, ipfix::FlowSetBody::Data(data) if data.fields.is_empty());
+                set.header.header_id >= DATA_SETS && !unread
+            })
+            .count(),
+        _ => 0,
+    };
+    u64::try_from(given).unwrap_or(u64::MAX)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn v5_fields(record: &v5::FlowSet, told: Told) -> Fields {

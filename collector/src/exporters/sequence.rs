@@ -1,8 +1,9 @@
 //! Sequence numbers of an exporter: what is missing, what came late, and when it began anew.
 //!
 //! Specifications differ in what they count: NetFlow 5 and IPFIX records, NetFlow 9 and sFlow datagrams; and devices differ from
-//! specifications. So at the beginning both readings are tried, and the one that held [`CONFIRMED`] times is believed: a device
-//! that counts datagrams where it should count records does not look as if it lost something each time.
+//! specifications: some count datagrams where they should count records, softflowd numbers a message by the records up to its end
+//! and not up to its beginning (RFC 7011, section 3.1). So at the beginning all readings are tried, and the one that held
+//! [`CONFIRMED`] times is believed: such a device does not look as if it lost something each time.
 //!
 //! Numbers are 32 bits and wrap. A step back is a datagram that was overtaken, unless the next one goes on from there: then
 //! the exporter began anew.
@@ -28,7 +29,10 @@ pub(super) struct Sequence {
 /// What a number counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Unit {
+    /// Records before the datagram.
     Records,
+    /// Records up to the datagram's end.
+    RecordsBehind,
     Datagrams,
 }
 
@@ -60,11 +64,11 @@ impl Sequence {
             self.last = Some(now);
             return Verdict::default();
         };
-        self.learn(last, number);
-        if last.reaches(number, self.unit) {
+        self.learn(last, now);
+        if last.reaches(now, self.unit) {
             return self.go_on(now, Verdict::default());
         }
-        let Some(expected) = last.after(self.unit) else { return self.go_on(now, Verdict::default()) };
+        let Some(expected) = last.after(now, self.unit) else { return self.go_on(now, Verdict::default()) };
         let ahead = number.wrapping_sub(expected);
         if ahead <= MISSING_MAX {
             return self.go_on(now, Verdict { missing: ahead, ..Verdict::default() });
@@ -77,7 +81,7 @@ impl Sequence {
 
     /// A number that should have come before: overtaken, or the second one of a new run.
     fn step_back(&mut self, now: Seen) -> Verdict {
-        let goes_on = self.perhaps.is_some_and(|first| first.after(self.unit) == Some(now.number));
+        let goes_on = self.perhaps.is_some_and(|first| first.reaches(now, self.unit));
         if goes_on {
             return self.go_on(now, Verdict { restarted: true, ..Verdict::default() });
         }
@@ -94,13 +98,11 @@ impl Sequence {
         verdict
     }
 
-    /// Where only one reading holds, it is this device's, unless the other one held before.
-    fn learn(&mut self, last: Seen, number: u32) {
-        let unit = match (last.reaches(number, Unit::Records), last.reaches(number, Unit::Datagrams)) {
-            (true, false) => Unit::Records,
-            (false, true) => Unit::Datagrams,
-            _ => return,
-        };
+    /// Where only one reading holds, it is this device's, unless another one held before.
+    fn learn(&mut self, last: Seen, now: Seen) {
+        let units = [Unit::Records, Unit::RecordsBehind, Unit::Datagrams];
+        let mut holding = units.into_iter().filter(|unit| last.reaches(now, *unit));
+        let (Some(unit), None) = (holding.next(), holding.next()) else { return };
         if unit == self.unit {
             self.confirmed = self.confirmed.saturating_add(1);
         } else if self.confirmed < CONFIRMED {
@@ -110,16 +112,18 @@ impl Sequence {
 }
 
 impl Seen {
-    fn after(self, unit: Unit) -> Option<u32> {
+    /// The number that is expected of what comes next.
+    fn after(self, next: Self, unit: Unit) -> Option<u32> {
         let step = match unit {
             Unit::Records => self.records?,
+            Unit::RecordsBehind => next.records?,
             Unit::Datagrams => 1,
         };
         Some(self.number.wrapping_add(step))
     }
 
-    fn reaches(self, number: u32, unit: Unit) -> bool {
-        self.after(unit) == Some(number)
+    fn reaches(self, next: Self, unit: Unit) -> bool {
+        self.after(next, unit) == Some(next.number)
     }
 }
 
@@ -173,6 +177,15 @@ mod tests {
             assert_eq!(sequence.came(number, Some(25)), FINE);
         }
         assert_eq!(sequence.came(22, Some(25)), missing(2));
+    }
+
+    #[test]
+    fn believes_a_device_that_counts_up_to_the_end_of_a_message() {
+        let mut sequence = Sequence::new(Unit::Records);
+        for (number, records) in [(24, 24), (56, 32), (88, 32), (102, 14), (120, 18)] {
+            assert_eq!(sequence.came(number, Some(records)), FINE, "{number}");
+        }
+        assert_eq!(sequence.came(155, Some(30)), missing(5));
     }
 
     #[test]

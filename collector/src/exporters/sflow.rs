@@ -5,13 +5,12 @@
 
 use std::net::IpAddr;
 
-use event::{Flow, Origin};
+use event::{Captured, Flow, LinkType, Origin, Packet};
 use flowparser_sflow::{AddressType, FlowRecord, SflowDatagram, SflowParser, SflowSample};
 
 use super::element::DELTA;
 use super::health::Health;
 use super::moment::Clock;
-use super::packet::{Layer, Packet, packet};
 use super::record::{Context, Fields};
 use super::sampling::{Sampling, Told};
 
@@ -78,34 +77,19 @@ struct Sample<'a> {
 
 impl Sample<'_> {
     fn flow(&self, context: &Context<'_>, health: &mut Health, sink: &mut dyn FnMut(&Flow<'static>)) {
-        let Some((packet, frame_bytes)) = self.records.iter().find_map(seen) else {
+        let Some((mut fields, frame_bytes)) = self.records.iter().find_map(seen) else {
             health.other_records += 1;
             return;
         };
-        if let Some(mut flow) = self.fields(&packet).flow(context, health) {
+        (fields.input_if, fields.output_if) = (self.input, self.output);
+        fields.told = Told { interval: Some(self.rate.into()), ..Told::default() };
+        if fields.vlan == 0 {
+            fields.vlan = self.switched_vlan();
+        }
+        if let Some(mut flow) = fields.flow(context, health) {
             flow.src.frame_bytes = u64::from(frame_bytes).saturating_mul(flow.sampling.max(1).into());
             sink(&flow);
         }
-    }
-
-    fn fields(&self, packet: &Packet) -> Fields {
-        let mut fields = Fields {
-            src_ip: Some(packet.src_ip),
-            dst_ip: Some(packet.dst_ip),
-            src_port: packet.src_port,
-            dst_port: packet.dst_port,
-            protocol: packet.protocol,
-            icmp: packet.icmp,
-            vlan: if packet.vlan == 0 { self.switched_vlan() } else { packet.vlan },
-            input_if: self.input,
-            output_if: self.output,
-            told: Told { interval: Some(self.rate.into()), ..Told::default() },
-            ..Fields::default()
-        };
-        fields.src.packets.put(1, DELTA);
-        fields.src.octets.put(packet.bytes, DELTA);
-        fields.src.tcp_flags = packet.tcp_flags;
-        fields
     }
 
     /// The VLAN in which the switch took the frame, which may have come untagged.
@@ -119,54 +103,56 @@ impl Sample<'_> {
 }
 
 /// The packet of a record, and the length of its frame (0: not known).
-fn seen(record: &FlowRecord) -> Option<(Packet, u32)> {
+fn seen(record: &FlowRecord) -> Option<(Fields, u32)> {
     match record {
         FlowRecord::RawPacketHeader(raw) => {
-            let layer = match raw.header_protocol {
-                ETHERNET => Layer::Ethernet,
-                IPV4 | IPV6 => Layer::Ip,
+            let link = match raw.header_protocol {
+                ETHERNET => LinkType::Ethernet,
+                IPV4 | IPV6 => LinkType::RawIp,
                 _ => return None,
             };
-            Some((packet(layer, &raw.header)?, raw.frame_length))
+            let captured =
+                Captured { at: 0, link, bytes: &raw.header, wire_bytes: raw.frame_length, vlan: 0 };
+            Some((sampled(&Packet::read(&captured)?), raw.frame_length))
         }
-        FlowRecord::SampledIpv4(ip) => Some((
-            decoded(
-                ip.src_ip.into(),
-                ip.dst_ip.into(),
-                [ip.protocol, ip.src_port, ip.dst_port],
-                ip.tcp_flags,
-                ip.length,
-            ),
-            0,
-        )),
-        FlowRecord::SampledIpv6(ip) => Some((
-            decoded(
-                ip.src_ip.into(),
-                ip.dst_ip.into(),
-                [ip.protocol, ip.src_port, ip.dst_port],
-                ip.tcp_flags,
-                ip.length,
-            ),
-            0,
-        )),
+        FlowRecord::SampledIpv4(ip) => {
+            let ends = (ip.src_ip.into(), ip.dst_ip.into());
+            Some((decoded(ends, [ip.protocol, ip.src_port, ip.dst_port], ip.tcp_flags, ip.length), 0))
+        }
+        FlowRecord::SampledIpv6(ip) => {
+            let ends = (ip.src_ip.into(), ip.dst_ip.into());
+            Some((decoded(ends, [ip.protocol, ip.src_port, ip.dst_port], ip.tcp_flags, ip.length), 0))
+        }
         _ => None,
     }
 }
 
-/// A packet that the switch decoded itself.
-fn decoded(src_ip: IpAddr, dst_ip: IpAddr, [protocol, src, dst]: [u32; 3], flags: u32, bytes: u32) -> Packet {
-    let port = |number: u32| u16::try_from(number).unwrap_or(0);
-    Packet {
-        src_ip,
-        dst_ip,
-        protocol: u8::try_from(protocol).unwrap_or(0),
-        src_port: port(src),
-        dst_port: port(dst),
-        icmp: None,
-        tcp_flags: flags.to_le_bytes()[0],
-        vlan: 0,
-        bytes: bytes.into(),
+/// What the head of a sampled packet says.
+fn sampled(packet: &Packet<'_>) -> Fields {
+    let ends = (packet.src_ip, packet.dst_ip);
+    let mut fields = of(ends, packet.protocol, packet.ip_bytes.into(), packet.tcp.map_or(0, |tcp| tcp.flags));
+    fields.vlan = packet.vlan;
+    match packet.icmp() {
+        Some(kind_and_code) => fields.icmp = Some(kind_and_code),
+        None => (fields.src_port, fields.dst_port) = (packet.src_port, packet.dst_port),
     }
+    fields
+}
+
+/// A packet that the switch decoded itself.
+fn decoded(ends: (IpAddr, IpAddr), [protocol, src, dst]: [u32; 3], flags: u32, bytes: u32) -> Fields {
+    let port = |number: u32| u16::try_from(number).unwrap_or(0);
+    let mut fields = of(ends, u8::try_from(protocol).unwrap_or(0), bytes.into(), flags.to_le_bytes()[0]);
+    (fields.src_port, fields.dst_port) = (port(src), port(dst));
+    fields
+}
+
+fn of((src_ip, dst_ip): (IpAddr, IpAddr), protocol: u8, bytes: u64, tcp_flags: u8) -> Fields {
+    let mut fields = Fields { src_ip: Some(src_ip), dst_ip: Some(dst_ip), protocol, ..Fields::default() };
+    fields.src.packets.put(1, DELTA);
+    fields.src.octets.put(bytes, DELTA);
+    fields.src.tcp_flags = tcp_flags;
+    fields
 }
 
 /// The two highest bits say what the number is: 0 = an interface's SNMP index.

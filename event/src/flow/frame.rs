@@ -46,45 +46,59 @@ const ETHERTYPE_PPPOE_SESSION: u16 = 0x8864;
 const ETHERTYPE_PPP: u16 = 0x880b;
 const ETHERTYPE_TAGS: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
 
-/// What a frame carries.
+/// What a frame carries, as far as a flow needs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Packet<'a> {
-    pub(super) src_ip: IpAddr,
-    pub(super) dst_ip: IpAddr,
-    /// IANA's number, or [`ARP`].
-    pub(super) protocol: u8,
+pub struct Packet<'a> {
+    pub src_ip: IpAddr,
+    pub dst_ip: IpAddr,
+    /// IANA's number; 255, which is reserved, stands for ARP.
+    pub protocol: u8,
     /// 0 where there are none; of ICMP the type and the code.
-    pub(super) src_port: u16,
-    pub(super) dst_port: u16,
+    pub src_port: u16,
+    pub dst_port: u16,
     /// Length of the IP packet.
-    pub(super) ip_bytes: u32,
-    pub(super) tcp: Option<Tcp>,
+    pub ip_bytes: u32,
+    pub tcp: Option<Tcp>,
     /// What was captured of the transport's payload.
-    pub(super) payload: &'a [u8],
+    pub payload: &'a [u8],
     /// Its length on the wire.
-    pub(super) payload_bytes: u32,
-    pub(super) fragment: Fragment,
+    pub payload_bytes: u32,
+    pub fragment: Fragment,
     /// The outer 802.1Q identifier; 0 when untagged.
-    pub(super) vlan: u16,
-    pub(super) tunnel: &'static str,
+    pub vlan: u16,
+    pub tunnel: &'static str,
 }
 
+/// Of TCP's header (RFC 9293).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Tcp {
-    pub(super) seq: u32,
-    pub(super) flags: u8,
-    pub(super) window: u16,
+pub struct Tcp {
+    pub seq: u32,
+    pub flags: u8,
+    pub window: u16,
 }
 
 /// What a packet is of its datagram. The number is IP's identification.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fragment {
+pub enum Fragment {
     /// All of it.
     Whole,
     /// The beginning, with the ports.
     First(u32),
     /// A later part, without them.
     Later(u32),
+}
+
+impl<'a> Packet<'a> {
+    /// Reads a frame by itself. `None`: it is neither IP nor ARP, or too short for two addresses.
+    pub fn read(captured: &Captured<'a>) -> Option<Self> {
+        read(captured).ok()
+    }
+
+    /// Type and code, when it is ICMP of either version.
+    pub fn icmp(&self) -> Option<[u8; 2]> {
+        let narrow = |port: u16| u8::try_from(port).unwrap_or_default();
+        matches!(self.protocol, ICMP | ICMP6).then(|| [narrow(self.src_port), narrow(self.dst_port)])
+    }
 }
 
 /// Why a frame is no packet.

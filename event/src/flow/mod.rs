@@ -34,6 +34,7 @@ mod tcp;
 mod tls;
 
 pub use community_id::community_id;
+pub use frame::{Fragment, Packet, Tcp};
 pub use meter::{Captured, LinkType, Meter, MeterConfig, MeterCounters};
 pub use pcap::{CaptureError, Packets};
 pub use record::{EndReason, Flow, Origin, Side};
