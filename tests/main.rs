@@ -10,6 +10,7 @@ mod engines; // our two evaluators and another one, on the whole corpus
 mod evtx; // Windows event logs: the reader, and vonggac scan
 mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store
+mod flows; // our flows against those of another meter
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill

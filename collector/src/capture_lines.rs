@@ -72,10 +72,8 @@ impl Read for CaptureLines<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.read == self.lines.len() {
             let mut lines = std::mem::take(&mut self.lines);
-            (self.read, lines) = (0, {
-                lines.clear();
-                lines
-            });
+            lines.clear();
+            self.read = 0;
             let next = self.next(&mut lines);
             self.lines = lines;
             next.map_err(io::Error::other)?;

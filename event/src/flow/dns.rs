@@ -331,7 +331,7 @@ impl<'e> Exchange<'e> {
         line.plain("id", self.id);
         if let Some(response) = self.response {
             line.word("rcode", Rcode(response.flags & 0xf));
-            line.shown_list("answer", response.answers());
+            line.texts("answer", response.answers());
             line.number("response_bytes", number(self.response_bytes));
         }
         line.number("request_bytes", number(self.request_bytes));

@@ -476,7 +476,9 @@ fn tcp<'a>(packet: Packet<'a>, bytes: Bytes<'a>) -> Packet<'a> {
     let mut read = || {
         let (src_port, dst_port, seq) = (header.u16()?, header.u16()?, header.u32()?);
         header.skip(4)?;
-        let (offset, flags, window) = (header.u8()?, header.u8()?, header.u16()?);
+        let (offset, flags) = (header.u8()?, header.u8()?);
+        // A window that capture cut off is not a closed one.
+        let window = header.u16().unwrap_or(u16::MAX);
         Ok::<_, Unread>((src_port, dst_port, Tcp { seq, flags, window }, usize::from(offset >> 4)))
     };
     let Ok((src_port, dst_port, tcp, words)) = read() else { return ports(packet, bytes, 20) };

@@ -62,8 +62,8 @@ impl<'o> Line<'o> {
         }
     }
 
-    /// Several values of one name, unless there are none.
-    pub(super) fn texts<'v>(&mut self, name: &'static str, values: impl IntoIterator<Item = &'v str>) {
+    /// Several texts from the network under one name, unless there are none.
+    pub(super) fn texts(&mut self, name: &'static str, values: impl IntoIterator<Item = impl Display>) {
         let mut values = values.into_iter();
         let Some(first) = values.next() else { return };
         self.name(name);
@@ -72,20 +72,6 @@ impl<'o> Line<'o> {
         for value in values {
             self.out.push(b',');
             self.quoted(value);
-        }
-        self.out.push(b']');
-    }
-
-    /// Texts from the network that a formatter puts together, unless there are none.
-    pub(super) fn shown_list(&mut self, name: &'static str, values: impl IntoIterator<Item = impl Display>) {
-        let mut values = values.into_iter();
-        let Some(first) = values.next() else { return };
-        self.name(name);
-        self.out.push(b'[');
-        self.quoted_display(first);
-        for value in values {
-            self.out.push(b',');
-            self.quoted_display(value);
         }
         self.out.push(b']');
     }
@@ -100,13 +86,7 @@ impl<'o> Line<'o> {
         self.out.extend_from_slice(b"\":");
     }
 
-    fn quoted(&mut self, text: &str) {
-        self.out.push(b'"');
-        let _full = Escaped { out: self.out, left: TEXT_BYTES_MAX }.write_str(text);
-        self.out.push(b'"');
-    }
-
-    fn quoted_display(&mut self, value: impl Display) {
+    fn quoted(&mut self, value: impl Display) {
         self.out.push(b'"');
         let _full = write!(Escaped { out: self.out, left: TEXT_BYTES_MAX }, "{value}");
         self.out.push(b'"');
@@ -165,7 +145,7 @@ mod tests {
         let mut line = Line::begin(&mut out, "flow");
         line.number("zero", 0);
         line.text("nothing", "");
-        line.texts("none", []);
+        line.texts("none", [""; 0]);
         line.word("ip", "::1");
         line.text("long", &"ế".repeat(TEXT_BYTES_MAX));
         line.end();

@@ -125,7 +125,7 @@ struct Entry {
     /// When it is over unless something comes.
     deadline: i64,
     part: u32,
-    sides: [Side; 2],
+    sides: Sides<Side>,
     tcp: Connection,
     packet_bytes_min: u32,
     packet_bytes_max: u32,
@@ -239,9 +239,7 @@ impl Meter {
         };
         let config = &self.config;
         let Some(entry) = self.table.get_mut(at) else { return };
-        if captured.at.saturating_sub(entry.start) >= config.active_timeout
-            && entry.sides.iter().any(|side| side.packets > 0)
-        {
+        if captured.at.saturating_sub(entry.start) >= config.active_timeout && entry.has_packets() {
             entry.write(EndReason::Active, out);
             self.counters.records = self.counters.records.saturating_add(1);
             entry.next_part(captured.at);
@@ -287,9 +285,13 @@ impl Meter {
     fn end(&mut self, at: u32, reason: Option<EndReason>, out: &mut Vec<u8>) {
         let Some(mut entry) = self.table.remove(at) else { return };
         entry.fall_silent(out);
-        let of_state = if entry.tcp.is_over() { EndReason::End } else { EndReason::Idle };
-        if entry.sides.iter().any(|side| side.packets > 0) {
-            entry.write(reason.unwrap_or(of_state), out);
+        let reason = match reason {
+            Some(EndReason::LackOfResources) => EndReason::LackOfResources,
+            _ if entry.tcp.is_over() => EndReason::End,
+            reason => reason.unwrap_or(EndReason::Idle),
+        };
+        if entry.has_packets() {
+            entry.write(reason, out);
             self.counters.records = self.counters.records.saturating_add(1);
         }
     }
@@ -324,7 +326,7 @@ impl Entry {
             last: now,
             deadline: 0,
             part: 0,
-            sides: [Side::default(); 2],
+            sides: Sides::default(),
             tcp,
             packet_bytes_min: u32::MAX,
             packet_bytes_max: 0,
@@ -350,20 +352,12 @@ impl Entry {
     }
 
     fn count(&mut self, speaker: Speaker, packet: &Packet<'_>, captured: &Captured<'_>) {
-        let side = self.side(speaker);
+        let side = self.sides.of(speaker);
         side.packets = side.packets.saturating_add(1);
         side.bytes = side.bytes.saturating_add(packet.ip_bytes.into());
         side.frame_bytes = side.frame_bytes.saturating_add(captured.wire_bytes.into());
         side.payload_bytes = side.payload_bytes.saturating_add(packet.payload_bytes.into());
         side.tcp_flags |= packet.tcp.map_or(0, |tcp| tcp.flags);
-    }
-
-    fn side(&mut self, speaker: Speaker) -> &mut Side {
-        let [src, dst] = &mut self.sides;
-        match speaker {
-            Speaker::Src => src,
-            Speaker::Dst => dst,
-        }
     }
 
     /// Whether the application layer still reads what a side says.
@@ -384,7 +378,7 @@ impl Entry {
         match place {
             Place::Empty => {}
             Place::Again => {
-                let side = self.side(speaker);
+                let side = self.sides.of(speaker);
                 side.retransmits = side.retransmits.saturating_add(1);
             }
             Place::Next { known } => {
@@ -486,6 +480,11 @@ impl Entry {
         }
     }
 
+    /// Not just after a part was written.
+    fn has_packets(&self) -> bool {
+        self.sides.src.packets > 0 || self.sides.dst.packets > 0
+    }
+
     /// How long it may be silent.
     fn patience(&self, config: &MeterConfig) -> Micros {
         match (self.tcp.is_over(), self.tcp.is_established()) {
@@ -498,7 +497,7 @@ impl Entry {
     fn next_part(&mut self, now: Micros) {
         self.part = self.part.saturating_add(1);
         self.start = now;
-        self.sides = [Side::default(); 2];
+        self.sides = Sides::default();
         (self.packet_bytes_min, self.packet_bytes_max) = (u32::MAX, 0);
     }
 
@@ -507,7 +506,6 @@ impl Entry {
         let (src_ip, dst_ip) = (self.key.address(src), self.key.address(dst));
         let (src_port, dst_port) = (self.key.port(src), self.key.port(dst));
         let protocol = self.key.protocol();
-        let [src_side, dst_side] = self.sides;
         let is_tcp = protocol == TCP;
         let flow = Flow {
             origin: Origin::Meter,
@@ -521,8 +519,8 @@ impl Entry {
             src_port,
             dst_port,
             protocol,
-            src: src_side,
-            dst: dst_side,
+            src: self.sides.src,
+            dst: self.sides.dst,
             conn_state: if is_tcp { self.tcp.state() } else { "" },
             history: if is_tcp { self.tcp.history() } else { "" },
             packet_bytes_min: self.packet_bytes_min,
@@ -575,4 +573,168 @@ fn begins(packet: &Packet<'_>) -> Begins {
 
 fn second(at: Micros) -> i64 {
     at.div_euclid(SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An Ethernet frame of IPv4 and TCP or UDP; `cut` bytes are missing at its end.
+    fn frame(
+        hosts: (u8, u8),
+        ports: (u16, u16),
+        protocol: u8,
+        fragment: u16,
+        rest: &[u8],
+        cut: usize,
+    ) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        frame.extend([8, 0, 0x45, 0]);
+        frame.extend(u16::try_from(24 + rest.len()).unwrap().to_be_bytes());
+        frame.extend([0, 9]);
+        frame.extend(fragment.to_be_bytes());
+        frame.extend([64, protocol, 0, 0, 10, 0, 0, hosts.0, 10, 0, 0, hosts.1]);
+        frame.extend([ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat());
+        frame.extend(rest);
+        frame.truncate(frame.len().saturating_sub(cut));
+        frame
+    }
+
+    fn captured(at: Micros, bytes: &[u8]) -> Captured<'_> {
+        let wire_bytes = u32::try_from(bytes.len()).unwrap();
+        Captured { at, link: LinkType::Ethernet, bytes, wire_bytes, vlan: 0 }
+    }
+
+    /// The records of flows among lines.
+    fn records(lines: &[u8]) -> Vec<serde_json::Value> {
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let read = lines.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap());
+        read.filter(|line| line["kind"] == "flow").collect()
+    }
+
+    fn packets(record: &serde_json::Value) -> u64 {
+        record["src_packets"].as_u64().unwrap() + record["dst_packets"].as_u64().unwrap()
+    }
+
+    const TCP_SYN: [u8; 16] = [0, 0, 0, 9, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0];
+
+    #[test]
+    fn a_long_conversation_is_one_with_several_parts() {
+        let mut meter = Meter::new(MeterConfig::default());
+        let mut lines = Vec::new();
+        let bytes = frame((1, 2), (5000, 53), 17, 0, b"\0\x0c\0\0data", 0);
+        for step in 0..100 {
+            meter.packet(&captured(step * 10 * SECOND, &bytes), &mut lines);
+        }
+        meter.flush(&mut lines);
+        let records = records(&lines);
+        let parts: Vec<_> = records.iter().map(|record| record["part"].as_u64().unwrap()).collect();
+        assert_eq!(parts, [0, 1, 2, 3]);
+        assert!(records.iter().all(|record| record["ts_conn"] == 0));
+        assert_eq!(records.iter().map(packets).sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn a_full_table_writes_the_flow_out_that_is_nearest_to_its_end_and_counts_it() {
+        let config = MeterConfig { flows_max: 2, ..MeterConfig::default() };
+        let mut meter = Meter::new(config);
+        let mut lines = Vec::new();
+        for (step, port) in [5000, 5001, 5000, 5002].into_iter().enumerate() {
+            let at = i64::try_from(step).unwrap() * SECOND;
+            meter.packet(&captured(at, &frame((1, 2), (port, 80), 6, 0, &TCP_SYN, 0)), &mut lines);
+        }
+        let early = records(&lines);
+        assert_eq!(early.len(), 1);
+        assert_eq!(
+            (&early[0]["src_port"], &early[0]["end_reason"]),
+            (&5001.into(), &"lack_of_resources".into())
+        );
+        assert_eq!((meter.counters().evicted, meter.counters().live), (1, 2));
+    }
+
+    #[test]
+    fn a_flow_ends_a_minute_after_its_last_packet_and_not_before() {
+        let mut meter = Meter::new(MeterConfig::default());
+        let mut lines = Vec::new();
+        let bytes = frame((1, 2), (5000, 53), 17, 0, b"\0\x0c\0\0data", 0);
+        meter.packet(&captured(0, &bytes), &mut lines);
+        meter.packet(&captured(30 * SECOND, &bytes), &mut lines);
+        meter.expire(90 * SECOND, &mut lines);
+        assert!(lines.is_empty());
+        meter.expire(92 * SECOND, &mut lines);
+        assert_eq!(records(&lines)[0]["end_reason"], "idle");
+    }
+
+    #[test]
+    fn a_later_fragment_belongs_to_the_flow_of_the_first() {
+        let mut meter = Meter::new(MeterConfig::default());
+        let mut lines = Vec::new();
+        for fragment in [0x2000, 0x2002, 0x0004] {
+            meter.packet(&captured(0, &frame((1, 2), (5000, 53), 17, fragment, &[7; 20], 0)), &mut lines);
+        }
+        meter.packet(&captured(0, &frame((3, 2), (5000, 53), 17, 0x0004, &[7; 20], 0)), &mut lines);
+        meter.flush(&mut lines);
+        let records = records(&lines);
+        let with_ports: Vec<_> = records.iter().filter(|record| record["src_port"] == 5000).collect();
+        assert_eq!((records.len(), packets(with_ports[0]), meter.counters().orphaned), (2, 3, 1));
+    }
+
+    proptest! {
+        /// No packet is lost or counted twice, whatever comes in whatever order of time.
+        #[test]
+        fn every_packet_is_in_one_record_or_counter(
+            packets_in in prop::collection::vec(
+                (0_i64..400, (1_u8..4, 1_u8..4), (0_u16..3, 79_u16..82), prop::sample::select(vec![6_u8, 17, 1, 41, 47, 132]),
+                 prop::sample::select(vec![0_u16, 0x2000, 0x0005]), prop::collection::vec(any::<u8>(), 0..60), 0_usize..80),
+                0..120,
+            ),
+            flows_max in 1_usize..20,
+        ) {
+            let mut meter = Meter::new(MeterConfig { flows_max, ..MeterConfig::default() });
+            let mut lines = Vec::new();
+            for (second, hosts, ports, protocol, fragment, rest, cut) in &packets_in {
+                let bytes = frame(*hosts, *ports, *protocol, *fragment, rest, *cut);
+                meter.packet(&captured(second * SECOND, &bytes), &mut lines);
+                prop_assert!(meter.counters().live <= u64::try_from(flows_max).unwrap());
+            }
+            meter.flush(&mut lines);
+            let counters = meter.counters();
+            let metered: u64 = records(&lines).iter().map(packets).sum();
+            prop_assert_eq!(metered + counters.not_ip + counters.malformed, counters.packets);
+            prop_assert_eq!(counters.packets, u64::try_from(packets_in.len()).unwrap());
+            prop_assert_eq!(counters.live, 0);
+        }
+
+        /// A stream that the network cut, repeated and shuffled a little says what it said.
+        #[test]
+        fn a_stream_out_of_order_says_the_same(cuts in prop::collection::vec(1_usize..30, 1..6), swap in 0_usize..6) {
+            let request = b"GET /a?b=c HTTP/1.1\r\nHost: example.vn\r\nUser-Agent: x\r\n\r\n";
+            let mut segments = Vec::new();
+            let (mut at, mut sizes) = (0, cuts.into_iter());
+            while at < request.len() {
+                let end = request.len().min(at + sizes.next().unwrap_or(request.len()));
+                segments.push((at, &request[at..end]));
+                at = end;
+            }
+            if segments.len() > 2 {
+                // The first segment shows the protocol and the number to begin with.
+                let first = 1 + swap % (segments.len() - 2);
+                segments.swap(first, first + 1);
+                segments.push(segments[0]);
+            }
+            let mut meter = Meter::new(MeterConfig::default());
+            let mut lines = Vec::new();
+            for (at, payload) in segments {
+                let seq = u32::try_from(100 + at).unwrap().to_be_bytes();
+                let rest = [&seq[..], &[0, 0, 0, 0, 0x50, 0x18, 1, 0, 0, 0, 0, 0], payload].concat();
+                meter.packet(&captured(0, &frame((1, 2), (5000, 80), 6, 0, &rest, 0)), &mut lines);
+            }
+            meter.flush(&mut lines);
+            let text = String::from_utf8(lines).unwrap();
+            prop_assert!(text.contains(r#""cs-uri-stem":"/a","cs-uri-query":"b=c""#), "{}", text);
+            prop_assert!(text.contains(r#""server_name":"example.vn""#), "{}", text);
+        }
+    }
 }

@@ -44,7 +44,7 @@ pub(super) enum Speaker {
 }
 
 /// Something for each side.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sides<T> {
     pub(super) src: T,
     pub(super) dst: T,

@@ -5,7 +5,7 @@
 //! and RST together, Q SYN together with FIN or RST; `^` says that the meter took the first packet for an answer.
 
 use super::frame::Tcp;
-use super::talk::Speaker;
+use super::talk::{Sides, Speaker};
 
 pub(super) const FIN: u8 = 0x01;
 pub(super) const SYN: u8 = 0x02;
@@ -18,7 +18,7 @@ const LETTERS_MAX: usize = 23;
 /// A connection as both sides' headers show it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Connection {
-    sides: [Side; 2],
+    sides: Sides<Side>,
     letters: Letters,
     /// Who sent the first RST.
     reset_by: Option<Speaker>,
@@ -56,7 +56,7 @@ impl Connection {
     /// Takes a segment of so many bytes of payload, and says where its payload stands. What lies ahead moves nothing: see
     /// [`Connection::skip_to`].
     pub(super) fn segment(&mut self, speaker: Speaker, tcp: Tcp, payload_bytes: u32) -> Place {
-        let side = self.side(speaker);
+        let side = self.sides.of(speaker);
         side.flags |= tcp.flags;
         match (tcp.flags & SYN != 0, tcp.flags & ACK != 0) {
             (true, true) => side.syn_ack = true,
@@ -79,17 +79,12 @@ impl Connection {
 
     /// The sequence number that comes next from a side.
     pub(super) fn next(&self, speaker: Speaker) -> u32 {
-        let [src, dst] = &self.sides;
-        let side = match speaker {
-            Speaker::Src => src,
-            Speaker::Dst => dst,
-        };
-        side.next.unwrap_or_default()
+        self.sides.get(speaker).next.unwrap_or_default()
     }
 
     /// Payload that was held is taken in its turn.
     pub(super) fn advance(&mut self, speaker: Speaker, seq: u32, payload_bytes: u32) {
-        self.side(speaker).next = Some(seq.wrapping_add(payload_bytes));
+        self.sides.of(speaker).next = Some(seq.wrapping_add(payload_bytes));
     }
 
     /// The first packet was taken for an answer.
@@ -104,18 +99,18 @@ impl Connection {
 
     /// Both sides have ended it, or one broke it off.
     pub(super) fn is_over(&self) -> bool {
-        self.reset_by.is_some() || self.sides.iter().all(|side| side.flags & FIN != 0)
+        self.reset_by.is_some() || (self.sides.src.flags & self.sides.dst.flags & FIN != 0)
     }
 
     /// Both sides have spoken as in a handshake, or it was picked up on its way: it may be silent for long.
     pub(super) fn is_established(&self) -> bool {
-        let [src, dst] = &self.sides;
+        let Sides { src, dst } = &self.sides;
         !self.is_over() && src.flags & ACK != 0 && dst.flags & ACK != 0
     }
 
     /// Zeek's `conn_state`.
     pub(super) fn state(&self) -> &'static str {
-        let [src, dst] = &self.sides;
+        let Sides { src, dst } = &self.sides;
         let (src_fin, dst_fin) = (src.flags & FIN != 0, dst.flags & FIN != 0);
         match (src.syn, dst.syn_ack, self.reset_by) {
             (true, true, _) if src_fin && dst_fin => "SF",
@@ -131,14 +126,6 @@ impl Connection {
             (false, true, Some(Speaker::Dst)) => "RSTRH",
             (false, true, None) if dst_fin => "SHR",
             _ => "OTH",
-        }
-    }
-
-    fn side(&mut self, speaker: Speaker) -> &mut Side {
-        let [src, dst] = &mut self.sides;
-        match speaker {
-            Speaker::Src => src,
-            Speaker::Dst => dst,
         }
     }
 
