@@ -281,8 +281,8 @@ impl Seen {
 }
 
 /// What the alerts of an event are about.
-struct Subject {
-    place: Arc<Place>,
+struct Subject<'b> {
+    place: &'b Arc<Place>,
     src_ip: Ipv6Addr,
     user: String,
 }
@@ -329,7 +329,7 @@ impl<'b> Pass<'b> {
     }
 
     /// Stores an event.
-    fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, matches: &[Match]) -> Subject {
+    fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, matches: &[Match]) -> Subject<'b> {
         let first = usize::try_from(event.record).unwrap_or(usize::MAX);
         let count = usize::try_from(event.records).unwrap_or(usize::MAX);
         let records = self.records.get(first..first.saturating_add(count)).unwrap_or_default();
@@ -348,15 +348,18 @@ impl<'b> Pass<'b> {
             let inventory = &self.site.inventory;
             classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
         });
-        let place = self.site.place(system);
+        let site: &'b Site = self.site;
+        let place = site.place(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
         row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
         self.blocks.push(&row);
-        Subject { place: Arc::clone(place), src_ip: row.src_ip.0, user: row.user.into_owned() }
+        // Without a match nobody asks.
+        let user = if matches.is_empty() { String::new() } else { row.user.into_owned() };
+        Subject { place, src_ip: row.src_ip.0, user }
     }
 
     /// Stores a flow. It is kept as long as the stricter of its two ends demands.
-    fn flow(&mut self, event: &Event<'_>, ends: &Ends, matches: &[Match]) -> Subject {
+    fn flow(&mut self, event: &Event<'_>, ends: &Ends, matches: &[Match]) -> Subject<'b> {
         let ids: Vec<&str> = matches.iter().map(|found| &*found.rule.id).collect();
         let mut row = FlowRow { rules: &ids, ..FlowRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
@@ -364,7 +367,8 @@ impl<'b> Pass<'b> {
         (row.host, row.agent, row.source, row.drill_id) =
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
-        let (src, dst) = (self.site.place(ends.src), self.site.place(ends.dst));
+        let site: &'b Site = self.site;
+        let (src, dst) = (site.place(ends.src), site.place(ends.dst));
         row.direction = ends.direction;
         (row.src_system_id, row.src_sys_level) = (&src.system_id, src.level);
         (row.dst_system_id, row.dst_sys_level) = (&dst.system_id, dst.level);
@@ -372,12 +376,12 @@ impl<'b> Pass<'b> {
         let days = [src, dst].map(|place| self.site.levels.retention_days(place.level, drill));
         row.retention_days = days.into_iter().max().unwrap_or_default();
         self.blocks.push(&row);
-        let place = self.site.place(ends.concerned().or(self.host_system));
-        Subject { place: Arc::clone(place), src_ip: row.src_ip.0, user: String::new() }
+        let place = site.place(ends.concerned().or(self.host_system));
+        Subject { place, src_ip: row.src_ip.0, user: String::new() }
     }
 
     /// None: the rule is neither an alert nor material for one.
-    fn finding(&mut self, event: &Event<'_>, found: &Match, subject: &Subject) -> Option<Finding> {
+    fn finding(&mut self, event: &Event<'_>, found: &Match, subject: &Subject<'_>) -> Option<Finding> {
         let identity = &self.origin.identity;
         let record = event.record;
         let key =
@@ -389,7 +393,7 @@ impl<'b> Pass<'b> {
         let end = event.message.floor_char_boundary(SAMPLE_BYTES_MAX);
         let hit = Hit {
             cause: self.rules.cause(&found.rule),
-            place: Arc::clone(&subject.place),
+            place: Arc::clone(subject.place),
             origin: Arc::clone(self.origin),
             ts: event.ts,
             host: identity.agent.clone(),

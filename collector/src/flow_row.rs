@@ -75,6 +75,19 @@ impl FlowColumn {
     pub(crate) fn named(field: &str) -> Option<&'static str> {
         Self::NAMES.iter().find(|name| **name == field).copied()
     }
+
+    /// The time, which the event has, and what the collector adds for the rules and writes into the row itself (`ends.rs`).
+    fn is_filled_apart(self) -> bool {
+        matches!(
+            self,
+            Self::ts
+                | Self::direction
+                | Self::src_system_id
+                | Self::src_sys_level
+                | Self::dst_system_id
+                | Self::dst_sys_level
+        )
+    }
 }
 
 /// How fields fill columns: each column's length.
@@ -101,8 +114,11 @@ impl FlowFiller {
         row.ts = event.ts;
         row.ts_quality = event.ts_quality.as_str();
         row.record = event.record;
-        for (name, value) in event.fields.iter().filter(|(name, _)| !ADDED.contains(&&**name)) {
+        for (name, value) in &event.fields {
             let column = FlowColumn::of(name);
+            if column.is_some_and(FlowColumn::is_filled_apart) {
+                continue;
+            }
             let bytes_max = |column| self.bytes_max.get(column as usize).copied().unwrap_or(usize::MAX);
             if column.is_none_or(|column| !row.fill(column, value, bytes_max(column))) {
                 row.fields.push(name, value);
@@ -110,10 +126,6 @@ impl FlowFiller {
         }
     }
 }
-
-/// What the collector adds to an event for the rules, and writes into columns itself; and the time, which is there already.
-const ADDED: [&str; 6] =
-    ["ts", "direction", "src_system_id", "src_sys_level", "dst_system_id", "dst_sys_level"];
 
 #[cfg(test)]
 mod tests {
