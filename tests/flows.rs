@@ -25,7 +25,7 @@ fn metered(path: &Path) -> Result<Totals> {
     while let Some(packet) = packets.next().with_context(|| path.display().to_string())? {
         meter.packet(&packet, &mut text);
     }
-    meter.flush(&mut text);
+    while meter.flush(&mut text) {}
     let mut totals = Totals::new();
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let flow: Json = serde_json::from_slice(line)?;

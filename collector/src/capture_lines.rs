@@ -32,6 +32,7 @@ pub(crate) struct CaptureLines<'r> {
     /// How much of `lines` was read.
     read: usize,
     ended: Option<CaptureError>,
+    read_all: bool,
     flushed: bool,
 }
 
@@ -44,6 +45,7 @@ impl<'r> CaptureLines<'r> {
             lines: Vec::new(),
             read: 0,
             ended: None,
+            read_all: false,
             flushed: false,
         })
     }
@@ -52,12 +54,12 @@ impl<'r> CaptureLines<'r> {
     /// the file was read. What stands before an error comes before the error.
     pub(crate) fn next(&mut self, lines: &mut Vec<u8>) -> Result<Option<event::Micros>, CaptureError> {
         while !self.flushed {
-            match self.packets.next() {
-                Ok(Some(packet)) => self.meter.packet(&packet, lines),
-                end => {
-                    self.ended = end.err();
-                    self.flushed = true;
-                    self.meter.flush(lines);
+            if self.read_all {
+                self.flushed = !self.meter.flush(lines);
+            } else {
+                match self.packets.next() {
+                    Ok(Some(packet)) => self.meter.packet(&packet, lines),
+                    end => (self.ended, self.read_all) = (end.err(), true),
                 }
             }
             if !lines.is_empty() {

@@ -33,9 +33,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             lines.clear();
         }
     }
-    meter.flush(&mut lines);
-    if !quiet {
-        stdout.write_all(&lines)?;
+    let mut more = true;
+    while more {
+        more = meter.flush(&mut lines);
+        bytes += lines.len();
+        if !quiet {
+            stdout.write_all(&lines)?;
+        }
+        lines.clear();
     }
     eprintln!("{bytes} bytes, {:?}", meter.counters());
     Ok(())

@@ -13,6 +13,7 @@ goal is 1. With the application layer, and with all flows kept in the table at o
 """
 
 import argparse
+import multiprocessing
 import os
 import pathlib
 import random
@@ -139,7 +140,9 @@ def main():
         # Takes what softflowd exports, and never reads it.
         sink.bind(("127.0.0.1", 0))
         capture = pathlib.Path(folder) / "capture.pcap"
-        packets = tile(corpus, capture, options.packets)
+        # In a process of its own: what this one takes at most would count for each tool, which begins as its copy.
+        with multiprocessing.Pool(1) as pool:
+            packets = pool.apply(tile, (corpus, capture, options.packets))
         (pathlib.Path(folder) / "nf").mkdir()
         commands = tools(capture, pathlib.Path(folder) / "nf", sink.getsockname()[1])
         best = dict.fromkeys(commands, (float("inf"), 0))

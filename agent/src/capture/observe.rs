@@ -99,7 +99,9 @@ impl Observe {
         // The block that is being filled now is left to us within this time.
         let _down = self.take(Duration::from_millis(2 * u64::from(BLOCK_RETIRE_MS)));
         self.count()?;
-        self.meter.flush(&mut self.lines);
+        while self.meter.flush(&mut self.lines) {
+            self.segments.write(&mut self.lines);
+        }
         self.publish();
         self.notice("stop");
         self.segments.write(&mut self.lines);

@@ -29,6 +29,8 @@ const SECOND: Micros = 1_000_000;
 const LINGER: Micros = 2 * SECOND;
 /// Ports below this are well-known (RFC 6335): what comes from one to a port above it is an answer.
 const WELL_KNOWN_PORTS: u16 = 1024;
+/// Flows that are written out together at the end: some 10 MB of lines.
+const FLUSHED_FLOWS: usize = 20_000;
 /// A length on the wire above this is a lie of the capture's header (libpcap's MAXIMUM_SNAPLEN).
 const WIRE_BYTES_MAX: u32 = 256 * 1024;
 
@@ -188,12 +190,14 @@ impl Meter {
         self.over = over;
     }
 
-    /// Writes out all that is left.
-    pub fn flush(&mut self, out: &mut Vec<u8>) {
-        let places: Vec<u32> = self.table.places().collect();
+    /// Writes out what is left, at most [`FLUSHED_FLOWS`] flows at a time, so that a full table does not need its lines' memory
+    /// at once. True: there is more.
+    pub fn flush(&mut self, out: &mut Vec<u8>) -> bool {
+        let places: Vec<u32> = self.table.places().take(FLUSHED_FLOWS).collect();
         for at in places {
             self.end(at, Some(EndReason::Forced), out);
         }
+        self.table.len() > 0
     }
 
     pub fn counters(&self) -> MeterCounters {
@@ -628,7 +632,7 @@ mod tests {
         for step in 0..100 {
             meter.packet(&captured(step * 10 * SECOND, &bytes), &mut lines);
         }
-        meter.flush(&mut lines);
+        while meter.flush(&mut lines) {}
         let records = records(&lines);
         let parts: Vec<_> = records.iter().map(|record| record["part"].as_u64().unwrap()).collect();
         assert_eq!(parts, [0, 1, 2, 3]);
@@ -675,7 +679,7 @@ mod tests {
             meter.packet(&captured(0, &frame((1, 2), (5000, 53), 17, fragment, &[7; 20], 0)), &mut lines);
         }
         meter.packet(&captured(0, &frame((3, 2), (5000, 53), 17, 0x0004, &[7; 20], 0)), &mut lines);
-        meter.flush(&mut lines);
+        while meter.flush(&mut lines) {}
         let records = records(&lines);
         let with_ports: Vec<_> = records.iter().filter(|record| record["src_port"] == 5000).collect();
         assert_eq!((records.len(), packets(with_ports[0]), meter.counters().orphaned), (2, 3, 1));
@@ -699,7 +703,7 @@ mod tests {
                 meter.packet(&captured(second * SECOND, &bytes), &mut lines);
                 prop_assert!(meter.counters().live <= u64::try_from(flows_max).unwrap());
             }
-            meter.flush(&mut lines);
+            while meter.flush(&mut lines) {}
             let counters = meter.counters();
             let metered: u64 = records(&lines).iter().map(packets).sum();
             prop_assert_eq!(metered + counters.not_ip + counters.malformed, counters.packets);
@@ -731,7 +735,7 @@ mod tests {
                 let rest = [&seq[..], &[0, 0, 0, 0, 0x50, 0x18, 1, 0, 0, 0, 0, 0], payload].concat();
                 meter.packet(&captured(0, &frame((1, 2), (5000, 80), 6, 0, &rest, 0)), &mut lines);
             }
-            meter.flush(&mut lines);
+            while meter.flush(&mut lines) {}
             let text = String::from_utf8(lines).unwrap();
             prop_assert!(text.contains(r#""cs-uri-stem":"/a","cs-uri-query":"b=c""#), "{}", text);
             prop_assert!(text.contains(r#""server_name":"example.vn""#), "{}", text);
