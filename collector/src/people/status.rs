@@ -24,8 +24,6 @@ const LINES_MIN: u64 = 100;
 const UNPARSED_PERCENT_MAX: u64 = 10;
 /// Sources named at most; the worst come first.
 const SOURCES_SHOWN: usize = 10;
-/// Below this share of free space the store's disk is called full: merges need room to write a part anew.
-const FREE_PERCENT_MIN: u64 = 5;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +46,9 @@ pub(crate) struct Args {
     /// An agent that has sent nothing for this long is wrong
     #[arg(long, value_name = "TIME", default_value = "24h")]
     silent_after: When,
+    /// Below this share of free space the store's disk is wrong: merges need room to write a part anew
+    #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
+    disk_free_min: u8,
 }
 
 /// How a check ended.
@@ -125,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     );
     let config = configuration(&args.config)?;
     let mut checks = collector(&config);
-    match store(&config, &clock, silent_since) {
+    match store(&config, &clock, silent_since, args.disk_free_min) {
         Ok(found) => checks.extend(found),
         Err(error) => checks.push(Check::new("store", State::Unreachable, format!("{error:#}"))),
     }
@@ -294,7 +295,7 @@ const AGENTS: &str = "SELECT agent AS agent, argMax(a.seq, a.last_seen) AS seq, 
 const UNPARSED: &str = "SELECT a.host AS host, a.source AS source, count() AS lines, countIf(a.parse_status = 'raw') AS raw \
     FROM events AS a WHERE a.ts > now64(6) - INTERVAL 1 DAY AND a.drill_id = '' GROUP BY a.host, a.source";
 
-fn store(config: &Config, clock: &Clock, silent_since: Micros) -> Result<Vec<Check>> {
+fn store(config: &Config, clock: &Clock, silent_since: Micros, free_percent_min: u8) -> Result<Vec<Check>> {
     let reader = Reader::open(config)?;
     block_on(async {
         let totals: Totals = reader.row(TOTALS).await?;
@@ -306,7 +307,7 @@ fn store(config: &Config, clock: &Clock, silent_since: Micros) -> Result<Vec<Che
             .and("raw * 100 > lines * {}", Bound::Number(UNPARSED_PERCENT_MAX));
         let sql = format!("{UNPARSED} HAVING {} ORDER BY raw / lines DESC, raw DESC", filter.sql());
         let unparsed: Vec<Unparsed> = reader.rows(&sql, &filter).await?;
-        let mut checks = vec![size(&totals)];
+        let mut checks = vec![size(&totals, free_percent_min)];
         checks.extend(flows(&flow));
         checks.extend(senders(&agents, clock, silent_since));
         checks.push(parsed(&unparsed));
@@ -314,7 +315,7 @@ fn store(config: &Config, clock: &Clock, silent_since: Micros) -> Result<Vec<Che
     })
 }
 
-fn size(totals: &Totals) -> Check {
+fn size(totals: &Totals, free_percent_min: u8) -> Check {
     let Totals { version, rows, bytes, free, total } = totals;
     let detail = format!(
         "ClickHouse {version}, {} in {} on disk, {} of {} free",
@@ -325,7 +326,7 @@ fn size(totals: &Totals) -> Check {
     );
     Check::new(
         "store",
-        State::wrong_if(free.saturating_mul(100) < total.saturating_mul(FREE_PERCENT_MIN)),
+        State::wrong_if(free.saturating_mul(100) < total.saturating_mul(free_percent_min.into())),
         detail,
     )
 }
@@ -447,8 +448,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_wrong() {
         let totals = |free| Totals { version: "26".into(), rows: 1, bytes: 1, free, total: 1_000 };
-        assert_eq!(size(&totals(50)).state, State::Ok);
-        assert_eq!(size(&totals(49)).state, State::Wrong);
+        assert_eq!(size(&totals(50), 5).state, State::Ok);
+        assert_eq!(size(&totals(49), 5).state, State::Wrong);
     }
 
     #[test]
