@@ -68,6 +68,8 @@ pub struct Config {
     pub systems: PathBuf,
     /// Levels, and how they turn the severity of a rule into the priority of an alert.
     pub levels: PathBuf,
+    /// Folders of hunts.
+    pub hunts: Vec<PathBuf>,
     /// How much the daemon says on standard error.
     pub log: LogLevel,
     pub intake: Intake,
@@ -292,6 +294,7 @@ impl Config {
             .into_iter()
             .chain([&mut self.tls.ca, &mut self.tls.cert, &mut self.tls.key])
             .chain(&mut self.rules)
+            .chain(&mut self.hunts)
             .chain(&mut self.clickhouse.password_file)
             .chain(&mut self.store.library);
         for path in paths {
@@ -442,6 +445,7 @@ impl Default for Config {
             rules: vec!["/usr/share/vonggac/rules/sigma".into()],
             systems: "/etc/vonggac/systems.toml".into(),
             levels: "/usr/share/vonggac/rules/levels".into(),
+            hunts: vec!["/usr/share/vonggac/rules/hunts".into()],
             log: LogLevel::default(),
             intake: Intake::default(),
             otlp: Otlp::default(),
