@@ -4,7 +4,9 @@ mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod allocations; // none for an event that no rule matches
 mod bruteforce; // the rule against a count of our own, on real logs
 mod capture; // packets of real interfaces, counted, spooled and shipped
+mod conversations; // our flows against tshark, packet for packet
 mod corpus; // where the public data lies
+mod differences; // tables of what is known to differ, and why
 mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus
 mod evtx; // Windows event logs: the reader, and vonggac scan
