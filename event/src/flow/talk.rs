@@ -339,7 +339,7 @@ impl Reader {
             Self::None | Self::Probe(_) => {}
             Self::Dns(dns) => dns.end(context, out),
             Self::DnsStream(dns) => dns.end(context, out),
-            Self::Tls(tls) => tls.end(context, out),
+            Self::Tls(tls) => tls.end(context, names, out),
             Self::Http(http) => http.end(context, names, out),
             Self::Ssh(ssh) => ssh.end(context, out),
         }

@@ -299,6 +299,35 @@ fn reads_the_first_certificate_of_a_server() {
     }
 }
 
+#[test]
+fn keeps_a_hello_whose_certificate_never_comes() {
+    let server = records(&[server_hello(&[]), handshake(11, &[0; 9])[..5].to_vec()].concat(), 16_000);
+    let (talk, lines) = stream(443, &[(Dst, &server)]);
+    assert_eq!(
+        (lines.len(), &lines[0]["version"], &lines[0]["cipher"]),
+        (1, &"1.2".into(), &"0xc02f".into())
+    );
+    assert!(!talk.wants(Dst));
+
+    let (mut talk, mut out) = (Talk::default(), Vec::new());
+    let context = context(443, 6);
+    talk.stream(Src, &records(&client_hello(b"h2"), 16_000), false, &context, &mut out);
+    talk.stream(Dst, &server, false, &context, &mut out);
+    talk.stream(Dst, b"after a gap", true, &context, &mut out);
+    assert_eq!(versions(&out), ["1.2"]);
+}
+
+fn versions(out: &[u8]) -> Vec<Value> {
+    lines(out).iter().map(|line| line["version"].clone()).collect()
+}
+
+#[test]
+fn reads_the_shorter_hello_of_a_draft() {
+    let body = [&[0x7f, 18][..], &[2; 32], &[0x13, 0x01], &vector(&[0, 51, 0, 1, 9])].concat();
+    let (_, lines) = stream(443, &[(Dst, &records(&handshake(2, &body), 16_000))]);
+    assert_eq!((&lines[0]["version"], &lines[0]["cipher"]), (&"1.3-draft-18".into(), &"0x1301".into()));
+}
+
 /// A self-signed certificate of `a.test` with a key and a signature of nonsense, from 2020 to 2030.
 fn certificate() -> Vec<u8> {
     let tlv = |tag: u8, data: &[u8]| {
