@@ -228,6 +228,7 @@ impl std::fmt::Display for Protocol {
             103 => "pim",
             112 => "vrrp",
             132 => "sctp",
+            super::frame::ARP => "arp",
             number => return write!(out, "{number}"),
         };
         out.write_str(name)
