@@ -2,6 +2,7 @@
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod allocations; // none for an event that no rule matches
+mod attacks; // what vonggac scan finds in captures of attacks
 mod bruteforce; // the rule against a count of our own, on real logs
 mod capture; // packets of real interfaces, counted, spooled and shipped
 mod conversations; // our flows against tshark, packet for packet
