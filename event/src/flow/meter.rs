@@ -47,7 +47,7 @@ pub struct MeterConfig {
     pub tcp_idle_timeout: Micros,
     /// A flow that lasts gets a record this often.
     pub active_timeout: Micros,
-    /// Whether the first bytes of payload are read: dns, tls, http, ssh.
+    /// Whether the first bytes of payload are read: dns, tls, http, ssh, smb, dce_rpc.
     pub application: bool,
     /// Endpoints whose traffic is left out: that of our own export.
     pub ignored: Vec<SocketAddr>,
