@@ -2,9 +2,12 @@
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod allocations; // none for an event that no rule matches
+mod attacks; // what vonggac scan finds in captures of attacks
 mod bruteforce; // the rule against a count of our own, on real logs
 mod capture; // packets of real interfaces, counted, spooled and shipped
+mod conversations; // our flows against tshark, packet for packet
 mod corpus; // where the public data lies
+mod differences; // tables of what is known to differ, and why
 mod drills; // the recorded drills, all of them
 mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus
@@ -14,6 +17,7 @@ mod exporters; // flow records of devices, against the truth, nfdump and the sto
 mod flows; // our flows against those of another meter
 mod hunts; // SQL on a schedule, over weeks of flows
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
+mod messages; // what flows say, against arkime's reading of it
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill
 mod pipeline; // a log line becomes a row exactly once, whatever is killed

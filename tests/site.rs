@@ -58,6 +58,16 @@ pub(crate) fn engine_present(test: &str) -> bool {
     present
 }
 
+/// Whether a program is there. Says so when it is not.
+pub(crate) fn present(program: &str, package: &str, test: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        println!("SKIPPED {test}: no {program}; deploy/install-packages {package} gets it");
+    }
+    found
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
