@@ -14,12 +14,14 @@ mod rule;
 pub(crate) mod scrape;
 mod select;
 mod status;
+mod systems;
 mod when;
 
 pub(crate) use alert::{Args as AlertArgs, run as run_alert};
 pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
+pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill` and `scan` use, too.
 pub(crate) use connect::{Reader, block_on, configuration};
