@@ -12,6 +12,7 @@ mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store
 mod flows; // our flows against those of another meter
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
+mod levels; // vonggac systems: the levels of a province, and a file of planted faults
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill
 mod pipeline; // a log line becomes a row exactly once, whatever is killed

@@ -15,6 +15,8 @@
 pub(crate) mod assess;
 mod read;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -156,11 +158,11 @@ pub(crate) struct Level {
 
 /// Index of a system in its [`Inventory`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct SystemIndex(usize);
+pub struct SystemIndex(usize);
 
 /// The inventory, indexed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Inventory {
+pub struct Inventory {
     files: Vec<PathBuf>,
     organisations: Vec<Organisation>,
     organisations_by_id: HashMap<String, usize>,
@@ -208,6 +210,11 @@ impl fmt::Display for Finding {
 }
 
 impl Inventory {
+    /// Reads a file, or all `*.toml` of a folder, as [`load`](Self::load) does without decrees.
+    pub fn open(path: &Path) -> Result<Self, InventoryError> {
+        Self::load(path, None)
+    }
+
     /// Reads a file, or all `*.toml` of a folder. With decrees, facts must be of the types that these ask for.
     pub(crate) fn load(path: &Path, decrees: Option<&Decrees>) -> Result<Self, InventoryError> {
         let (inventory, findings) = Self::read(path)?;
@@ -247,7 +254,7 @@ impl Inventory {
     }
 
     /// The system that a host or a domain belongs to. Names are compared in lower case.
-    pub(crate) fn by_host(&self, host: &str) -> Option<SystemIndex> {
+    pub fn by_host(&self, host: &str) -> Option<SystemIndex> {
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.by_host.get(&host.to_ascii_lowercase()).copied();
         }
@@ -255,7 +262,7 @@ impl Inventory {
     }
 
     /// The system that an address belongs to: of all networks that hold it the one with the longest prefix.
-    pub(crate) fn by_address(&self, address: Ipv6Addr) -> Option<SystemIndex> {
+    pub fn by_address(&self, address: Ipv6Addr) -> Option<SystemIndex> {
         let networks = self.by_network.iter().rev();
         networks.filter_map(|(length, systems)| systems.get(&masked(address, *length))).next().copied()
     }
@@ -298,7 +305,14 @@ impl Inventory {
         self.files.get(origin.file).map_or(Path::new(""), |file| file)
     }
 
-    fn finding(&self, grade: Grade, origin: Origin, subject: String, key: &'static str, message: String) -> Finding {
+    fn finding(
+        &self,
+        grade: Grade,
+        origin: Origin,
+        subject: String,
+        key: &'static str,
+        message: String,
+    ) -> Finding {
         Finding { grade, file: self.file(origin).into(), line: origin.place.line, subject, key, message }
     }
 }
@@ -352,7 +366,11 @@ fn masked(address: Ipv6Addr, length: u8) -> u128 {
 
 /// An address or a network as a person writes it: an address without `/32` or `/128`.
 fn shown(network: IpNet) -> String {
-    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
 }
 
 /// What a person writes as an address.

@@ -57,7 +57,7 @@ pub use config::{
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;
 pub use exporters::{Decoder, Health, Protocol, Sender};
-pub use inventory::InventoryError;
+pub use inventory::{Inventory, InventoryError, SystemIndex};
 pub use migrate::MigrateError;
 pub use priority::LevelsError;
 pub use recover::RecoverError;

@@ -183,7 +183,8 @@ impl Priorities {
 impl RetentionTable {
     fn parse(text: &str, path: &Path, decree: Option<&Decree>) -> Result<Self, LevelsError> {
         let table: Self = toml(text, path)?;
-        let cells = table.days.into_iter().zip(0..).map(|(days, level)| (format!("days[{level}]"), days, level));
+        let cells =
+            table.days.into_iter().zip(0..).map(|(days, level)| (format!("days[{level}]"), days, level));
         for (key, days, level) in cells.chain([("drill_days".into(), table.drill_days, 0)]) {
             let minimum = decree.and_then(|decree| least(decree, level));
             let days_min = minimum.map_or(RETENTION_DAYS_MIN, |minimum| minimum.days);
@@ -206,7 +207,8 @@ fn least(decree: &Decree, level: u8) -> Option<&RetentionMinimum> {
 }
 
 fn by_law(minimum: &RetentionMinimum) -> String {
-    let citation = minimum.provision.citation.as_ref().map(|citation| citation.shown(Lang::En)).unwrap_or_default();
+    let citation =
+        minimum.provision.citation.as_ref().map(|citation| citation.shown(Lang::En)).unwrap_or_default();
     format!(" ({citation}: at least {})", minimum.keep.shown(Lang::En))
 }
 

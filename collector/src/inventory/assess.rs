@@ -25,10 +25,10 @@ impl Inventory {
         };
         // A circle is refused when the inventory is read; whoever looks at a refused one must come to an end.
         let components = system.components.iter().filter(|_| depth < DEPTH_MAX);
-        let parts: Vec<Part> = components.filter_map(|component| self.by_id(&component.value)).map(part).collect();
-        let stated: BTreeMap<String, toml::Value> = (system.facts.iter().flatten())
-            .map(|(name, fact)| (name.clone(), fact.value.clone()))
-            .collect();
+        let parts: Vec<Part> =
+            components.filter_map(|component| self.by_id(&component.value)).map(part).collect();
+        let stated: BTreeMap<String, toml::Value> =
+            (system.facts.iter().flatten()).map(|(name, fact)| (name.clone(), fact.value.clone())).collect();
         let facts = decree.facts(&stated);
         let own = system.facts.is_some() || parts.is_empty();
         decree.judge(own.then_some(&facts), parts)

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use toml::{Spanned, Value as Toml};
 
 use crate::inventory::{
-    At, Contact, DEPTH_MAX, Days, Finding, Grade, Inventory, InventoryError, Level, Organisation, Origin, System,
-    SystemIndex, Tenure, address, mapped, shown,
+    At, Contact, DEPTH_MAX, Days, Finding, Grade, Inventory, InventoryError, Level, Organisation, Origin,
+    System, SystemIndex, Tenure, address, mapped, shown,
 };
 use crate::level::LEVEL_MAX;
 use crate::place::Lines;
@@ -189,7 +189,9 @@ impl Draft {
         if draft.sources.iter().any(|name| name.trim().is_empty()) {
             self.expected(origin, &subject, "sources", "names of log sources", "an empty one");
         }
-        let facts = draft.facts.map(|facts| facts.into_iter().map(|(name, value)| (name, source.at(value))).collect());
+        let facts = draft
+            .facts
+            .map(|facts| facts.into_iter().map(|(name, value)| (name, source.at(value))).collect());
         let system = System {
             owner: self.holders(source, &subject, "owner", draft.owner),
             operator: self.holders(source, &subject, "operator", draft.operator),
@@ -277,7 +279,9 @@ impl Draft {
         for text in source.all(addresses) {
             match address(&text.value) {
                 Some(value) => found.push(At { value, origin: text.origin }),
-                None => self.expected(text.origin, subject, "addresses", "an IPv4 or IPv6 address", &text.value),
+                None => {
+                    self.expected(text.origin, subject, "addresses", "an IPv4 or IPv6 address", &text.value)
+                }
             }
         }
         for text in source.all(networks) {
@@ -331,7 +335,13 @@ impl Draft {
     ) {
         let Some(SystemIndex(earlier)) = earlier else { return };
         let owner = self.inventory.systems.get(earlier).map_or("this system", |system| &system.id).to_owned();
-        self.expected(origin, subject, key, "what no other system has", &format!("{value}, which {owner} has too"));
+        self.expected(
+            origin,
+            subject,
+            key,
+            "what no other system has",
+            &format!("{value}, which {owner} has too"),
+        );
     }
 
     fn finish(mut self) -> (Inventory, Vec<Finding>) {
@@ -351,10 +361,20 @@ impl Draft {
             let Some(parent) = &organisation.parent else { continue };
             let subject = format!("organisation {:?}", organisation.id);
             if !self.inventory.organisations_by_id.contains_key(parent) {
-                wrong.push((organisation.origin, subject, "the id of an organisation".to_owned(), parent.clone()));
+                wrong.push((
+                    organisation.origin,
+                    subject,
+                    "the id of an organisation".to_owned(),
+                    parent.clone(),
+                ));
             } else if climbs_for_ever(&organisation.id, &above) {
                 let expected = format!("a tree of at most {DEPTH_MAX} tiers");
-                wrong.push((organisation.origin, subject, expected, format!("{parent}, in a circle or too deep")));
+                wrong.push((
+                    organisation.origin,
+                    subject,
+                    expected,
+                    format!("{parent}, in a circle or too deep"),
+                ));
             }
         }
         for (origin, subject, expected, found) in wrong {
@@ -400,7 +420,8 @@ impl Draft {
     /// Whether a system is, or has as a part of any depth, the one with this id; also when it is too deep to tell.
     fn contains(&self, index: SystemIndex, id: &str, depth: usize) -> bool {
         let system = self.inventory.system(index);
-        let mut parts = system.components.iter().filter_map(|component| self.inventory.by_id(&component.value));
+        let mut parts =
+            system.components.iter().filter_map(|component| self.inventory.by_id(&component.value));
         system.id == id || depth > DEPTH_MAX || parts.any(|part| self.contains(part, id, depth + 1))
     }
 

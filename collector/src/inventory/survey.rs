@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::civil::Date;
 use toml::Value as Toml;
 
-use crate::inventory::{At, Finding, Grade, Inventory, Level, Origin, System, SystemIndex, Tenure, holder, shown};
+use crate::inventory::{
+    At, Finding, Grade, Inventory, Level, Origin, System, SystemIndex, Tenure, holder, shown,
+};
 use crate::level::{Decrees, Judgement, Lang};
 
 /// Everything, in the order of the files.
@@ -37,7 +39,8 @@ pub(super) fn facts(inventory: &Inventory, decrees: &Decrees) -> Vec<Finding> {
             } else {
                 Some(format!("expected a fact that a decree asks for, found {name}"))
             };
-            let finding = |message| inventory.finding(Grade::Error, fact.origin, subject(system), "facts", message);
+            let finding =
+                |message| inventory.finding(Grade::Error, fact.origin, subject(system), "facts", message);
             findings.extend(message.map(finding));
         }
     }
@@ -63,10 +66,14 @@ impl Survey<'_> {
     /// Networks within a network of another system.
     fn networks(&mut self, index: SystemIndex, system: &System) {
         for network in &system.networks {
-            let Some(outer) = self.inventory.around(network.value).filter(|outer| *outer != index) else { continue };
+            let Some(outer) = self.inventory.around(network.value).filter(|outer| *outer != index) else {
+                continue;
+            };
             let outer = &self.inventory.system(outer).id;
-            let message =
-                format!("{} lies within a network of {outer}; the longest prefix counts", shown(network.value));
+            let message = format!(
+                "{} lies within a network of {outer}; the longest prefix counts",
+                shown(network.value)
+            );
             self.tell(Grade::Note, network.origin, subject(system), "networks", message);
         }
     }
@@ -128,7 +135,9 @@ impl Survey<'_> {
     }
 
     fn due(&mut self, system: &System, level: &Level) {
-        if let Some(decree) = level.decree.as_ref().filter(|decree| self.decrees.by_id(&decree.value).is_none()) {
+        if let Some(decree) =
+            level.decree.as_ref().filter(|decree| self.decrees.by_id(&decree.value).is_none())
+        {
             let message = format!("expected the id of a decree, found {}", decree.value);
             self.tell(Grade::Warning, decree.origin, subject(system), "level.decree", message);
         }
@@ -142,6 +151,9 @@ impl Survey<'_> {
     fn doubts(&mut self, system: &System, judgement: &Judgement<'_>) {
         for missing in &judgement.missing {
             let name = &missing.input.name;
+            if system.facts.as_ref().is_some_and(|facts| facts.contains_key(name)) {
+                continue; // stated, and of a wrong type: that was told
+            }
             let message = format!("{name} is unknown and could raise the level to {}", missing.up_to);
             self.tell(Grade::Warning, system.origin, subject(system), "facts", message);
         }
@@ -208,7 +220,9 @@ fn wholes(inventory: &Inventory) -> HashMap<SystemIndex, Vec<SystemIndex>> {
 /// Whether one is a part of the other, or both are parts of a third.
 fn together(wholes: &HashMap<SystemIndex, Vec<SystemIndex>>, one: SystemIndex, other: SystemIndex) -> bool {
     let of = |index| wholes.get(&index).map(Vec::as_slice).unwrap_or_default();
-    of(one).contains(&other) || of(other).contains(&one) || of(one).iter().any(|whole| of(other).contains(whole))
+    of(one).contains(&other)
+        || of(other).contains(&one)
+        || of(one).iter().any(|whole| of(other).contains(whole))
 }
 
 fn subject(system: &System) -> String {
@@ -218,7 +232,11 @@ fn subject(system: &System) -> String {
 /// The level that a decree computes, with its articles.
 fn computed(judgement: &Judgement<'_>) -> String {
     let basis: Vec<String> = judgement.basis().iter().map(|citation| citation.shown(Lang::En)).collect();
-    if basis.is_empty() { judgement.level.to_string() } else { format!("{} ({})", judgement.level, basis.join("; ")) }
+    if basis.is_empty() {
+        judgement.level.to_string()
+    } else {
+        format!("{} ({})", judgement.level, basis.join("; "))
+    }
 }
 
 /// A fact as it was stated.

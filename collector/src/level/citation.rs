@@ -1,7 +1,8 @@
 //! Where a provision stands: the act and its article, told as the country tells it.
 //!
-//! In a decree's file a citation is `ACT ARTICLE`, several are parted by `; `: `nd85 9.2.a`, `nd85 12; nd85 16`. The act says how the
-//! parts of an article are called ("Điều", "khoản", "điểm"); where it names one part only, the number is told whole.
+//! In a decree's file a citation is `ACT ARTICLE`, or `ACT` alone for the act as a whole; several are parted by `; `: `nd85 9.2.a`,
+//! `nd85 12; nd85 16`. The act says how the parts of an article are called ("Điều", "khoản", "điểm"); where it names one part
+//! only, the number is told whole.
 
 use std::collections::HashSet;
 
@@ -28,7 +29,7 @@ struct Parts {
 
 /// Articles of acts.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Citation(Vec<(Act, String)>);
+pub(crate) struct Citation(Vec<(Act, Option<String>)>);
 
 impl Citation {
     /// Reads `ACT ARTICLE; ...`; the error says what was expected.
@@ -36,27 +37,32 @@ impl Citation {
         text.split(';').map(|one| Self::one(one.trim(), acts)).collect::<Result<_, _>>().map(Self)
     }
 
-    fn one(text: &str, acts: &[Act]) -> Result<(Act, String), String> {
-        let Some((id, article)) = text.split_once(' ') else {
-            return Err(format!("expected an act and its article (\"act 9.2.a\"), found {text:?}"));
-        };
+    fn one(text: &str, acts: &[Act]) -> Result<(Act, Option<String>), String> {
+        let (id, article) = text.split_once(' ').map_or((text, None), |(id, article)| (id, Some(article)));
         let act = acts.iter().find(|act| act.id == id);
         let act = act.ok_or_else(|| format!("expected the id of an [[act]], found {id:?}"))?;
         let valid = |part: &str| !part.is_empty() && part.chars().all(char::is_alphanumeric);
-        if !article.split('.').all(valid) {
+        if let Some(article) = article.filter(|article| !article.split('.').all(valid)) {
             return Err(format!("expected an article such as 9.2.a, found {article:?}"));
         }
-        Ok((act.clone(), article.to_owned()))
+        Ok((act.clone(), article.map(str::to_owned)))
     }
 
     /// As it stands in the file: for programs.
     pub(crate) fn codes(&self) -> Vec<String> {
-        self.0.iter().map(|(act, article)| format!("{} {article}", act.id)).collect()
+        let code = |(act, article): &(Act, Option<String>)| match article {
+            Some(article) => format!("{} {article}", act.id),
+            None => act.id.clone(),
+        };
+        self.0.iter().map(code).collect()
     }
 
     /// "Nghị định ..., Điều 9 khoản 2 điểm a".
     pub(crate) fn shown(&self, lang: Lang) -> String {
-        let one = |(act, article): &(Act, String)| format!("{}, {}", act.title.of(lang), act.spelled(article, lang));
+        let one = |(act, article): &(Act, Option<String>)| match article {
+            Some(article) => format!("{}, {}", act.title.of(lang), act.spelled(article, lang)),
+            None => act.title.of(lang).to_owned(),
+        };
         self.0.iter().map(one).collect::<Vec<_>>().join("; ")
     }
 }

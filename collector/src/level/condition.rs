@@ -17,11 +17,21 @@ pub(super) enum Condition {
     Known(usize),
     /// A fact of type bool.
     Is(usize),
-    Number { input: usize, comparison: Comparison, number: i64 },
+    Number {
+        input: usize,
+        comparison: Comparison,
+        number: i64,
+    },
     /// A choice that is one of the names, or a set that has one of them.
-    Has { input: usize, names: u64 },
+    Has {
+        input: usize,
+        names: u64,
+    },
     /// A set that has these names and no other.
-    Equals { input: usize, names: u64 },
+    Equals {
+        input: usize,
+        names: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,16 +52,19 @@ impl Condition {
             Self::Any(conditions) => decided(conditions, facts, true),
             Self::Not(condition) => condition.truth(facts).map(|holds| !holds),
             Self::Known(input) => Some(facts.value(*input).is_some()),
-            Self::Is(input) | Self::Number { input, .. } | Self::Has { input, .. } | Self::Equals { input, .. } => {
-                facts.value(*input).map(|value| self.leaf(value))
-            }
+            Self::Is(input)
+            | Self::Number { input, .. }
+            | Self::Has { input, .. }
+            | Self::Equals { input, .. } => facts.value(*input).map(|value| self.leaf(value)),
         }
     }
 
     fn leaf(&self, value: Value) -> bool {
         match (self, value) {
             (Self::Is(_), Value::Bool(bool)) => bool,
-            (Self::Number { comparison, number, .. }, Value::Integer(found)) => comparison.holds(found, *number),
+            (Self::Number { comparison, number, .. }, Value::Integer(found)) => {
+                comparison.holds(found, *number)
+            }
             (Self::Has { names, .. }, Value::Names(found)) => found & names != 0,
             (Self::Equals { names, .. }, Value::Names(found)) => found == *names,
             // The types were checked when the decree was read.

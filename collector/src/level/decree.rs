@@ -113,7 +113,10 @@ impl Decrees {
             for input in &decree.inputs {
                 let (first, kind) = *inputs.entry(&input.name).or_insert((decree, &input.kind));
                 if *kind != input.kind {
-                    return Err(format!("input {:?} is of two types, in {} and in {}", input.name, first.id, decree.id));
+                    return Err(format!(
+                        "input {:?} is of two types, in {} and in {}",
+                        input.name, first.id, decree.id
+                    ));
                 }
             }
         }
@@ -300,7 +303,10 @@ impl Builder<'_> {
 
     fn check_frame(&self, draft: &Draft) -> Result<(), DecreeError> {
         if !(1..=usize::from(LEVEL_MAX)).contains(&self.levels) {
-            return self.fault(&draft.levels, format!("levels: expected 1 to {LEVEL_MAX} names, found {}", self.levels));
+            return self.fault(
+                &draft.levels,
+                format!("levels: expected 1 to {LEVEL_MAX} names, found {}", self.levels),
+            );
         }
         if let Some(id) = citation::twice(draft.act.get_ref()) {
             return self.fault(&draft.act, format!("act: the id {id:?} stands twice"));
@@ -318,7 +324,8 @@ impl Builder<'_> {
         for entry in entries {
             let id = id(entry);
             if id.get_ref().is_empty() || !seen.insert(id.get_ref()) {
-                return self.fault(id, format!("id: expected one that no other has, found {:?}", id.get_ref()));
+                return self
+                    .fault(id, format!("id: expected one that no other has, found {:?}", id.get_ref()));
             }
         }
         Ok(())
@@ -352,10 +359,14 @@ impl Builder<'_> {
     fn rule(&self, draft: RuleDraft) -> Result<Rule, DecreeError> {
         let when = self.condition(&draft.when)?;
         if when.asks_known() {
-            return self.fault(&draft.when, "when: known() is for reviews: a rule must not hang on what nobody said".into());
+            return self.fault(
+                &draft.when,
+                "when: known() is for reviews: a rule must not hang on what nobody said".into(),
+            );
         }
         let level = self.rule_level(&draft.level)?;
-        let provision = self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
+        let provision =
+            self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
         Ok(Rule { provision, when, level })
     }
 
@@ -368,12 +379,19 @@ impl Builder<'_> {
             fits.then_some(RuleLevel::Stated(position))
         };
         let read = match level.get_ref() {
-            Toml::Integer(number) => u8::try_from(*number).ok().filter(|level| self.has(*level)).map(RuleLevel::Fixed),
+            Toml::Integer(number) => {
+                u8::try_from(*number).ok().filter(|level| self.has(*level)).map(RuleLevel::Fixed)
+            }
             Toml::String(name) => of_input(name),
             _ => None,
         };
         read.map_or_else(
-            || self.fault(level, format!("level: expected 1 to {}, or an input that is such a number", self.levels)),
+            || {
+                self.fault(
+                    level,
+                    format!("level: expected 1 to {}, or an input that is such a number", self.levels),
+                )
+            },
             Ok,
         )
     }
@@ -405,14 +423,17 @@ impl Builder<'_> {
         let every: Result<Vec<_>, String> = draft.every.get_ref().iter().map(read).collect();
         let every = every.or_else(|message| self.fault(&draft.every, format!("every: {message}")))?;
         if every.len() != self.levels {
-            return self.fault(&draft.every, format!("every: expected one for each of {} levels", self.levels));
+            return self
+                .fault(&draft.every, format!("every: expected one for each of {} levels", self.levels));
         }
-        let provision = self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
+        let provision =
+            self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
         Ok(Duty { provision, every, before: draft.before })
     }
 
     fn deadline(&self, draft: DeadlineDraft) -> Result<Deadline, DecreeError> {
-        let provision = self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
+        let provision =
+            self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
         Ok(Deadline { provision, within: draft.within })
     }
 
@@ -420,7 +441,8 @@ impl Builder<'_> {
         if !draft.levels.get_ref().iter().all(|level| self.has(*level)) {
             return self.fault(&draft.levels, format!("levels: expected 1 to {}", self.levels));
         }
-        let provision = self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
+        let provision =
+            self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
         Ok(Role { provision, levels: draft.levels.into_inner(), within: draft.within })
     }
 

@@ -34,7 +34,10 @@ pub(super) struct Fault {
 /// Reads an expression over these inputs.
 pub(super) fn read(text: &str, inputs: &[Input]) -> Result<Condition, Fault> {
     if text.len() > BYTES_MAX {
-        return Err(Fault { offset: 0, message: format!("expected at most {BYTES_MAX} bytes, found {}", text.len()) });
+        return Err(Fault {
+            offset: 0,
+            message: format!("expected at most {BYTES_MAX} bytes, found {}", text.len()),
+        });
     }
     let mut reader = Reader { text, tokens: tokens(text)?, at: 0, depth: 0, inputs };
     let condition = reader.any()?;
@@ -210,7 +213,9 @@ impl<'t> Reader<'t> {
             Some(Token::Word(name)) => kind.bit(name),
             _ => None,
         };
-        let bit = bit.ok_or_else(|| self.expected(&format!("{}: its type is {}", "a value of the input", kind.expected())))?;
+        let bit = bit.ok_or_else(|| {
+            self.expected(&format!("{}: its type is {}", "a value of the input", kind.expected()))
+        })?;
         self.advance();
         Ok(bit)
     }

@@ -26,11 +26,18 @@ pub(crate) struct Input {
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Kind {
     Bool,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     /// One of the names.
-    Choice { values: Vec<String> },
+    Choice {
+        values: Vec<String>,
+    },
     /// Any of the names; what is stated is all of them.
-    Set { values: Vec<String> },
+    Set {
+        values: Vec<String>,
+    },
 }
 
 /// A value: names of a choice or a set are bits.
@@ -85,7 +92,9 @@ impl Kind {
     /// What is wrong with the type itself.
     pub(super) fn fault(&self) -> Option<String> {
         match self {
-            Self::Integer { min, max } if min > max => Some(format!("expected min <= max, found {min} and {max}")),
+            Self::Integer { min, max } if min > max => {
+                Some(format!("expected min <= max, found {min} and {max}"))
+            }
             Self::Choice { values } | Self::Set { values } => {
                 let is_name = |name: &String| {
                     name.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::level::Decree;
 use crate::level::citation::Citation;
 use crate::level::input::{Facts, Input, Value};
 use crate::level::provision::{Provision, Review, Rule, RuleLevel};
-use crate::level::Decree;
 
 /// A system that is part of another, as it was judged by the same decree.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -86,7 +86,10 @@ impl<'d> Judgement<'d> {
     pub(crate) fn basis(&self) -> Vec<&'d Citation> {
         let rules = self.held.iter().filter(|held| held.level == self.level).map(|held| &held.rule.provision);
         let combined = self.rests_on_parts().then_some(&self.decree.combination);
-        let reviews = self.reviews.iter().filter(|review| review.minimum == self.level && rules.clone().next().is_none());
+        let reviews = self
+            .reviews
+            .iter()
+            .filter(|review| review.minimum == self.level && rules.clone().next().is_none());
         let provisions = rules.clone().chain(combined).chain(reviews.map(|review| &review.provision));
         provisions.filter_map(|provision: &Provision| provision.citation.as_ref()).collect()
     }
@@ -103,7 +106,8 @@ impl<'d> Judgement<'d> {
 
     fn hold(&mut self, facts: &Facts) {
         let rules = self.decree.rules.iter().filter(|rule| rule.when.truth(facts) == Some(true));
-        self.held = rules.map(|rule| Held { rule, level: rule.level(facts) }).filter(|held| held.level > 0).collect();
+        self.held =
+            rules.map(|rule| Held { rule, level: rule.level(facts) }).filter(|held| held.level > 0).collect();
         self.held.sort_by_key(|held| std::cmp::Reverse(held.level));
         let reviews = self.decree.reviews.iter();
         self.reviews = reviews.filter(|review| review.when.truth(facts) == Some(true)).collect();

@@ -95,7 +95,9 @@ impl SourceArgs {
     fn read_whole(&self) -> Result<Sources> {
         let sources = self.read()?;
         match sources.faults.iter().find(|finding| finding.grade == Grade::Error) {
-            Some(fault) => bail!("the inventory has faults; `vonggac systems check` lists them. The first: {fault}"),
+            Some(fault) => {
+                bail!("the inventory has faults; `vonggac systems check` lists them. The first: {fault}")
+            }
             None => Ok(sources),
         }
     }
@@ -117,7 +119,9 @@ impl Sources {
     /// The name of whoever held a system on the day.
     fn holder(&self, tenures: &[crate::inventory::Tenure]) -> String {
         let tenure = crate::inventory::holder(tenures, self.date);
-        tenure.map_or_else(String::new, |tenure| self.inventory.organisation_name(&tenure.organisation).to_owned())
+        tenure.map_or_else(String::new, |tenure| {
+            self.inventory.organisation_name(&tenure.organisation).to_owned()
+        })
     }
 }
 

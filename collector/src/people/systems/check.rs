@@ -75,7 +75,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let sources = args.sources.read()?;
     let mut findings = sources.faults;
     findings.extend(sources.inventory.survey(sources.levels.decrees(), sources.date));
-    findings.sort_by(|one, other| (&one.file, one.line, one.grade).cmp(&(&other.file, other.line, other.grade)));
+    findings
+        .sort_by(|one, other| (&one.file, one.line, one.grade).cmp(&(&other.file, other.line, other.grade)));
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count() as u64;
     let (errors, warnings, notes) = (count(Grade::Error), count(Grade::Warning), count(Grade::Note));
     let summary = format!(

@@ -68,7 +68,9 @@ impl Row {
 
     fn has(&self, text: &str) -> bool {
         let text = text.to_lowercase();
-        [&self.id, &self.name, &self.owner, &self.operator].iter().any(|field| field.to_lowercase().contains(&text))
+        [&self.id, &self.name, &self.owner, &self.operator]
+            .iter()
+            .any(|field| field.to_lowercase().contains(&text))
     }
 }
 
@@ -107,7 +109,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     rows.retain(|row| args.text.as_ref().is_none_or(|text| row.has(text)));
     rows.retain(|row| args.level.is_none_or(|level| row.approved >= level));
     let decree = sources.levels.decrees().in_force(sources.date).map_or("none", |decree| &decree.id);
-    let summary = format!("{}; decree in force on {}: {decree}", counted(rows.len() as u64, "system"), sources.date);
+    let summary =
+        format!("{}; decree in force on {}: {decree}", counted(rows.len() as u64, "system"), sources.date);
     print(&rows, &args.output, &Clock::new(args.output.utc), &summary)?;
     Ok(ExitCode::SUCCESS)
 }

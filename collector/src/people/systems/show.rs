@@ -91,7 +91,11 @@ impl Page<'_> {
             None => self.lang.pick("chưa có", "none").to_owned(),
             Some(level) => {
                 let recheck = level.recheck.as_ref().map(|date| {
-                    format!("; {} {}", self.lang.pick("rà soát lại trước", "to be looked at again by"), date.value)
+                    format!(
+                        "; {} {}",
+                        self.lang.pick("rà soát lại trước", "to be looked at again by"),
+                        date.value
+                    )
                 });
                 format!("{} ({}){}", level.approved, level.describe(), recheck.unwrap_or_default())
             }
@@ -106,14 +110,10 @@ impl Page<'_> {
         };
         let code = organisation.code.as_ref().map(|code| format!(" [{code}]"));
         let contact = organisation.contact.as_ref().map(|contact| {
-            let fields = [
-                &contact.representative,
-                &contact.title,
-                &contact.address,
-                &contact.phone,
-                &contact.email,
-            ];
-            let given: Vec<&str> = fields.into_iter().map(|field| &**field).filter(|field| !field.is_empty()).collect();
+            let fields =
+                [&contact.representative, &contact.title, &contact.address, &contact.phone, &contact.email];
+            let given: Vec<&str> =
+                fields.into_iter().map(|field| &**field).filter(|field| !field.is_empty()).collect();
             format!("; {}", given.join(", "))
         });
         format!("{}{}{}", organisation.name, code.unwrap_or_default(), contact.unwrap_or_default())
@@ -129,7 +129,9 @@ impl Page<'_> {
             lang.pick("không có hiệu lực", "not in force")
         };
         let least = if judgement.needs_review() { lang.pick("ít nhất ", "at least ") } else { "" };
-        let level = decree.level_name(judgement.level).map_or(lang.pick("chưa xác định", "undecided"), |name| name.of(lang));
+        let level = decree
+            .level_name(judgement.level)
+            .map_or(lang.pick("chưa xác định", "undecided"), |name| name.of(lang));
         self.line(0, "");
         self.line(0, &format!("{} ({valid}, {}): {least}{level}", decree.title.of(lang), self.sources.date));
         self.unsure(2, decree.unsure.as_ref());
@@ -152,7 +154,8 @@ impl Page<'_> {
             return;
         }
         for part in &judgement.parts {
-            let review = if part.needs_review { self.lang.pick(", cần xem xét", ", needs review") } else { "" };
+            let review =
+                if part.needs_review { self.lang.pick(", cần xem xét", ", needs review") } else { "" };
             let level = format!("{} {}{review}", self.lang.pick("cấp", "level"), part.level);
             self.line(2, &format!("{} {}: {level}", self.lang.pick("Thành phần", "Component"), part.name));
         }
@@ -196,7 +199,10 @@ impl Page<'_> {
         }
         for duty in &decree.duties {
             if let Some(every) = duty.every(level) {
-                let before = duty.before.iter().map(|day| format!(", {} {}", lang.pick("trước", "before"), day.shown(lang)));
+                let before = duty
+                    .before
+                    .iter()
+                    .map(|day| format!(", {} {}", lang.pick("trước", "before"), day.shown(lang)));
                 self.demand(&duty.provision, Some(every.shown(lang) + &before.collect::<String>()));
             }
         }
@@ -251,9 +257,14 @@ fn as_json(sources: &Sources, system: &System, judgements: &[Judgement<'_>], lan
         })
     });
     let in_force = sources.levels.decrees().in_force(sources.date).map(|decree| &decree.id);
-    let decrees: Vec<Value> = judgements.iter().map(|judgement| judgement_json(judgement, in_force, lang)).collect();
-    let facts: serde_json::Map<String, Value> =
-        system.facts.iter().flatten().map(|(name, fact)| (name.clone(), stated(&fact.value).into())).collect();
+    let decrees: Vec<Value> =
+        judgements.iter().map(|judgement| judgement_json(judgement, in_force, lang)).collect();
+    let facts: serde_json::Map<String, Value> = system
+        .facts
+        .iter()
+        .flatten()
+        .map(|(name, fact)| (name.clone(), stated(&fact.value).into()))
+        .collect();
     json!({
         "id": system.id, "name": system.name, "purpose": system.purpose, "date": sources.date.to_string(),
         "owner": sources.holder(&system.owner), "operator": sources.holder(&system.operator),
@@ -279,7 +290,10 @@ fn judgement_json(judgement: &Judgement<'_>, in_force: Option<&String>, lang: La
     let missing = judgement.missing.iter().map(|missing| {
         json!({ "fact": missing.input.name, "question": missing.input.text.of(lang), "up_to": missing.up_to, "rules": missing.rules })
     });
-    let parts = judgement.parts.iter().map(|part| json!({ "name": part.name, "level": part.level, "needs_review": part.needs_review }));
+    let parts = judgement
+        .parts
+        .iter()
+        .map(|part| json!({ "name": part.name, "level": part.level, "needs_review": part.needs_review }));
     json!({
         "id": judgement.decree.id, "title": judgement.decree.title.of(lang),
         "in_force": Some(&judgement.decree.id) == in_force,
