@@ -85,7 +85,7 @@ fn reads_levels_1_to_5_and_rejects_those_beside_them() {
     for approved in [0, 6] {
         let error = parse(&[HEAD, &system("a", &level(approved, "1/QĐ", "Điều 9"))].concat()).unwrap_err();
         let expected =
-            format!("systems.toml:17: system \"a\", level.approved: expected 1 to 5, found {approved}");
+            format!("systems.toml:16: system \"a\", level.approved: expected 1 to 5, found {approved}");
         assert_eq!(error.to_string(), expected);
     }
 }
@@ -132,12 +132,12 @@ fn rejects_and_tells_each_problem_with_its_key() {
 #[test]
 fn rejects_a_bad_network_and_an_unknown_key_with_the_line() {
     for (rest, expected) in [
-        ("networks=['10.0.0.0/33']", "systems.toml:16: system \"a\", networks: expected a network"),
+        ("networks=['10.0.0.0/33']", "systems.toml:15: system \"a\", networks: expected a network"),
         (
             "addresses=['10.0.0']",
-            "systems.toml:16: system \"a\", addresses: expected an IPv4 or IPv6 address",
+            "systems.toml:15: system \"a\", addresses: expected an IPv4 or IPv6 address",
         ),
-        ("host=['h']", "systems.toml:16: unknown field `host`"),
+        ("host=['h']", "systems.toml:15: unknown field `host`"),
     ] {
         let error = parse(&[HEAD, &system("a", rest)].concat()).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
@@ -185,7 +185,7 @@ fn rejects_facts_of_another_type_when_decrees_are_known() {
         let text = [HEAD, &system("a", &format!("[system.facts]\n{facts}"))].concat();
         let (inventory, findings) = read::parse(&text, Path::new("systems.toml"));
         let error = inventory.unless_refused(findings, Some(levels.decrees())).unwrap_err().to_string();
-        let expected = format!("systems.toml:17: system \"a\", facts: {expected}");
+        let expected = format!("systems.toml:16: system \"a\", facts: {expected}");
         assert!(error.starts_with(&expected), "{error}");
     }
 }

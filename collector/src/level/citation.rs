@@ -57,13 +57,22 @@ impl Citation {
         self.0.iter().map(code).collect()
     }
 
-    /// "Nghị định ..., Điều 9 khoản 2 điểm a".
+    /// "Nghị định ..., Điều 9 khoản 2 điểm a". An act that is cited several times in a row is named once.
     pub(crate) fn shown(&self, lang: Lang) -> String {
-        let one = |(act, article): &(Act, Option<String>)| match article {
-            Some(article) => format!("{}, {}", act.title.of(lang), act.spelled(article, lang)),
-            None => act.title.of(lang).to_owned(),
-        };
-        self.0.iter().map(one).collect::<Vec<_>>().join("; ")
+        let mut shown = String::new();
+        let mut last = None;
+        for (act, article) in &self.0 {
+            let again = last.replace(&act.id) == Some(&act.id);
+            if !again {
+                shown.push_str(if shown.is_empty() { "" } else { "; " });
+                shown.push_str(act.title.of(lang));
+            }
+            if let Some(article) = article {
+                shown.push_str(", ");
+                shown.push_str(&act.spelled(article, lang));
+            }
+        }
+        shown
     }
 }
 

@@ -126,12 +126,15 @@ fn decrees_are_valid_from_their_first_to_their_last_day() {
 
 #[test]
 fn tells_articles_as_the_country_does() {
-    let [old, ..] = shipped();
+    let [old, new, _] = shipped();
     let facts = BTreeMap::from([("sector_floor".to_owned(), Toml::Array(vec!["smart_loudspeaker".into()]))]);
     let judgement = old.judge(Some(&old.facts(&facts)), Vec::new());
     let basis = judgement.basis();
     assert_eq!(basis[0].shown(Lang::Vi), "Thông tư 39/2020/TT-BTTTT, Điều 9 khoản 2");
     assert_eq!(basis[0].shown(Lang::En), "Circular 39/2020/TT-BTTTT, Article 9 clause 2");
+    let drill = new.duties.iter().find(|duty| duty.provision.id == "drill").unwrap();
+    let citation = drill.provision.citation.as_ref().unwrap().shown(Lang::En);
+    assert_eq!(citation, "TCVN 14423:2026, clause 5.16.1, clause 6.17.2.6, clause 7.17.2.6");
     let minimum = old.retention.iter().find(|minimum| minimum.level == 3).unwrap();
     assert_eq!(minimum.provision.citation.as_ref().unwrap().shown(Lang::Vi), "TCVN 11930:2017, mục 7.2.1.4");
 }

@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         print_text(&format!("{line}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut page = Page { sources: &sources, lang: args.lang, text: String::new() };
+    let mut page = Page { sources: &sources, lang: args.lang, text: String::new(), doubts: Vec::new() };
     page.system(system);
     for judgement in &judgements {
         page.judgement(system, judgement);
@@ -66,6 +66,8 @@ struct Page<'s> {
     sources: &'s Sources,
     lang: Lang,
     text: String,
+    /// What is not sure about the demands, told once at their end.
+    doubts: Vec<String>,
 }
 
 impl Page<'_> {
@@ -211,13 +213,31 @@ impl Page<'_> {
             let within = deadline.within.map_or_else(none, |within| within.shown(lang));
             self.demand(&deadline.provision, Some(within));
         }
+        for (number, doubt) in (1..).zip(std::mem::take(&mut self.doubts)) {
+            let label = lang.pick("chưa chắc chắn", "unsure");
+            self.line(2, &format!("[{label} {number}] {doubt}"));
+        }
     }
 
     fn demand(&mut self, provision: &Provision, when: Option<String>) {
         let when = when.map(|when| format!(" [{when}]")).unwrap_or_default();
+        let doubt = provision.unsure.as_ref().map(|text| {
+            let (label, number) =
+                (self.lang.pick("chưa chắc chắn", "unsure"), self.doubt(text.of(self.lang)));
+            format!(" [{label} {number}]")
+        });
         let says = self.provision(provision);
-        self.line(2, &format!("{says}{when}"));
-        self.unsure(4, provision.unsure.as_ref());
+        self.line(2, &format!("{says}{when}{}", doubt.unwrap_or_default()));
+    }
+
+    /// The number under which a doubt is told.
+    fn doubt(&mut self, text: &str) -> usize {
+        let known = self.doubts.iter().position(|doubt| doubt == text);
+        let position = known.unwrap_or_else(|| {
+            self.doubts.push(text.to_owned());
+            self.doubts.len() - 1
+        });
+        position + 1
     }
 
     fn provision(&self, provision: &Provision) -> String {
