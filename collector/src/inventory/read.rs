@@ -280,7 +280,7 @@ impl Draft {
             match address(&text.value) {
                 Some(value) => found.push(At { value, origin: text.origin }),
                 None => {
-                    self.expected(text.origin, subject, "addresses", "an IPv4 or IPv6 address", &text.value)
+                    self.expected(text.origin, subject, "addresses", "an IPv4 or IPv6 address", &text.value);
                 }
             }
         }

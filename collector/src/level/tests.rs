@@ -151,11 +151,26 @@ fn a_whole_that_is_no_more_than_its_parts_misses_no_facts() {
     }
 }
 
-#[test]
-fn rejects_a_decree_with_line_column_and_what_was_expected() {
+/// Texts of a decree with one thing wrong: what is replaced, by what, and what the error says.
+type Wrong<'a> = &'a [(&'a str, &'a str, &'a str)];
+
+fn rejects(cases: Wrong<'_>) {
     let text = read("rules/levels/neutral/high-water-mark.toml");
+    for (from, to, expected) in cases {
+        assert!(text.contains(from), "{from}");
+        let error = Decree::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+        let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
+        let told: usize = error.split(':').next().unwrap().parse().unwrap();
+        // A field that is missing is told at its table, a second line at itself.
+        assert!(told.abs_diff(line) <= 4, "{to}: {error}, not near {line}");
+    }
+}
+
+#[test]
+fn rejects_a_condition_with_line_column_and_what_was_expected() {
     let low = "when = 'confidentiality == low or";
-    for (from, to, expected) in [
+    rejects(&[
         (low, "when = 'secrecy == low or", "9: when: expected the name of an input, found \"secrecy\""),
         (low, "when = 'confidentiality == lowest or", "28: when: expected a value of the input"),
         (
@@ -182,6 +197,12 @@ fn rejects_a_decree_with_line_column_and_what_was_expected() {
             "when = 'integrity # low or",
             "19: when: expected a name, a number, a comparison or a bracket, found '#'",
         ),
+    ]);
+}
+
+#[test]
+fn rejects_an_entry_with_line_column_and_what_was_expected() {
+    rejects(&[
         ("article = \"profile 3.1\"\n", "", ": missing field `article`"),
         (
             "article = \"profile 3.1\"",
@@ -217,15 +238,7 @@ fn rejects_a_decree_with_line_column_and_what_was_expected() {
         ),
         ("vi = \"Cao\"", "vi = \"Tha\u{302}p\"", "vi: expected text in Unicode's form NFC"),
         ("minimum = 2", "minimun = 2", "1: unknown field `minimun`"),
-    ] {
-        assert!(text.contains(from), "{from}");
-        let error = Decree::parse(&text.replacen(from, to, 1)).unwrap_err().to_string();
-        assert!(error.contains(expected), "{to}: {error}");
-        let line = 1 + text[..text.find(from).unwrap()].matches('\n').count();
-        let told: usize = error.split(':').next().unwrap().parse().unwrap();
-        // A field that is missing is told at its table, a second line at itself.
-        assert!(told.abs_diff(line) <= 4, "{to}: {error}, not near {line}");
-    }
+    ]);
 }
 
 #[test]
