@@ -157,7 +157,7 @@ impl Site {
                 system_name: system.name.clone(),
                 level: system.level(),
                 level_basis: system.level.as_ref().map(Level::describe).unwrap_or_default(),
-                organisation: inventory.organisation_name(&system.owner).to_owned(),
+                organisation: inventory.organisation_name(system.owner()).to_owned(),
             })
         };
         let places = inventory.systems().iter().map(place).collect();

@@ -16,6 +16,7 @@ mod rule;
 pub(crate) mod scrape;
 mod select;
 mod status;
+mod systems;
 mod when;
 
 pub(crate) use alert::{Args as AlertArgs, run as run_alert};
@@ -24,6 +25,7 @@ pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
 pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
+pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill` and `scan` use, too.
 pub(crate) use connect::{Reader, block_on, configuration};
