@@ -160,6 +160,9 @@ pub(crate) struct Level {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct SystemIndex(usize);
 
+/// A table that is asked for every event. A fast hash will do: its keys are the operator's, not an attacker's.
+type Lookup<K> = HashMap<K, SystemIndex, foldhash::fast::RandomState>;
+
 /// The inventory, indexed.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
@@ -169,9 +172,9 @@ pub struct Inventory {
     systems: Vec<System>,
     by_id: HashMap<String, SystemIndex>,
     /// Hosts and domains, in lower case.
-    by_host: HashMap<String, SystemIndex>,
+    by_host: Lookup<String>,
     /// Networks by the length of their prefix in IPv6 (IPv4 is mapped); the longest is asked first.
-    by_network: BTreeMap<u8, HashMap<u128, SystemIndex>>,
+    by_network: BTreeMap<u8, Lookup<u128>>,
 }
 
 /// How much a finding matters.
