@@ -68,7 +68,8 @@ pub use engine::{Engine, Placeholders};
 pub use evaluate::Match;
 pub use explain::Explanation;
 pub use indicators::{
-    Added, Indicator, IndicatorError, IndicatorKind, Indicators, IndicatorsBuilder, NewIndicator, Sighting, Sightseer,
+    Added, Indicator, IndicatorError, IndicatorKind, Indicators, IndicatorsBuilder, NewIndicator, Sighting,
+    Sightseer,
 };
 pub use look::Scratch;
 pub use problem::{Problem, Reason};

@@ -27,7 +27,8 @@ const LOCAL_V4: [Ipv4Net; 11] = [
     v4([224, 0, 0, 0], 4),
     v4([240, 0, 0, 0], 4),
 ];
-const LOCAL_V6: [Ipv6Net; 5] = [v6(0, 128), v6(1, 128), v6(0xfc << 120, 7), v6(0xfe8 << 116, 10), v6(0xff << 120, 8)];
+const LOCAL_V6: [Ipv6Net; 5] =
+    [v6(0, 128), v6(1, 128), v6(0xfc << 120, 7), v6(0xfe8 << 116, 10), v6(0xff << 120, 8)];
 
 const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)

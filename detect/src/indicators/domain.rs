@@ -30,7 +30,8 @@ pub(super) fn append(name: &str, out: &mut Vec<u8>) -> Option<()> {
         append_label(label, out)?;
     }
     // The last label of a name is never a number: that is an address, or a version.
-    let is_number = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_number =
+        name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     let bytes = out.len().saturating_sub(start);
     (count >= 2 && !is_number && bytes <= NAME_BYTES_MAX).then_some(())
 }

@@ -38,9 +38,8 @@ fn set(values: &[(IndicatorKind, &str)]) -> Indicators {
 }
 
 fn event<'e>(ts: Micros, fields: &[(&'e str, &'e str)]) -> Event<'e> {
-    let field = |(name, value): &(&'e str, &'e str)| {
-        (Cow::Borrowed(*name), Value::Text(Cow::Borrowed(*value)))
-    };
+    let field =
+        |(name, value): &(&'e str, &'e str)| (Cow::Borrowed(*name), Value::Text(Cow::Borrowed(*value)));
     Event {
         ts,
         ts_quality: TsQuality::Event,
@@ -129,7 +128,10 @@ fn writes_punycode_as_the_rfc_does() {
         ("他们为什么不说中文", "xn--ihqwcrb4cv8a8dqg056pqjye"),
         ("なぜみんな日本語を話してくれないのか", "xn--n8jok5ay5dzabd5bym9f0cm5685rrjetr6pdxa"),
     ] {
-        assert_eq!(key_of(IndicatorKind::Domain, &format!("{label}.example")), Ok(format!("{expected}.example")));
+        assert_eq!(
+            key_of(IndicatorKind::Domain, &format!("{label}.example")),
+            Ok(format!("{expected}.example"))
+        );
     }
 }
 
@@ -190,15 +192,30 @@ fn looks_at_the_fields_of_each_kind() {
         (&[("DestinationIp", "2001:db8:0:0::7")], &["DestinationIp 2001:db8::7"]),
         (&[("query", "a.b.EVIL.example.")], &["query evil.example"]),
         (&[("query", "notevil.example")], &[]),
-        (&[("QueryResults", "type:  5 x.evil.example;::ffff:192.0.2.3;")], &["QueryResults evil.example", "QueryResults 192.0.2.0/24"]),
+        (
+            &[("QueryResults", "type:  5 x.evil.example;::ffff:192.0.2.3;")],
+            &["QueryResults evil.example", "QueryResults 192.0.2.0/24"],
+        ),
         (&[("cs-host", "evil.example:8080")], &["cs-host evil.example"]),
         (&[("cs-referer", "https://www.evil.example/x")], &["cs-referer evil.example"]),
-        (&[("cs-host", "portal.example"), ("cs-uri", "/login.php?id=1")], &["cs-uri portal.example/login.php?id=1"]),
-        (&[("cs-host", "portal.example"), ("cs-uri-stem", "/login.php"), ("cs-uri-query", "id=1")], &["cs-uri portal.example/login.php?id=1"]),
+        (
+            &[("cs-host", "portal.example"), ("cs-uri", "/login.php?id=1")],
+            &["cs-uri portal.example/login.php?id=1"],
+        ),
+        (
+            &[("cs-host", "portal.example"), ("cs-uri-stem", "/login.php"), ("cs-uri-query", "id=1")],
+            &["cs-uri portal.example/login.php?id=1"],
+        ),
         (&[("cs-host", "portal.example"), ("cs-uri-stem", "/login.php")], &[]),
-        (&[("Hashes", "MD5=D41D8CD98F00B204E9800998ECF8427E,IMPHASH=d41d8cd98f00b204e9800998ecf8427e")], &["Hashes d41d8cd98f00b204e9800998ecf8427e"]),
+        (
+            &[("Hashes", "MD5=D41D8CD98F00B204E9800998ECF8427E,IMPHASH=d41d8cd98f00b204e9800998ecf8427e")],
+            &["Hashes d41d8cd98f00b204e9800998ecf8427e"],
+        ),
         (&[("Hashes", "IMPHASH=d41d8cd98f00b204e9800998ecf8427e")], &[]),
-        (&[("ja3", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), ("ja4", "t13d1516h2_8daaf6152771_e5627efa2ab1")], &["ja3 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "ja4 t13d1516h2_8daaf6152771_e5627efa2ab1"]),
+        (
+            &[("ja3", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), ("ja4", "t13d1516h2_8daaf6152771_e5627efa2ab1")],
+            &["ja3 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "ja4 t13d1516h2_8daaf6152771_e5627efa2ab1"],
+        ),
     ];
     for (fields, expected) in cases {
         assert_eq!(seen(&set, fields), expected, "{fields:?}");
@@ -209,10 +226,8 @@ fn looks_at_the_fields_of_each_kind() {
 fn tells_each_feed_and_keeps_of_one_feed_what_is_valid_the_longest() {
     let mut builder = IndicatorsBuilder::default();
     let value = "evil.example";
-    let until = |feed, until| NewIndicator {
-        valid_until: Some(until),
-        ..new(feed, IndicatorKind::Domain, value)
-    };
+    let until =
+        |feed, until| NewIndicator { valid_until: Some(until), ..new(feed, IndicatorKind::Domain, value) };
     assert_eq!(builder.add(&until("a", DAY)), Ok(Added::New));
     assert_eq!(builder.add(&until("a", 3 * DAY)), Ok(Added::Known));
     assert_eq!(builder.add(&until("a", 2 * DAY)), Ok(Added::Known));
@@ -281,7 +296,10 @@ fn an_id_depends_on_feed_and_value_alone() {
     assert_ne!(first, id("b", "evil.example", &[]));
     assert_ne!(first, id("a", "evil2.example", &[]));
     assert_eq!(first.len(), 36);
-    assert_eq!((first.get(14..15), first.get(19..20).map(|digit| "89ab".contains(digit))), (Some("8"), Some(true)));
+    assert_eq!(
+        (first.get(14..15), first.get(19..20).map(|digit| "89ab".contains(digit))),
+        (Some("8"), Some(true))
+    );
 }
 
 /// What the documentation says, word for word, over a list.
@@ -290,9 +308,13 @@ fn model(list: &[(IndicatorKind, String)], field: &str, text: &str) -> Vec<Strin
     let form = |kind, text: &str| key_of(kind, text).ok();
     let found = if field == "dst_ip" {
         let Ok(ip) = text.parse::<IpAddr>() else { return Vec::new() };
-        let net = |value: &String| value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).unwrap();
+        let net = |value: &String| {
+            value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from)).unwrap()
+        };
         let inside = of(IndicatorKind::Address).filter(|value| net(value).contains(&ip));
-        inside.max_by_key(|value| net(value).prefix_len()).and_then(|value| form(IndicatorKind::Address, value))
+        inside
+            .max_by_key(|value| net(value).prefix_len())
+            .and_then(|value| form(IndicatorKind::Address, value))
     } else {
         let name = text.to_lowercase();
         let above = of(IndicatorKind::Domain)

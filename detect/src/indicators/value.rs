@@ -48,16 +48,8 @@ pub enum IndicatorError {
 }
 
 impl IndicatorKind {
-    pub const ALL: [Self; 8] = [
-        Self::Address,
-        Self::Domain,
-        Self::Url,
-        Self::Md5,
-        Self::Sha1,
-        Self::Sha256,
-        Self::Ja3,
-        Self::Ja4,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Address, Self::Domain, Self::Url, Self::Md5, Self::Sha1, Self::Sha256, Self::Ja3, Self::Ja4];
 
     /// The name in the configuration, in metrics and on the screen.
     pub fn as_str(self) -> &'static str {
@@ -94,15 +86,8 @@ impl IndicatorKind {
     /// fingerprint JA3 looks like any MD5, and is taken for one.
     pub fn guess(value: &str) -> Option<Self> {
         let (value, mut key) = (refanged(value), Vec::new());
-        let guesses = [
-            Self::Address,
-            Self::Md5,
-            Self::Sha1,
-            Self::Sha256,
-            Self::Ja4,
-            Self::Domain,
-            Self::Url,
-        ];
+        let guesses =
+            [Self::Address, Self::Md5, Self::Sha1, Self::Sha256, Self::Ja4, Self::Domain, Self::Url];
         guesses.into_iter().find(|kind| self::key(*kind, &value, &mut key).is_ok())
     }
 
@@ -194,7 +179,9 @@ fn ja4(value: &str, out: &mut Vec<u8>) -> Result<(), IndicatorError> {
         && [Some(10), Some(12), Some(12), None].into_iter().all(|len| parts.next() == len)
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_shaped {
-        return Err(IndicatorError::Malformed { expected: "a JA4 such as t13d1516h2_8daaf6152771_e5627efa2ab1" });
+        return Err(IndicatorError::Malformed {
+            expected: "a JA4 such as t13d1516h2_8daaf6152771_e5627efa2ab1",
+        });
     }
     out.extend(value.bytes().map(|byte| byte.to_ascii_lowercase()));
     Ok(())
