@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use crate::corpus::corpus;
-use crate::site::{Site, engine_present, free_port, root, until};
+use crate::site::{Site, engine_present, free_port, present, root, until};
 
 /// A capture that softflowd turns into flows: 67 SSH connections of a password guesser.
 const CAPTURE: &str =
@@ -119,16 +119,6 @@ fn device_groups(folder: &Path) -> BTreeMap<String, Vec<Datagram>> {
         groups.entry(device).or_default().push(datagram);
     }
     groups
-}
-
-/// Whether a program is there. Says so when it is not.
-fn present(program: &str, package: &str, test: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    let found = found.is_ok_and(|output| output.status.success());
-    if !found {
-        println!("SKIPPED {test}: no {program}; deploy/install-packages {package} gets it");
-    }
-    found
 }
 
 /// Bytes that wait at the socket of a port of UDP; none when nobody has it (proc(5), /proc/net/udp).

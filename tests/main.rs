@@ -2,16 +2,23 @@
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod allocations; // none for an event that no rule matches
+mod attacks; // what vonggac scan finds in captures of attacks
 mod bruteforce; // the rule against a count of our own, on real logs
 mod capture; // packets of real interfaces, counted, spooled and shipped
+mod conversations; // our flows against tshark, packet for packet
 mod corpus; // where the public data lies
+mod differences; // tables of what is known to differ, and why
+mod drills; // the recorded drills, all of them
 mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus
 mod evtx; // Windows event logs: the reader, and vonggac scan
 mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store
 mod flows; // our flows against those of another meter
+mod hunts; // SQL on a schedule, over weeks of flows
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
+mod levels; // vonggac systems: the levels of a province, and a file of planted faults
+mod messages; // what flows say, against arkime's reading of it
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill
 mod pipeline; // a log line becomes a row exactly once, whatever is killed

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -51,19 +51,9 @@ const EVENTS: &str = r"INSERT INTO events (ts, ts_received, ts_quality, kind, pa
     (now64(6) - 600, now64(6), 'event', 'syslog', 'raw', 'db01', 'db01', '/var/log/x', '', 1, 0, 90, [], '', toIPv6('::'), 255,
      'evil \x1B[2J\n2026-01-01 forged', 'evil \x1B[2J\xFF')";
 
-fn vonggac(site: &Site, arguments: &[&str]) -> Result<Output> {
-    Ok(Command::new(site::program("vonggac"))
-        .args(arguments)
-        .env("VONGGAC_CONFIG", site.path("vonggac.toml"))
-        .env("TZ", "<+07>-7") // a zone that needs no database on the machine
-        .env("TMPDIR", site.path("tmp"))
-        .stdin(Stdio::null())
-        .output()?)
-}
-
 /// The exit code and what was printed.
 fn answer(site: &Site, arguments: &[&str]) -> Result<(i32, String)> {
-    let output = vonggac(site, arguments)?;
+    let output = site.vonggac(arguments)?;
     Ok((output.status.code().context("an exit code")?, String::from_utf8(output.stdout)?))
 }
 
@@ -217,7 +207,7 @@ fn tells_its_state(site: &mut Site) -> Result<()> {
     site.kill_collector()?;
     assert_eq!(answer(site, STATUS)?.0, 2);
     until("the store ends with its collector", || Ok((answer(site, &["alerts"])?.0 == 2).then_some(())))?;
-    let output = vonggac(site, &["alerts"])?;
+    let output = site.vonggac(&["alerts"])?;
     let said = String::from_utf8(output.stderr)?;
     assert!(said.contains("is `vonggac serve` running"), "{said}");
     Ok(())
@@ -229,7 +219,6 @@ fn runs_a_drill_and_cleans_up_behind_it() -> Result<()> {
         return Ok(());
     }
     let site = Site::start(SYSTEMS)?;
-    std::fs::create_dir(site.path("tmp"))?;
     let drills = PathBuf::from(site.path("drills"));
     write_drill(&drills.join("small"), SMALL_TRUTH)?;
     let drills = drills.display().to_string();

@@ -2,7 +2,7 @@
 //! this build on free ports of the loopback interface. Everything ends when the value is dropped.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -58,6 +58,16 @@ pub(crate) fn engine_present(test: &str) -> bool {
     present
 }
 
+/// Whether a program is there. Says so when it is not.
+pub(crate) fn present(program: &str, package: &str, test: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        println!("SKIPPED {test}: no {program}; deploy/install-packages {package} gets it");
+    }
+    found
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
@@ -92,11 +102,25 @@ impl Site {
             flows_port: free_port(),
             store_port: free_port(),
         };
+        for folder in ["tmp", "hunts"] {
+            std::fs::create_dir(site.path(folder))?;
+        }
         site.run(&["ca", "init", "--dir", &site.path("ca"), "--host", "localhost"])?;
         std::fs::write(site.path("systems.toml"), systems)?;
         std::fs::write(site.path("vonggac.toml"), site.configuration())?;
         site.start_collector()?;
         Ok(site)
+    }
+
+    /// What `vonggac` says to a person of this site.
+    pub(crate) fn vonggac(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(Command::new(program("vonggac"))
+            .args(arguments)
+            .env("VONGGAC_CONFIG", self.path("vonggac.toml"))
+            .env("TZ", "<+07>-7") // a zone that needs no database on the machine
+            .env("TMPDIR", self.path("tmp"))
+            .stdin(Stdio::null())
+            .output()?)
     }
 
     fn configuration(&self) -> String {
@@ -107,6 +131,7 @@ impl Site {
 data_dir = "data"
 rules = ["{root}/rules/sigma"]
 levels = "{root}/rules/levels"
+hunts = ["hunts"]
 systems = "systems.toml"
 
 [tls]
@@ -246,6 +271,11 @@ key = "{ca}/{host}.key"
         collector.kill()?;
         collector.wait()?;
         Ok(())
+    }
+
+    /// Tells the collector to load its rules and hunts anew.
+    pub(crate) fn hang_up(&self) -> Result<()> {
+        kill(self.collector.as_ref().context("the collector runs")?.id(), libc::SIGHUP)
     }
 
     /// Tells the collector to end, and waits for it.

@@ -273,10 +273,13 @@ impl Source {
         {
             Pattern::new(pattern).map_err(|error| anyhow::anyhow!("{key}: {pattern:?}: {error}"))?;
         }
-        // The other two are not for files: one is made at the centre, the other by our own capture.
-        let known = Format::from_name(&self.format)
-            .is_some_and(|format| !matches!(format, Format::Otlp | Format::Flow));
-        anyhow::ensure!(known, "format = {:?}: expected auto, syslog, auditd, web or json", self.format);
+        // OTLP is no format of files: it is made at the centre.
+        let known = Format::from_name(&self.format).is_some_and(|format| format != Format::Otlp);
+        anyhow::ensure!(
+            known,
+            "format = {:?}: expected auto, syslog, auditd, web, json or flow",
+            self.format
+        );
         for (key, text) in
             [("category", &self.category), ("product", &self.product), ("service", &self.service)]
         {
@@ -370,7 +373,6 @@ mod tests {
             ("[collector]\nserver_name = \"a b\"\n", "collector.server_name"),
             ("log_level = \"loud\"\n", "log_level = \"loud\": expected error"),
             ("[[source]]\npaths = [\"/a\"]\nformat = \"otlp\"\n", "source 1: format = \"otlp\""),
-            ("[[source]]\npaths = [\"/a\"]\nformat = \"flow\"\n", "source 1: format = \"flow\""),
             ("[capture]\ninterfaces = [\"\"]\n", "capture.interfaces: \"\": expected 1 to 15 bytes"),
             ("[capture]\ninterfaces = [\"a234567890123456\"]\n", "capture.interfaces: \"a234567890123456\""),
             ("[capture]\ninterfaces = [\"../a\"]\n", "without slash"),

@@ -27,6 +27,8 @@ use tracing::{error, info};
 use crate::form::now;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_COST_BYTES};
 
+/// Below `data_dir`.
+const FOLDER: &str = "spool";
 const ENDING: &str = ".log";
 const FULL: &str = "the spool was full";
 const NOT_WRITTEN: &str = "the spool could not be written";
@@ -65,7 +67,7 @@ pub(crate) struct Loss {
 impl Spool {
     /// Finds what is there. The folder is made when there is something to write.
     pub(crate) fn open(data_dir: &Path, bytes_max: u64) -> io::Result<Arc<Self>> {
-        let folder = data_dir.join("spool");
+        let folder = data_dir.join(FOLDER);
         let mut state = State::default();
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -91,6 +93,11 @@ impl Spool {
 
     pub(crate) fn holds(&self, path: &str) -> bool {
         self.state().segments.contains_key(path)
+    }
+
+    /// Whether a file is the spool's own, to be deleted when it was read: no log of anybody else's ever is.
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        Path::new(path).parent() == Some(&self.folder) && interface_of(path).is_some()
     }
 
     /// Whether nothing more will be written to a segment.
@@ -198,7 +205,11 @@ fn interface_of(path: &str) -> Option<&str> {
 
 /// The interface and the number in a segment's path.
 fn parts(path: &str) -> Option<(&str, Micros)> {
-    let name = Path::new(path).file_name()?.to_str()?.strip_suffix(ENDING)?;
+    let path = Path::new(path);
+    let name = path.file_name()?.to_str()?.strip_suffix(ENDING)?;
+    if path.parent()?.file_name()? != FOLDER {
+        return None;
+    }
     let (interface, number) = name.rsplit_once('-')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && !interface.is_empty()).then_some((interface, number.parse().ok()?))

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use event::{Format, RECORD_BYTES_MAX};
+use event::RECORD_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
@@ -309,7 +309,7 @@ impl Tail {
     fn finish_segments(&mut self) -> Result<()> {
         for index in 0..self.files.len() {
             let known = &self.files[index].known;
-            if known.labels.format != Format::Flow || !self.spool.is_closed(&known.path) {
+            if !self.spool.owns(&known.path) || !self.spool.is_closed(&known.path) {
                 continue;
             }
             let (id, path) = (known.id, known.path.clone());
@@ -358,7 +358,7 @@ impl Tail {
         known.retired = true;
         self.ledger.borrow_mut().append(Entry::Retire(known.id));
         // One that is still there, but with other content, is found again by its name.
-        if known.labels.format == Format::Flow && matches!(Path::new(&known.path).try_exists(), Ok(false)) {
+        if self.spool.owns(&known.path) && matches!(Path::new(&known.path).try_exists(), Ok(false)) {
             self.spool.forget(&known.path);
         }
     }

@@ -74,6 +74,8 @@ pub struct Config {
     pub indicators: Vec<IndicatorFeed>,
     /// Levels, and how they turn the severity of a rule into the priority of an alert.
     pub levels: PathBuf,
+    /// Folders of hunts.
+    pub hunts: Vec<PathBuf>,
     /// How much the daemon says on standard error.
     pub log: LogLevel,
     pub intake: Intake,
@@ -299,6 +301,7 @@ impl Config {
             .chain([&mut self.tls.ca, &mut self.tls.cert, &mut self.tls.key])
             .chain(&mut self.rules)
             .chain(self.indicators.iter_mut().map(|feed| &mut feed.path))
+            .chain(&mut self.hunts)
             .chain(&mut self.clickhouse.password_file)
             .chain(&mut self.store.library);
         for path in paths {
@@ -452,6 +455,7 @@ impl Default for Config {
             systems: "/etc/vonggac/systems.toml".into(),
             indicators: Vec::new(),
             levels: "/usr/share/vonggac/rules/levels".into(),
+            hunts: vec!["/usr/share/vonggac/rules/hunts".into()],
             log: LogLevel::default(),
             intake: Intake::default(),
             otlp: Otlp::default(),

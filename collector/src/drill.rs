@@ -40,7 +40,7 @@ Examples:
   vonggac drill run linux-web-intrusion              at ten times its speed
   vonggac drill run linux-web-intrusion --speed 1    as it happened, for people who train with it
   vonggac drill run ./my-drill --format json | jq .missed
-  vonggac drill run --all --speed 60
+  vonggac drill run --all --speed 60                 every drill, and a table of all at the end
   vonggac alerts --drill all                         what the drills raised
 
 Exit codes of run: 0 every step detected, no false alert of severity high or critical, every event stored once; 1 not so;
@@ -161,17 +161,20 @@ fn run_drills(args: &RunArgs) -> Result<ExitCode> {
         args.drills.display()
     );
     let recordings = folders.iter().map(|folder| Recording::read(folder)).collect::<Result<Vec<_>>>()?;
-    let mut passed = true;
+    let mut scores = Vec::new();
     for recording in &recordings {
         let run = Run::new(recording, args);
         let score = block_on(interruptible(run.score(&route, &reader)))?;
-        passed &= score.passed();
         print_text(&match args.format {
             Format::Table => report::text(recording, &run.drill_id, &score),
             Format::Json => report::json(recording, &run.drill_id, args.speed, &score)?,
         })?;
+        scores.push((recording, score));
     }
-    Ok(ExitCode::from(u8::from(!passed)))
+    if args.all && args.format == Format::Table {
+        print_text(&report::table(&scores))?;
+    }
+    Ok(ExitCode::from(u8::from(!scores.iter().all(|(_, score)| score.passed()))))
 }
 
 /// A folder, or the name of one in the folder of the drills.

@@ -14,7 +14,7 @@ use crate::inventory::{Inventory, SystemIndex};
 use crate::row::address;
 
 /// Sigma's product of events that a meter or an exporter saw on a network.
-const NETWORK: &str = "network";
+pub(crate) const NETWORK: &str = "network";
 
 /// The ends of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -162,7 +162,7 @@ impl Site {
                 system_name: system.name.clone(),
                 level: system.level(),
                 level_basis: system.level.as_ref().map(Level::describe).unwrap_or_default(),
-                organisation: inventory.organisation_name(&system.owner).to_owned(),
+                organisation: inventory.organisation_name(system.owner()).to_owned(),
             })
         };
         let places = inventory.systems().iter().map(place).collect();
@@ -350,9 +350,7 @@ impl<'b> Pass<'b> {
 
     /// Stores an event.
     fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, ids: &[&str]) -> Subject<'b> {
-        let first = usize::try_from(event.record).unwrap_or(usize::MAX);
-        let count = usize::try_from(event.records).unwrap_or(usize::MAX);
-        let records = self.records.get(first..first.saturating_add(count)).unwrap_or_default();
+        let records = self.records_of(event);
         let raw = exact(&event.message, records);
         let mut row = EventRow { rules: ids, raw: &raw, ..EventRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
@@ -377,14 +375,23 @@ impl<'b> Pass<'b> {
         Subject { place, src_ip: row.src_ip.0, user }
     }
 
+    /// The records that an event was made of.
+    fn records_of(&self, event: &Event<'_>) -> &[Record<'b>] {
+        let first = usize::try_from(event.record).unwrap_or(usize::MAX);
+        let count = usize::try_from(event.records).unwrap_or(usize::MAX);
+        self.records.get(first..first.saturating_add(count)).unwrap_or_default()
+    }
+
     /// Stores a flow. It is kept as long as the stricter of its two ends demands.
     fn flow(&mut self, event: &Event<'_>, ends: &Ends, ids: &[&str]) -> Subject<'b> {
+        let records = self.records_of(event);
         let mut row = FlowRow { rules: ids, ..FlowRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
         self.site.flow_filler.fill(&mut row, event);
         (row.host, row.agent, row.source, row.drill_id) =
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
+        row.offset = records.first().map_or(0, |record| record.offset);
         let site: &'b Site = self.site;
         let (src, dst) = (site.place(ends.src), site.place(ends.dst));
         row.direction = ends.direction;

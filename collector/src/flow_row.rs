@@ -65,6 +65,7 @@ columns! { FlowRow, FlowColumn, Table::Flows;
     epoch: u64,
     seq: u64,
     record: u32,
+    offset: u64,
     retention_days: u16,
     rules: &'a [&'a str],
     fields: Fields<'a>,

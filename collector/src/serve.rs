@@ -3,8 +3,8 @@
 //! Start: configuration, `/metrics`, certificates and rules, the embedded store, the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules and indicators anew; if something in the rules does not load, or a file of indicators cannot be read, it
-//! is reported, and the set loaded before stays.
+//! SIGHUP loads rules, hunts and indicators anew, each by itself; if something in rules or hunts does not load, or a file of
+//! indicators cannot be read, it is reported, and the set loaded before stays.
 //!
 //! What it never does: acknowledge what is not stored, on the way out either. Who was not acknowledged sends again.
 
@@ -24,12 +24,15 @@ use crate::config::{Config, ConfigArg, ConfigError, LogLevel};
 use crate::door::{Door, Stop};
 use crate::exporters;
 use crate::http::{self, Phase};
+use crate::hunts::{self, Hunt};
 use crate::indicators::{self, Loaded};
 use crate::intake::Intake;
 use crate::log;
 use crate::notify::{READY, STOPPING, notify};
 use crate::otlp::{ALPN, Otlp};
+use crate::people::Reader;
 use crate::rules;
+use crate::run_hunts::RunHunts;
 use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
@@ -54,6 +57,7 @@ struct Daemon {
     config: Config,
     supervisor: Option<Supervisor>,
     pipeline: Pipeline,
+    hunts: Option<RunHunts>,
     doors: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
@@ -97,8 +101,10 @@ fn check(path: &ConfigArg) -> ExitCode {
         }
     };
     let (rules, problems) = rules::load_in_words(&config.rules);
+    let hunts = hunts::load(&config.hunts);
     let indicators = indicators::load(&config.indicators, now());
     let findings: Vec<String> = [
+        hunts.err().map(|error| format!("hunts: {error}")),
         server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
         password(&config).err().map(|error| format!("clickhouse.password_file: {error}")),
         store::check(&config).err().map(|error| error.to_string()),
@@ -155,6 +161,7 @@ impl Daemon {
         report(&problems);
         info!(rules = rules.rules().len(), not_loaded = problems.len(), "rules loaded");
         let indicators = load_indicators(&config).await?;
+        let hunts = hunts::load(&config.hunts)?;
         let supervisor = match config.clickhouse.url {
             None => Some(Supervisor::start(&config).await?),
             Some(_) => None,
@@ -163,7 +170,8 @@ impl Daemon {
         indicators.measure(true);
         pipeline.indicators.replace(indicators.indicators);
         let (stop, stopped) = watch::channel(false);
-        let mut daemon = Self { config, supervisor, pipeline, doors: JoinSet::new(), stop };
+        let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
+        let mut daemon = Self { config, supervisor, pipeline, hunts, doors: JoinSet::new(), stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {
             daemon.open_otlp(otlp_tls, stopped.clone()).await?;
@@ -204,10 +212,7 @@ impl Daemon {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Told::End => return ExitCode::SUCCESS,
-                    Told::Reload => {
-                        self.reload_rules().await;
-                        self.reload_indicators().await;
-                    }
+                    Told::Reload => self.reload().await,
                 },
                 _ = &mut self.pipeline.done => {
                     error!("the pipeline ended; nothing can be stored");
@@ -217,7 +222,28 @@ impl Daemon {
         }
     }
 
-    /// Loads the rules anew; a set in which something does not load is not taken.
+    /// Loads rules, hunts and indicators anew.
+    async fn reload(&mut self) {
+        self.reload_rules().await;
+        match hunts::load(&self.config.hunts) {
+            Ok(hunts) => self.replace_hunts(hunts).await,
+            Err(error) => warn!("the hunts are not replaced: {error}"),
+        }
+        self.reload_indicators().await;
+    }
+
+    /// A run that is under way is done again: what it found is stored once.
+    async fn replace_hunts(&mut self, hunts: Vec<Hunt>) {
+        if let Some(running) = self.hunts.take() {
+            running.stop().await;
+        }
+        match start_hunts(&self.config, hunts, &self.pipeline) {
+            Ok(hunts) => self.hunts = Some(hunts),
+            Err(error) => error!("no hunts run: {error:#}"),
+        }
+    }
+
+    /// A set in which something does not load is not taken.
     async fn reload_rules(&mut self) {
         let dirs = self.config.rules.clone();
         let Ok((rules, problems)) = tokio::task::spawn_blocking(move || rules::load_in_words(&dirs)).await
@@ -250,9 +276,12 @@ impl Daemon {
 
     /// Closes the doors, waits until what is under way is stored and acknowledged, closes the store.
     async fn stop(self) {
-        let Self { config, supervisor, pipeline, mut doors, stop } = self;
+        let Self { config, supervisor, pipeline, hunts, mut doors, stop } = self;
         let Pipeline { deliveries, done, .. } = pipeline;
         stop.send_replace(true);
+        if let Some(hunts) = hunts {
+            hunts.stop().await;
+        }
         drop(deliveries);
         let drained = async {
             while doors.join_next().await.is_some() {}
@@ -304,6 +333,11 @@ async fn load_indicators(config: &Config) -> anyhow::Result<Loaded> {
         info!(feed = report.feed, loaded = report.loaded(), not_understood, "indicators loaded");
     }
     Ok(loaded)
+}
+
+fn start_hunts(config: &Config, hunts: Vec<Hunt>, pipeline: &Pipeline) -> anyhow::Result<RunHunts> {
+    info!(hunts = hunts.len(), "hunts loaded");
+    Ok(RunHunts::start(hunts, Reader::open(config)?, &pipeline.deliveries))
 }
 
 fn report(problems: &[String]) {

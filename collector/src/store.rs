@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use crate::admit::{Admission, Admit};
 use crate::alert::{AlertStage, Alerts, Notices};
 use crate::batch::Delivery;
-use crate::clock::now;
+use crate::clock::{now, today};
 use crate::config::{Config, ConfigError};
 use crate::current::Current;
 use crate::dead_letter::DeadLetters;
@@ -102,8 +102,8 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
 }
 
 fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
-    let inventory = Inventory::load(&config.systems)?;
-    let levels = Levels::load(&config.levels)?;
+    let levels = Levels::load(&config.levels, today())?;
+    let inventory = Inventory::load(&config.systems, Some(levels.decrees()))?;
     let filler = Filler::new(Dictionary::shipped()?).map_err(StartError::Columns)?;
     Ok(Site::new(inventory, levels, (filler, FlowFiller::new()?), RuleSet::new(engine)))
 }

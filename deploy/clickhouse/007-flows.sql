@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS {database}.flows
     epoch             UInt64 CODEC(ZSTD(1)),
     seq               UInt64 CODEC(Delta, ZSTD(1)),
     record            UInt32 CODEC(Delta, ZSTD(1)),
+    offset            UInt64 CODEC(Delta, ZSTD(1)),
     retention_days    UInt16,
     rules             Array(LowCardinality(String)),
     fields            Map(LowCardinality(String), String) CODEC(ZSTD(1)),

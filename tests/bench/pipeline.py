@@ -92,7 +92,7 @@ class Site:
         (self.folder / "systems.toml").write_text("")
         listens = "\n".join(f'[{name}]\nlisten = "127.0.0.1:{port}"\n' for name, port in self.ports.items())
         (self.folder / "vonggac.toml").write_text(
-            f'data_dir = "data"\nrules = ["{rules}"]\nlevels = "{ROOT}/rules/levels"\nsystems = "systems.toml"\n'
+            f'data_dir = "data"\nrules = ["{rules}"]\nlevels = "{ROOT}/rules/levels"\nhunts = []\nsystems = "systems.toml"\n'
             f'[tls]\nca = "ca/ca.crt"\ncert = "ca/collector.crt"\nkey = "ca/collector.key"\n{listens}'
         )
         (self.folder / "agent.toml").write_text(

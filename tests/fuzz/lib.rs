@@ -1,5 +1,9 @@
 //! What the targets share: bytes as the lines of a batch, and what must hold of its events whatever the bytes are.
 
+#[cfg(feature = "exporters")]
+pub mod exporter;
+pub mod network;
+
 use event::{Batch, Format, Header, Record, cuts_before, parse_batch};
 
 /// Reads the lines of `data`, each behind `prefix`, and checks that every record belongs to exactly one event and that a

@@ -124,15 +124,13 @@ fn knows_its_names() {
     for (path, interface) in [
         ("/d/spool/eth0-0000000000000001.log", "eth0"),
         ("/d/spool/br-a1b2-1795400107120501.log", "br-a1b2"),
-        ("eth0.100-7.log", "eth0.100"),
+        ("spool/eth0.100-7.log", "eth0.100"),
     ] {
         assert_eq!(interface_of(path), Some(interface), "{path}");
         assert_eq!(source_of(path), Some(format!("capture:{interface}")));
     }
-    for path in
-        ["/d/ledger", "eth0.log", "-1.log", "eth0-.log", "eth0-1a.log", "eth0-1.log.gz", "eth0-+1.log"]
-    {
-        assert_eq!(interface_of(path), None, "{path}");
+    for path in ["ledger", "eth0.log", "-1.log", "eth0-.log", "eth0-1a.log", "eth0-1.log.gz", "eth0-+1.log"] {
+        assert_eq!(interface_of(&format!("/d/spool/{path}")), None, "{path}");
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("spool")).unwrap();
@@ -140,6 +138,11 @@ fn knows_its_names() {
     let spool = spool(folder.path(), MIB);
     assert_eq!(spool.name("eth0"), "eth0-9000000000000001.log", "also when the clock was set back");
     assert!(spool.name("eth1").as_str() < "eth1-9");
+    // A file of somebody else's is never deleted, whatever its name.
+    let own = folder.path().join("spool/eth0-9.log");
+    let foreign = folder.path().join("elsewhere/spool/eth0-9.log");
+    assert_eq!((spool.owns(own.to_str().unwrap()), spool.owns(foreign.to_str().unwrap())), (true, false));
+    assert!(!spool.owns("/var/log/eth0-9.log"));
 }
 
 #[test]

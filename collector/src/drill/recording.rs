@@ -2,10 +2,11 @@
 //!
 //! A log of the format `evtx` is a Windows event log file. It is replayed as JSON lines, since an agent ships lines; their
 //! fields are those that the parser of EVTX gives. A log of the format `pcap` is a capture: it is metered, and its lines are those
-//! that an agent's capture gives, each at the moment at which the meter wrote it.
+//! that an agent's capture gives, each at the moment at which the meter wrote it. Any of them may be compressed (gzip, zstd).
 //!
 //! Limits: a recording is read into memory, at most [`RECORDING_BYTES_MAX`]. What it never does: take a path out of its folder.
 
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +20,7 @@ use serde_json::Value as Json;
 
 use crate::capture_lines::CaptureLines;
 use crate::drill::shift::Stamps;
+use crate::expand::expanded;
 use crate::people::offset_s;
 
 /// Bytes of all logs of a recording together: an hour of some busy hosts.
@@ -252,11 +254,12 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn read_lines(path: &Path, format: &str, stamps: &Stamps, bytes_left: &mut u64) -> Result<Vec<Line>> {
-    let bytes = std::fs::metadata(path)?.len();
-    *bytes_left = bytes_left
-        .checked_sub(bytes)
+    let mut bytes = Vec::new();
+    expanded(path)?.take(bytes_left.saturating_add(1)).read_to_end(&mut bytes)?;
+    *bytes_left = u64::try_from(bytes.len())
+        .ok()
+        .and_then(|read| bytes_left.checked_sub(read))
         .with_context(|| format!("the recording has more than {RECORDING_BYTES_MAX} bytes"))?;
-    let bytes = std::fs::read(path)?;
     match format {
         EVTX => lines(&json_lines(&bytes)?, stamps),
         PCAP => metered(&bytes),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::drill::recording::Recording;
@@ -48,9 +49,45 @@ pub(crate) fn text(recording: &Recording, drill_id: &str, score: &Score) -> Stri
     }
     out.push('\n');
     summary(&mut out, recording, score);
-    let verdict = if score.passed() { "passed" } else { "NOT PASSED" };
-    let _infallible = writeln!(out, "\n{verdict}. Its alerts: vonggac alerts --drill {}", shown(drill_id));
+    let _infallible =
+        writeln!(out, "\n{}. Its alerts: vonggac alerts --drill {}\n", passed(score), shown(drill_id));
     out
+}
+
+/// All drills of a run, one line each.
+pub(crate) fn table(scores: &[(&Recording, Score)]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header([
+        "drill",
+        "detected",
+        "grave false alerts",
+        "events",
+        "lost",
+        "doubled",
+        "line to alert",
+        "verdict",
+    ]);
+    for (recording, score) in scores {
+        table.add_row([
+            shown(&recording.name),
+            format!("{} of {}", score.detected, score.detected + score.missed),
+            score.grave().to_string(),
+            score.events_stored.to_string(),
+            score.events_lost.to_string(),
+            score.events_doubled.to_string(),
+            score.time_to_alert_ms.p50.map_or_else(|| "-".to_owned(), |p50| format!("p50 {}", seconds(p50))),
+            passed(score).to_owned(),
+        ]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn passed(score: &Score) -> &'static str {
+    if score.passed() { "passed" } else { "NOT PASSED" }
+}
+
+fn seconds(ms: i64) -> String {
+    format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10)
 }
 
 fn verdict(step: &StepScore) -> &'static str {
@@ -82,7 +119,6 @@ fn summary(out: &mut String, recording: &Recording, score: &Score) {
     }
     let time = &score.time_to_alert_ms;
     if let (Some(p50), Some(max)) = (time.p50, time.max) {
-        let seconds = |ms: i64| format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10);
         let over = format!("over {} of {}", time.measured, counted_usize(score.alerts, "alert"));
         line("line to alert", format!("p50 {}, max {}, {over}", seconds(p50), seconds(max)));
     }

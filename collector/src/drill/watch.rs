@@ -71,9 +71,13 @@ const ALERTS: &str = "SELECT a.id AS id, a.rule_id AS rule_id, a.rule_title AS r
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     a.sample_events AS sample_events FROM alerts AS a FINAL";
 
-const EVENTS: &str = "SELECT concat(a.agent, ':', leftPad(lower(hex(a.epoch)), 16, '0'), ':', toString(a.seq), ':', \
+/// Events and flows, with what a drill asks of either.
+const RECORDS: &str = "(SELECT agent, epoch, seq, record, host, source, offset, ts, rules, drill_id FROM events \
+    UNION ALL SELECT agent, epoch, seq, record, host, source, offset, ts, rules, drill_id FROM flows) AS a";
+
+const EVENT: &str = "concat(a.agent, ':', leftPad(lower(hex(a.epoch)), 16, '0'), ':', toString(a.seq), ':', \
     toString(a.record)) AS id, a.host AS host, a.source AS source, a.offset AS offset, \
-    toUnixTimestamp64Micro(a.ts) AS ts, a.rules AS rules FROM events AS a";
+    toUnixTimestamp64Micro(a.ts) AS ts, a.rules AS rules";
 
 /// One drill's rows in the store.
 pub(crate) struct Watch<'r> {
@@ -121,7 +125,7 @@ impl<'r> Watch<'r> {
         let expected = u64::try_from(expected)?;
         let condition = self.events.sql();
         let count =
-            format!("SELECT uniqExact(a.source, a.offset) AS places FROM events AS a WHERE {condition}");
+            format!("SELECT uniqExact(a.source, a.offset) AS places FROM {RECORDS} WHERE {condition}");
         let mut places = 0;
         let mut grown = Instant::now();
         while places < expected && grown.elapsed() < STALLED_AFTER {
@@ -134,7 +138,7 @@ impl<'r> Watch<'r> {
                 tokio::time::sleep(COUNT_EVERY).await;
             }
         }
-        self.reader.rows(&format!("{EVENTS} WHERE {condition}"), &self.events).await
+        self.reader.rows(&format!("SELECT {EVENT} FROM {RECORDS} WHERE {condition}"), &self.events).await
     }
 }
 

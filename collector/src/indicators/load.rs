@@ -1,12 +1,11 @@
 //! Feeds of the configuration become one set.
 //!
-//! Files are read as streams and in the order of their names, so that the same files give the same set. A feed's files may be
+//! Files, compressed or not, are read as streams and in the order of their names, so that the same files give the same set. A feed's files may be
 //! replaced at any time: who writes them renames them into place.
 //!
-//! Limits: [`FILES_MAX`] files a feed, [`FILE_BYTES_MAX`] of each, and those of [`detect::limits`] for the set.
+//! Limits: [`FILES_MAX`] files a feed, [`FILE_BYTES_MAX`] of each, decompressed, and those of [`detect::limits`] for the set.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -20,6 +19,7 @@ use prometheus::IntGaugeVec;
 use super::fault::{Faults, FeedError, Place};
 use super::{csv, list, misp, stix};
 use crate::config::{FeedFormat, IndicatorFeed};
+use crate::expand::expanded;
 use crate::metrics;
 
 /// Files of one feed. The largest public MISP feed has two thousand.
@@ -158,7 +158,7 @@ fn read(feed: &IndicatorFeed, builder: &mut IndicatorsBuilder, now: Micros) -> R
 }
 
 fn read_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), FeedError> {
-    let input = open(path).map_err(|source| FeedError::Read { path: path.into(), source })?;
+    let input = expanded(path).map_err(|source| FeedError::Read { path: path.into(), source })?;
     let input = input.take(FILE_BYTES_MAX);
     match sink.feed.format {
         FeedFormat::Csv => csv::read(input, path, sink),
@@ -166,10 +166,6 @@ fn read_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), FeedError> {
         FeedFormat::Stix => stix::read(input, path, sink),
         FeedFormat::Misp => misp::read(input, path, sink),
     }
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
-    Ok(Box::new(File::open(path)?))
 }
 
 /// The files of a feed, in the order of their names.

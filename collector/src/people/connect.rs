@@ -6,10 +6,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use clickhouse::{Client, RowOwned, RowRead};
+use clickhouse::{Client, Row, RowOwned, RowRead};
+use event::Micros;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::config::{Config, ConfigArg, Endpoint};
-use crate::people::filter::Filter;
+use crate::people::filter::{Bound, Filter};
+use crate::people::when::MICROS_PER_S;
 
 /// A question to the store takes no longer: a person waits, and a script must not hang on a dead connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,9 +48,7 @@ impl Reader {
         let query = filter.bind(self.client.query_raw(sql)).fetch_all::<T>();
         match tokio::time::timeout(ANSWER_TIMEOUT, query).await {
             Ok(rows) => rows.map_err(|error| self.explained(error)),
-            Err(_) => {
-                Err(anyhow!("the store at {} gave no answer within {} s", self.url, ANSWER_TIMEOUT.as_secs()))
-            }
+            Err(_) => Err(self.silent()),
         }
     }
 
@@ -57,6 +59,38 @@ impl Reader {
     {
         let mut rows = self.rows(sql, &Filter::default()).await?;
         rows.pop().ok_or_else(|| anyhow!("the store at {} answered without a row", self.url))
+    }
+
+    /// The rows of a query of a hunt, as JSON. Its parameters are `from`, `to` (microseconds) and `drill`.
+    pub(crate) async fn objects(
+        &self,
+        sql: &str,
+        (from, to): (Micros, Micros),
+        drill: &str,
+    ) -> Result<Vec<Map<String, Value>>> {
+        let query = self.client.query_raw(sql).param("from", moment(from)).param("to", moment(to));
+        // Numbers stay numbers.
+        let query = query.param("drill", drill).with_setting("output_format_json_quote_64bit_integers", "0");
+        let answer = async { query.fetch_bytes("JSONEachRow")?.collect().await };
+        let bytes = match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(bytes) => bytes.map_err(|error| self.explained(error))?,
+            Err(_) => return Err(self.silent()),
+        };
+        let rows = serde_json::Deserializer::from_slice(&bytes).into_iter();
+        rows.collect::<Result<_, _>>().context("the store's answer is no JSON")
+    }
+
+    /// The number of the last batch of a sender that is stored.
+    pub(crate) async fn last_batch(&self, agent: &str, epoch: u64) -> Result<Option<u64>> {
+        let mut filter = Filter::default();
+        filter.and("a.agent = {}", Bound::Text(agent.to_owned())).and("a.epoch = {}", Bound::Number(epoch));
+        let sql =
+            format!("SELECT max(a.seq) AS seq FROM agents AS a WHERE {} HAVING count() > 0", filter.sql());
+        Ok(self.rows::<Last>(&sql, &filter).await?.first().map(|last| last.seq))
+    }
+
+    fn silent(&self) -> anyhow::Error {
+        anyhow!("the store at {} gave no answer within {} s", self.url, ANSWER_TIMEOUT.as_secs())
     }
 
     fn explained(&self, error: clickhouse::error::Error) -> anyhow::Error {
@@ -78,6 +112,16 @@ impl Reader {
         };
         anyhow::Error::new(error).context(format!("the store at {} {advice}", self.url))
     }
+}
+
+#[derive(Deserialize, Row)]
+struct Last {
+    seq: u64,
+}
+
+/// A moment as ClickHouse reads a parameter of type DateTime64: seconds and what is behind them.
+fn moment(micros: Micros) -> String {
+    format!("{}.{:06}", micros.div_euclid(MICROS_PER_S), micros.rem_euclid(MICROS_PER_S))
 }
 
 /// Reads the configuration; the error says how to name another one.

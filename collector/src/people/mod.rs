@@ -9,17 +9,23 @@ mod connect;
 pub(crate) mod escape;
 mod events;
 mod filter;
+mod flows;
+mod hunt;
 mod output;
 mod rule;
 pub(crate) mod scrape;
 mod select;
 mod status;
+mod systems;
 mod when;
 
 pub(crate) use alert::{Args as AlertArgs, run as run_alert};
 pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
+pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
+pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
+pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill` and `scan` use, too.
 pub(crate) use connect::{Reader, block_on, configuration};

@@ -5,14 +5,13 @@
 //! - A piece never ends within an event of several lines (auditd).
 //!
 //! Limits: a piece has about [`PIECE_BYTES`], so memory depends on the number of threads and not on the size of a file. What
-//! is compressed expands to at most [`EXPANSION_MAX`] times its size or [`EXPANDED_BYTES_FREE`]; the rest is not read, and
-//! said. What it never does: follow a symbolic link below the paths it was given, or write.
+//! is compressed expands so far as `expand` allows; the rest is not read, and said. What it never does: follow a symbolic link below the paths it was given, or write.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 
 use crate::capture_lines::{CaptureLines, is_capture};
+use crate::expand::expanded;
 use event::{EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cuts_before};
 
 /// Bytes of a piece: a chunk of EVTX, some hundred lines. It is copied from the file while it is still in the processor's own
@@ -20,10 +19,6 @@ use event::{EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cut
 const PIECE_BYTES: usize = EVTX_CHUNK_BYTES;
 /// First bytes by which a file is told.
 const SNIFFED_BYTES: usize = EVTX_HEADER_BYTES;
-/// Logs shrink to a tenth or a thirtieth; a file of one line, repeated, to a thousandth.
-const EXPANSION_MAX: u64 = 1_000;
-/// What any compressed file may expand to, whatever its size.
-const EXPANDED_BYTES_FREE: u64 = 256 * 1024 * 1024;
 
 /// All files, and the one that is being read.
 #[derive(Debug, Default)]
@@ -155,7 +150,7 @@ impl Evidence {
 
 impl Open {
     fn new(file: usize, found: &Found) -> io::Result<Self> {
-        let (reader, format) = lines_of_captures(expanded(&found.path, found.bytes)?)?;
+        let (reader, format) = lines_of_captures(expanded(&found.path)?)?;
         let mut open = Self {
             file,
             reader,
@@ -220,17 +215,6 @@ fn cut(text: &[u8]) -> usize {
     if whole > 0 { whole } else { text.len() }
 }
 
-/// The file, decompressed where its first bytes say that it is compressed.
-fn expanded(path: &Path, bytes: u64) -> io::Result<Box<dyn Read + Send>> {
-    let mut file = BufReader::new(File::open(path)?);
-    let left = bytes.saturating_mul(EXPANSION_MAX).max(EXPANDED_BYTES_FREE);
-    Ok(match file.fill_buf()? {
-        [0x1f, 0x8b, ..] => Box::new(Bounded { inner: flate2::bufread::MultiGzDecoder::new(file), left }),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Bounded { inner: zstd::Decoder::with_buffer(file)?, left }),
-        _ => Box::new(file),
-    })
-}
-
 /// A capture's flows as lines, and anything else as it is.
 fn lines_of_captures(mut reader: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, Format)> {
     let mut head = Vec::new();
@@ -242,24 +226,6 @@ fn lines_of_captures(mut reader: Box<dyn Read + Send>) -> io::Result<(Box<dyn Re
     }
     let lines = CaptureLines::new(whole).map_err(io::Error::other)?;
     Ok((Box::new(lines), Format::Flow))
-}
-
-/// A reader that fails beyond so many bytes.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::other(format!(
-                "expands to more than {EXPANSION_MAX} times its size: the rest is not read"
-            ))
-        })?;
-        Ok(read)
-    }
 }
 
 impl std::fmt::Debug for Open {

@@ -667,6 +667,7 @@ impl Display for RecordType {
             16 => "TXT",
             25 => "KEY",
             28 => "AAAA",
+            29 => "LOC",
             33 => "SRV",
             35 => "NAPTR",
             39 => "DNAME",

@@ -29,6 +29,8 @@ const SECOND: Micros = 1_000_000;
 const LINGER: Micros = 2 * SECOND;
 /// Ports below this are well-known (RFC 6335): what comes from one to a port above it is an answer.
 const WELL_KNOWN_PORTS: u16 = 1024;
+/// Services over UDP that answer whoever asks, from however low a port: amplification attacks choose the victim's.
+const ANSWERING_PORTS: [u16; 7] = [17, 19, 53, 111, 123, 161, 389];
 /// Flows that are written out together at the end: some 10 MB of lines.
 const FLUSHED_FLOWS: usize = 20_000;
 /// A length on the wire above this is a lie of the capture's header (libpcap's MAXIMUM_SNAPLEN).
@@ -45,7 +47,7 @@ pub struct MeterConfig {
     pub tcp_idle_timeout: Micros,
     /// A flow that lasts gets a record this often.
     pub active_timeout: Micros,
-    /// Whether the first bytes of payload are read: dns, tls, http, ssh.
+    /// Whether the first bytes of payload are read: dns, tls, http, ssh, smb, dce_rpc.
     pub application: bool,
     /// Endpoints whose traffic is left out: that of our own export.
     pub ignored: Vec<SocketAddr>,
@@ -564,7 +566,11 @@ enum Begins {
 }
 
 fn begins(packet: &Packet<'_>) -> Begins {
-    let by_ports = packet.src_port < WELL_KNOWN_PORTS && packet.dst_port >= WELL_KNOWN_PORTS;
+    let by_ports = packet.src_port < WELL_KNOWN_PORTS
+        && (packet.dst_port >= WELL_KNOWN_PORTS
+            || packet.protocol == frame::UDP
+                && ANSWERING_PORTS.contains(&packet.src_port)
+                && !ANSWERING_PORTS.contains(&packet.dst_port));
     match packet.tcp.map(|tcp| tcp.flags & (SYN | ACK)) {
         Some(SYN) => Begins::Conversation,
         Some(both) if both == SYN | ACK => Begins::Answer,

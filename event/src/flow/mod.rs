@@ -1,7 +1,7 @@
 //! From packets to records: what talked to what, how much, and what its first bytes said.
 //!
 //! ```text
-//! frame ─▶ Packet (frame.rs) ─▶ Meter (meter.rs), one Entry for each flow ─▶ lines of JSON: flow, dns, tls, http, ssh
+//! frame ─▶ Packet (frame.rs) ─▶ Meter (meter.rs), one Entry for each flow ─▶ lines of JSON: flow, dns, tls, http ...
 //!                                              └▶ Talk (talk.rs): the application layer's first bytes
 //! ```
 //!
@@ -13,9 +13,11 @@
 
 mod community_id;
 mod cursor;
+mod dce_rpc;
 mod dns;
 mod fragments;
 mod frame;
+mod heads;
 mod http;
 mod ja4;
 mod key;
@@ -25,6 +27,7 @@ mod order;
 mod pcap;
 mod record;
 mod signature;
+mod smb;
 mod ssh;
 mod table;
 mod talk;

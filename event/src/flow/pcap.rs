@@ -4,7 +4,7 @@
 //! be a lie, see [`Captured`]. A file that ends in the middle of a record gives what stands before. Limits: records up to
 //! [`RECORD_BYTES_MAX`], interfaces of a section up to [`INTERFACES_MAX`]; what is beyond ends the file with an error.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
 use pcap_parser::{
     Block, LegacyPcapBlock, Linktype, PcapBlockOwned, PcapError, PcapHeader, create_reader,
@@ -17,6 +17,9 @@ use crate::Micros;
 
 /// The buffer, and so the longest record with its header: tcpdump's largest snapshot length is 256 KiB.
 const RECORD_BYTES_MAX: usize = 1 << 20;
+/// The library tells a file's kind by its first read alone, which a pipe or an inflater may make as short as it likes. A
+/// section's header with its comments is shorter than this.
+const HEAD_BYTES: u64 = 64 * 1024;
 /// Interfaces of a section of pcapng.
 const INTERFACES_MAX: usize = 4096;
 
@@ -56,7 +59,11 @@ struct Interface {
 
 impl<'r> Packets<'r> {
     /// Begins to read a file.
-    pub fn new(reader: impl Read + Send + 'r) -> Result<Self, CaptureError> {
+    pub fn new(mut reader: impl Read + Send + 'r) -> Result<Self, CaptureError> {
+        let mut head = Vec::new();
+        let read = reader.by_ref().take(HEAD_BYTES).read_to_end(&mut head);
+        read.map_err(|_| CaptureError::Read { packets: 0 })?;
+        let reader = Cursor::new(head).chain(reader);
         let reader = create_reader(RECORD_BYTES_MAX, reader).map_err(|_| CaptureError::NoCapture)?;
         Ok(Self { reader, interfaces: Vec::new(), packets: 0, given: 0 })
     }
@@ -203,5 +210,33 @@ fn link(link: Linktype) -> LinkType {
         Linktype::LINUX_SLL2 => LinkType::LinuxSll2,
         Linktype(9 | 50) => LinkType::Ppp,
         _ => LinkType::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that gives one byte at a time.
+    struct Slow<'b>(&'b [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let bytes = buffer.len().min(1);
+            self.0.read(&mut buffer[..bytes])
+        }
+    }
+
+    #[test]
+    fn reads_a_capture_however_its_bytes_come() {
+        let header =
+            [0xa1b2_c3d4_u32.to_le_bytes(), [2, 0, 4, 0], [0; 4], [0; 4], [0, 0, 1, 0], [1, 0, 0, 0]];
+        let record = [[7, 0, 0, 0], [9, 0, 0, 0], [2, 0, 0, 0], [60, 0, 0, 0]];
+        let file = [header.as_flattened(), record.as_flattened(), b"ab"].concat();
+        let mut packets = Packets::new(Slow(&file)).unwrap();
+        let packet = packets.next().unwrap().unwrap();
+        assert_eq!((packet.at, packet.bytes, packet.wire_bytes), (7_000_009, &b"ab"[..], 60));
+        assert!(packets.next().unwrap().is_none());
+        assert_eq!(Packets::new(Slow(b"abcd")).err(), Some(CaptureError::NoCapture));
     }
 }

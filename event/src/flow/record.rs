@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use super::frame::ARP;
 use super::line::Line;
 use crate::Micros;
 
@@ -207,7 +208,7 @@ impl EndReason {
     }
 }
 
-/// IANA's keyword of a protocol number in lower case, or the number.
+/// IANA's keyword of a protocol number in lower case, or the number; [`ARP`] stands for itself.
 pub(super) struct Protocol(pub(super) u8);
 
 impl std::fmt::Display for Protocol {
@@ -228,8 +229,20 @@ impl std::fmt::Display for Protocol {
             103 => "pim",
             112 => "vrrp",
             132 => "sctp",
+            ARP => "arp",
             number => return write!(out, "{number}"),
         };
         out.write_str(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_are_named_or_numbered() {
+        let names = [6, ARP, 200].map(|number| Protocol(number).to_string());
+        assert_eq!(names, ["tcp", "arp", "200"]);
     }
 }

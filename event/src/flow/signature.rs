@@ -57,6 +57,8 @@ pub(super) enum App {
     Rtsp,
     Sip,
     Smb,
+    /// Version 1 is spoken; told by the reader of SMB.
+    Smb1,
     Smtp,
     Snmp,
     Socks,
@@ -539,6 +541,7 @@ impl App {
             Self::Rtsp => "rtsp",
             Self::Sip => "sip",
             Self::Smb => "smb",
+            Self::Smb1 => "smb1",
             Self::Smtp => "smtp",
             Self::Snmp => "snmp",
             Self::Socks => "socks",

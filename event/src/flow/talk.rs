@@ -1,7 +1,7 @@
 //! The application layer of one flow: which protocol its first bytes show, and what its messages say.
 //!
 //! The flow table gives the payload of each side in order; whoever reads the protocol writes its lines (dns.rs, tls.rs,
-//! http.rs, ssh.rs). A stream is recognised by its first bytes on any port (signature.rs); DNS by its port and its form.
+//! http.rs, ssh.rs, smb.rs, dce_rpc.rs). A stream is recognised by its first bytes on any port (signature.rs); DNS by its port and its form.
 //!
 //! Limits: a flow of which nothing is known, or nothing more is to be known, takes 16 bytes. What each reader keeps is
 //! bounded where it is kept, and freed as soon as it said what matters. What it never does: allocate for a packet that says
@@ -10,11 +10,13 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
+use super::dce_rpc::DceRpc;
 use super::dns::{Dns, DnsStream, Message};
 use super::http::Http;
 use super::line::Line;
 use super::record::Protocol;
 use super::signature::{self, App, PROBE_BYTES_MAX, Ports, Verdict};
+use super::smb::Smb;
 use super::ssh::Ssh;
 use super::tls::Tls;
 use crate::Micros;
@@ -87,6 +89,8 @@ enum Reader {
     Tls(Box<Tls>),
     Http(Box<Http>),
     Ssh(Box<Ssh>),
+    Smb(Box<Smb>),
+    DceRpc(Box<DceRpc>),
 }
 
 #[derive(Debug, Default)]
@@ -254,6 +258,8 @@ impl Talk {
             App::Tls => Reader::Tls(Box::default()),
             App::Http => Reader::Http(Box::new(Http::new(client(speaker, said)))),
             App::Ssh => Reader::Ssh(Box::default()),
+            App::Smb => Reader::Smb(Box::default()),
+            App::DceRpc => Reader::DceRpc(Box::default()),
             _ => Reader::None,
         };
         self.over = Sides::default();
@@ -271,6 +277,12 @@ impl Talk {
             Reader::DnsStream(dns) => dns.stream(speaker, bytes, gap, context, names, out),
             Reader::Tls(tls) => tls.stream(speaker, bytes, gap, context, names),
             Reader::Ssh(ssh) => ssh.stream(speaker, bytes, gap, context),
+            Reader::DceRpc(rpc) => rpc.stream(speaker, bytes, gap, context, out),
+            Reader::Smb(smb) => {
+                if smb.stream(speaker, bytes, gap, context, out) {
+                    self.app = App::Smb1;
+                }
+            }
             Reader::Http(http) => {
                 if let Some(left) = http.stream(speaker, bytes, gap, context, names, out) {
                     let inside = bytes.get(bytes.len().saturating_sub(left)..).unwrap_or_default();
@@ -331,15 +343,17 @@ impl Reader {
             Self::Tls(tls) => tls.wants(speaker),
             Self::Http(http) => http.wants(speaker),
             Self::Ssh(ssh) => ssh.wants(speaker),
+            Self::Smb(smb) => smb.wants(speaker),
+            Self::DceRpc(rpc) => rpc.wants(speaker),
         }
     }
 
     fn end(&mut self, context: &Context<'_>, names: &mut Names, out: &mut Vec<u8>) {
         match self {
-            Self::None | Self::Probe(_) => {}
+            Self::None | Self::Probe(_) | Self::Smb(_) | Self::DceRpc(_) => {}
             Self::Dns(dns) => dns.end(context, out),
             Self::DnsStream(dns) => dns.end(context, out),
-            Self::Tls(tls) => tls.end(context, out),
+            Self::Tls(tls) => tls.end(context, names, out),
             Self::Http(http) => http.end(context, names, out),
             Self::Ssh(ssh) => ssh.end(context, out),
         }

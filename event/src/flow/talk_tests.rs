@@ -299,6 +299,35 @@ fn reads_the_first_certificate_of_a_server() {
     }
 }
 
+#[test]
+fn keeps_a_hello_whose_certificate_never_comes() {
+    let server = records(&[server_hello(&[]), handshake(11, &[0; 9])[..5].to_vec()].concat(), 16_000);
+    let (talk, lines) = stream(443, &[(Dst, &server)]);
+    assert_eq!(
+        (lines.len(), &lines[0]["version"], &lines[0]["cipher"]),
+        (1, &"1.2".into(), &"0xc02f".into())
+    );
+    assert!(!talk.wants(Dst));
+
+    let (mut talk, mut out) = (Talk::default(), Vec::new());
+    let context = context(443, 6);
+    talk.stream(Src, &records(&client_hello(b"h2"), 16_000), false, &context, &mut out);
+    talk.stream(Dst, &server, false, &context, &mut out);
+    talk.stream(Dst, b"after a gap", true, &context, &mut out);
+    assert_eq!(versions(&out), ["1.2"]);
+}
+
+fn versions(out: &[u8]) -> Vec<Value> {
+    lines(out).iter().map(|line| line["version"].clone()).collect()
+}
+
+#[test]
+fn reads_the_shorter_hello_of_a_draft() {
+    let body = [&[0x7f, 18][..], &[2; 32], &[0x13, 0x01], &vector(&[0, 51, 0, 1, 9])].concat();
+    let (_, lines) = stream(443, &[(Dst, &records(&handshake(2, &body), 16_000))]);
+    assert_eq!((&lines[0]["version"], &lines[0]["cipher"]), (&"1.3-draft-18".into(), &"0x1301".into()));
+}
+
 /// A self-signed certificate of `a.test` with a key and a signature of nonsense, from 2020 to 2030.
 fn certificate() -> Vec<u8> {
     let tlv = |tag: u8, data: &[u8]| {
@@ -311,6 +340,64 @@ fn certificate() -> Vec<u8> {
     let key = tlv(0x30, &[algorithm.clone(), tlv(3, &[0; 33])].concat());
     let parts = [b"\xa0\x03\x02\x01\x02\x02\x01\x01", &algorithm[..], &name, &validity, &name, &key];
     tlv(0x30, &[tlv(0x30, &parts.concat()), algorithm, tlv(3, &[0; 65])].concat())
+}
+
+// SMB and DCE/RPC.
+
+/// A message of SMB 1 in its frame.
+fn smb(command: u8, status: u32, flags: u8, multiplex: u16) -> Vec<u8> {
+    let middle = [&status.to_le_bytes()[..], &[flags], &[0; 20]].concat();
+    let message = [b"\xffSMB", &[command][..], &middle, &multiplex.to_le_bytes(), &[0; 3]].concat();
+    [&u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat()
+}
+
+#[test]
+fn writes_each_kind_of_failure_of_smb_1_once() {
+    let client = [smb(0x72, 0, 0, 64), smb(0x32, 0, 0, 65)].concat();
+    let refused = smb(0x32, 0xc000_0002, 0x98, 81);
+    let server = [&b"\x82\0\0\0"[..], &smb(0x72, 0, 0x98, 64), &refused, &refused].concat();
+    let whole = [(Src, &client[..]), (Dst, &server)];
+    let (talk, lines) = stream(445, &whole);
+    assert_eq!((talk.app(), lines.len()), ("smb1", 1));
+    assert_eq!((&lines[0]["kind"], &lines[0]["command"]), (&"smb".into(), &"0x32".into()));
+    assert_eq!((&lines[0]["nt_status"], &lines[0]["multiplex_id"]), (&"0xc0000002".into(), &81.into()));
+    for size in [1, 3, 7, 36, 50] {
+        assert_eq!(cut(445, &whole, size), lines, "{size}");
+    }
+    let many: Vec<u8> = (0..100).flat_map(|multiplex| smb(0x25, 1, 0x80, multiplex)).collect();
+    assert_eq!(stream(445, &[(Dst, &many)]).1.len(), 16);
+}
+
+#[test]
+fn leaves_smb_2_alone_whose_client_began_with_version_1() {
+    let server = [&[0, 0, 0, 64][..], b"\xfeSMB", &[0; 60]].concat();
+    let (talk, lines) = stream(445, &[(Src, &smb(0x72, 0, 0, 0)), (Dst, &server)]);
+    assert_eq!((talk.app(), lines.len()), ("smb", 0));
+    assert!(!talk.wants(Src) && !talk.wants(Dst));
+}
+
+/// A message of DCE/RPC from a little-endian client.
+fn rpc(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(16 + body.len()).unwrap().to_le_bytes();
+    [&[5, 0, kind, 3, 0x10, 0, 0, 0], &length[..], &[0; 6], body].concat()
+}
+
+#[test]
+fn writes_each_operation_that_is_called() {
+    let interface = b"\x78\x56\x34\x12\x34\x12\xcd\xab\xef\x00\x01\x23\x45\x67\xcf\xfb";
+    let bind = rpc(11, &[&[0; 12][..], &[7, 0, 1, 0], interface, &[0; 24]].concat());
+    let call = |operation: u8| rpc(0, &[&[0; 4][..], &[7, 0, operation, 0], &[9; 30]].concat());
+    let client = [bind, call(4), call(26), call(26)].concat();
+    let whole = [(Src, &client[..])];
+    let (talk, lines) = stream(49668, &whole);
+    assert_eq!((talk.app(), lines.len()), ("dce_rpc", 2));
+    assert_eq!(lines[1]["interface"], "12345678-1234-abcd-ef00-01234567cffb");
+    assert_eq!((&lines[0]["operation"], &lines[1]["operation"]), (&4.into(), &26.into()));
+    for size in [1, 5, 16, 47] {
+        assert_eq!(cut(49668, &whole, size), lines, "{size}");
+    }
+    let many: Vec<u8> = [client].into_iter().chain((0..100).map(call)).flatten().collect();
+    assert_eq!(stream(49668, &[(Src, &many)]).1.len(), 32);
 }
 
 // HTTP.

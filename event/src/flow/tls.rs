@@ -4,7 +4,7 @@
 //! certificate is in the clear and is read too; it is shown as it says of itself, its signature is not verified.
 //!
 //! Limits: [`HELLO_BYTES_MAX`] of each side, over as many records and segments as it takes; a hello that is longer, or that
-//! a gap cuts, is given up. What it never does: decrypt, or keep a byte once its side has said what matters.
+//! a gap cuts, is given up. A certificate that does not come in full is left out. What it never does: decrypt, or keep a byte once its side has said what matters.
 
 use std::borrow::Cow;
 
@@ -30,6 +30,9 @@ pub(super) const EXTENSION_ALPN: u16 = 16;
 const EXTENSION_SUPPORTED_VERSIONS: u16 = 43;
 
 const TLS_1_3: u16 = 0x0304;
+
+/// The last draft of TLS 1.3 whose ServerHello was shorter: without session and compression.
+const DRAFT_OF_SHORT_HELLO_MAX: u8 = 21;
 
 /// A connection whose hellos are not all known.
 #[derive(Debug, Default)]
@@ -70,11 +73,10 @@ impl Tls {
         if side.over {
             return;
         }
-        let mut kept = std::mem::take(&mut side.kept);
-        side.over = gap && !kept.is_empty();
-        if side.over {
-            return;
+        if gap && !side.kept.is_empty() {
+            return self.close(speaker, context, names);
         }
+        let mut kept = std::mem::take(&mut side.kept);
         let room = HELLO_BYTES_MAX.saturating_sub(kept.len());
         let bytes = bytes.get(..room).unwrap_or(bytes);
         let said = if kept.is_empty() {
@@ -83,7 +85,7 @@ impl Tls {
             kept.extend_from_slice(bytes);
             &kept
         };
-        if self.said(said, context, names) {
+        if self.said(said, said.len() >= HELLO_BYTES_MAX, context, names) {
             self.sides.of(speaker).over = true;
         } else if kept.is_empty() {
             self.sides.of(speaker).kept = bytes.to_vec();
@@ -92,9 +94,16 @@ impl Tls {
         }
     }
 
-    /// Whether the side is over.
-    fn said(&mut self, said: &[u8], context: &Context<'_>, names: &mut Names) -> bool {
-        let full = said.len() >= HELLO_BYTES_MAX;
+    /// No more will come of a side, or none that can be read: a hello that is there without its certificate still counts.
+    fn close(&mut self, speaker: Speaker, context: &Context<'_>, names: &mut Names) {
+        let side = std::mem::replace(self.sides.of(speaker), Side { kept: Vec::new(), over: true });
+        if !side.kept.is_empty() {
+            self.said(&side.kept, true, context, names);
+        }
+    }
+
+    /// Whether the side is over; `full` when no more bytes of it will be kept.
+    fn said(&mut self, said: &[u8], full: bool, context: &Context<'_>, names: &mut Names) -> bool {
         let handshake = Handshake::gather(said);
         match handshake.hello(full) {
             Hello::More => return false,
@@ -122,7 +131,9 @@ impl Tls {
     }
 
     /// Writes what is known.
-    pub(super) fn end(&mut self, context: &Context<'_>, out: &mut Vec<u8>) {
+    pub(super) fn end(&mut self, context: &Context<'_>, names: &mut Names, out: &mut Vec<u8>) {
+        self.close(Speaker::Src, context, names);
+        self.close(Speaker::Dst, context, names);
         write(&self.fields, self.ts, context, out);
         *self = Self::default();
     }
@@ -182,7 +193,7 @@ impl<'a> Handshake<'a> {
             return ClientHello::read(body).map_or(Hello::Nothing, Hello::Client);
         }
         let Some(hello) = ServerHello::read(body) else { return Hello::Nothing };
-        if hello.version == TLS_1_3 {
+        if hello.version == TLS_1_3 || draft(hello.version).is_some() {
             return Hello::Server(hello, None);
         }
         match first_certificate(&mut cursor) {
@@ -301,9 +312,14 @@ impl<'a> ServerHello<'a> {
         let mut cursor = Cursor::new(body);
         let version = cursor.u16()?;
         let _random = cursor.take(32)?;
-        let _session = cursor.vector8()?;
+        let short = draft(version).is_some_and(|draft| draft <= DRAFT_OF_SHORT_HELLO_MAX);
+        if !short {
+            let _session = cursor.vector8()?;
+        }
         let cipher = cursor.u16()?;
-        let _compression = cursor.u8()?;
+        if !short {
+            let _compression = cursor.u8()?;
+        }
         let mut hello = Self { version, cipher, alpn: &[] };
         for (kind, data) in extensions(cursor.vector16().unwrap_or_default()) {
             let mut data = Cursor::new(data);
@@ -318,6 +334,12 @@ impl<'a> ServerHello<'a> {
         }
         Some(hello)
     }
+}
+
+/// The number of a draft of TLS 1.3, as servers spoke before RFC 8446.
+fn draft(version: u16) -> Option<u8> {
+    let [high, number] = version.to_be_bytes();
+    (high == 0x7f).then_some(number)
 }
 
 /// Writes what the client offers, and keeps what the flow is to know of it.
@@ -340,7 +362,10 @@ fn write_server(hello: &ServerHello<'_>, certificate: Option<&[u8]>, line: &mut 
         0x0302 => line.word("version", "1.1"),
         0x0301 => line.word("version", "1.0"),
         0x0300 => line.word("version", "ssl3"),
-        other => line.word("version", format_args!("0x{other:04x}")),
+        other => match draft(other) {
+            Some(draft) => line.word("version", format_args!("1.3-draft-{draft}")),
+            None => line.word("version", format_args!("0x{other:04x}")),
+        },
     }
     line.word("cipher", format_args!("0x{:04x}", hello.cipher));
     line.text("alpn_chosen", &String::from_utf8_lossy(hello.alpn));

@@ -1,8 +1,8 @@
 //! Lines of flows: what our own meter and the intake of exporters' records write (`event/FLOWS.md`).
 //!
 //! JSON lines as any others, but of a source that is ours, so that `kind` may decide Sigma's log source: product `network`,
-//! service `flow`, `dns`, `tls`, `http`, `ssh`, `capture`. What crosses the wire as HTTP is what a server would have logged, so
-//! its category is `webserver` and the world's rules for servers' logs read it; that of DNS is `dns`.
+//! service `flow`, `dns`, `tls`, `http`, `ssh`, `smb`, `dce_rpc`, `capture`, `hunt`. What crosses the wire as HTTP is what a server
+//! would have logged, so its category is `webserver` and the world's rules for servers' logs read it; that of DNS is `dns`.
 //!
 //! A line of another kind, or of none, stays JSON without a log source.
 
@@ -32,7 +32,10 @@ fn source(kind: &str) -> LogSource<'static> {
         "tls" => of("tls", "tls"),
         "http" => of("webserver", "http"),
         "ssh" => of("", "ssh"),
+        "smb" => of("", "smb"),
+        "dce_rpc" => of("", "dce_rpc"),
         "capture" => of("", "capture"),
+        "hunt" => of("", "hunt"),
         _ => LogSource::default(),
     }
 }

@@ -1,0 +1,222 @@
+//! Runs the hunts when they are due, one query at a time, and hands what they find to the pipeline.
+//!
+//! After a start each hunt goes on behind the last run that the store has, so a window is late but never left out; a hunt that
+//! was never run begins with its newest window. What is older than [`CATCH_UP`] is not caught up with: the numbers that are
+//! missing alert as a gap. A query that fails is tried again until it answers ([`RETRY`]); the runs behind it wait, and
+//! `vonggac_hunt_behind_seconds` says how long.
+//!
+//! Each run ends with a line of its own (`hunt_run`: what was covered, and how many rows were found), so one that found
+//! nothing shows, too.
+//!
+//! Limits: rows of a run ([`ROWS_MAX`]; more are cut off, and the run's line says so), bytes of a row ([`LINE_BYTES_MAX`]).
+
+use std::net::Ipv6Addr;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use event::{Batch, Format, Header, Micros, Record};
+use prometheus::{IntCounterVec, IntGaugeVec};
+use serde_json::{Map, Value, json};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::batch::Delivery;
+use crate::clock::now;
+use crate::hunts::{Hunt, Window};
+use crate::metrics;
+use crate::people::Reader;
+
+/// What a person can look through. A hunt that finds more finds what is ordinary.
+const ROWS_MAX: usize = 500;
+/// A row has some dozens of short values; a longer one is left out, and the run's line says how many.
+const LINE_BYTES_MAX: usize = 16 * 1024;
+/// As long as late events are taken for what they are.
+const CATCH_UP: Micros = 7 * 86_400 * 1_000_000;
+/// Between two tries of a query or of a batch.
+const RETRY: Duration = Duration::from_secs(30);
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    runs: metrics::counters("vonggac_hunt_runs_total", "Runs of hunts that are stored.", &["hunt"]),
+    failures: metrics::counters("vonggac_hunt_failures_total", "Tries of a run that failed.", &["hunt"]),
+    findings: metrics::counters("vonggac_hunt_findings_total", "Rows that hunts found.", &["hunt"]),
+    behind: metrics::gauges("vonggac_hunt_behind_seconds", "How long the next run is due.", &["hunt"]),
+});
+
+struct Metrics {
+    runs: IntCounterVec,
+    failures: IntCounterVec,
+    findings: IntCounterVec,
+    behind: IntGaugeVec,
+}
+
+/// The stage: a task for each hunt, which ends with it.
+pub(crate) struct RunHunts {
+    tasks: JoinSet<()>,
+}
+
+/// What one run found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) rows: Vec<Map<String, Value>>,
+    /// There were more than [`ROWS_MAX`].
+    pub(crate) cut: bool,
+    elapsed: Duration,
+}
+
+/// One hunt on its schedule.
+struct Schedule {
+    hunt: Hunt,
+    reader: Arc<Reader>,
+    deliveries: mpsc::Sender<Delivery>,
+    /// One query at a time: detection and people come first.
+    turn: Arc<Semaphore>,
+}
+
+impl RunHunts {
+    pub(crate) fn start(hunts: Vec<Hunt>, reader: Reader, deliveries: &mpsc::Sender<Delivery>) -> Self {
+        let (reader, turn) = (Arc::new(reader), Arc::new(Semaphore::new(1)));
+        let mut tasks = JoinSet::new();
+        for hunt in hunts {
+            let (reader, deliveries, turn) = (Arc::clone(&reader), deliveries.clone(), Arc::clone(&turn));
+            tasks.spawn(Schedule { hunt, reader, deliveries, turn }.run());
+        }
+        Self { tasks }
+    }
+
+    /// Ends them. A run under way is done again later.
+    pub(crate) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Schedule {
+    /// Runs until the pipeline is gone.
+    async fn run(self) {
+        let mut run = self.first().await;
+        loop {
+            let due = self.hunt.due(run);
+            self.tell_behind(due);
+            tokio::time::sleep(micros(due.saturating_sub(now()))).await;
+            while let Err(error) = self.hunt_once(run).await {
+                METRICS.failures.with_label_values(&[&self.hunt.name]).inc();
+                self.tell_behind(due);
+                warn!(hunt = self.hunt.name, run, "failed and is tried again: {error:#}");
+                if self.deliveries.is_closed() {
+                    return;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            METRICS.runs.with_label_values(&[&self.hunt.name]).inc();
+            run += 1;
+        }
+    }
+
+    /// Behind the last run that the store has, but not further back than is worth it.
+    async fn first(&self) -> u64 {
+        let newest = self.hunt.newest(now());
+        let oldest = newest.saturating_sub(u64::try_from(CATCH_UP / self.hunt.every).unwrap_or_default());
+        loop {
+            match self.reader.last_batch(&self.hunt.sender(), self.hunt.epoch()).await {
+                Ok(last) => {
+                    let first = last.map_or(newest, |last| (last + 1).max(oldest));
+                    info!(
+                        hunt = self.hunt.name,
+                        runs_to_catch_up = newest.saturating_sub(first),
+                        "on its schedule"
+                    );
+                    return first;
+                }
+                Err(error) => warn!(hunt = self.hunt.name, "cannot ask for its last run: {error:#}"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn tell_behind(&self, due: Micros) {
+        let behind = now().saturating_sub(due).max(0) / 1_000_000;
+        METRICS.behind.with_label_values(&[&self.hunt.name]).set(behind);
+    }
+
+    async fn hunt_once(&self, run: u64) -> Result<()> {
+        let window = self.hunt.window(run);
+        let found = {
+            let _turn = self.turn.acquire().await?;
+            find(&self.hunt, window, "", &self.reader).await?
+        };
+        METRICS.findings.with_label_values(&[&self.hunt.name]).inc_by(found.rows.len().try_into()?);
+        let batch = batch(&self.hunt, run, &lines(&self.hunt, run, window, found)?)?;
+        let (done, fate) = oneshot::channel();
+        let delivery = Delivery { batch, received: now(), gap: None, done };
+        self.deliveries.send(delivery).await.context("the pipeline has ended")?;
+        fate.await.context("the store did not take it")?;
+        Ok(())
+    }
+}
+
+/// Asks the store. `drill`: of that drill alone; empty: of what is real.
+pub(crate) async fn find(hunt: &Hunt, window: Window, drill: &str, reader: &Reader) -> Result<Found> {
+    let begun = Instant::now();
+    let sql = format!("SELECT * FROM ({}\n) LIMIT {}", hunt.sql, ROWS_MAX + 1);
+    let mut rows = reader.objects(&sql, (window.from, window.to), drill).await?;
+    rows.iter_mut().flat_map(Map::values_mut).for_each(unmap);
+    let cut = rows.len() > ROWS_MAX;
+    rows.truncate(ROWS_MAX);
+    Ok(Found { rows, cut, elapsed: begun.elapsed() })
+}
+
+/// An IPv4 address is stored mapped into IPv6 (RFC 4291 section 2.5.5.2); people and rules write it as it is.
+fn unmap(value: &mut Value) {
+    let address = value.as_str().and_then(|text| text.parse::<Ipv6Addr>().ok());
+    if let Some(address) = address.and_then(|address| address.to_ipv4_mapped()) {
+        *value = json!(address);
+    }
+}
+
+/// The lines of a run, that of the run itself last.
+fn lines(hunt: &Hunt, run: u64, window: Window, found: Found) -> Result<Vec<String>> {
+    let Found { rows, cut, elapsed } = found;
+    let count = rows.len();
+    let mut lines = Vec::new();
+    let mut too_long = 0;
+    for mut row in rows {
+        row.entry("ts").or_insert_with(|| json!(window.to));
+        row.insert("kind".into(), json!("hunt"));
+        row.insert("hunt".into(), json!(hunt.name));
+        row.insert("hunt_title".into(), json!(hunt.title));
+        let line = serde_json::to_string(&row)?;
+        match line.len() {
+            0..=LINE_BYTES_MAX => lines.push(line),
+            _ => too_long += 1,
+        }
+    }
+    let Window { from, to } = window;
+    let elapsed_us = u64::try_from(elapsed.as_micros())?;
+    let end = json!({"kind": "hunt", "ts": to, "hunt_run": hunt.name, "run": run, "from": from, "to": to, "found": count,
+        "cut": cut, "too_long": too_long, "elapsed_us": elapsed_us});
+    lines.push(end.to_string());
+    Ok(lines)
+}
+
+fn batch(hunt: &Hunt, run: u64, lines: &[String]) -> Result<Batch> {
+    let header = Header {
+        agent: hunt.sender(),
+        epoch: hunt.epoch(),
+        seq: run,
+        source: format!("hunt:{}", hunt.name),
+        format: Format::Flow,
+        time_base: hunt.window(run).to,
+        ..Header::default()
+    };
+    let records = (0_u64..).zip(lines).map(|(offset, line)| Record {
+        time: header.time_base,
+        offset,
+        bytes: line.as_bytes(),
+    });
+    Ok(Batch::new(header.clone(), records)?)
+}
+
+fn micros(micros: Micros) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
