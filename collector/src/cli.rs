@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, drill, engine, people, rules, scan, serve};
+use crate::{ca, drill, engine, indicators, people, rules, scan, serve};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -32,6 +32,7 @@ enum Command {
     Drill(drill::Args),
     Ca(ca::Args),
     Rules(rules::Args),
+    Indicators(indicators::Args),
     Store(engine::Args),
 }
 
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Drill(args) => drill::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Rules(args) => rules::run(args),
+        Command::Indicators(args) => indicators::run(&args),
         Command::Store(args) => engine::run(args),
     }
 }

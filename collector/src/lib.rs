@@ -10,6 +10,7 @@ mod classify;
 mod cli;
 mod clock;
 mod config;
+mod current;
 mod dead_letter;
 mod door;
 mod drill;
@@ -23,6 +24,7 @@ mod gaps;
 mod grouping;
 mod http;
 mod hunts;
+mod indicators;
 mod insert;
 mod intake;
 mod inventory;
@@ -54,8 +56,8 @@ pub use batch::{Delivery, Fate, Gap, Identity};
 pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
 pub use cli::{Cli, run};
 pub use config::{
-    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Exporters, Intake,
-    KnownExporter, Limits, LogLevel, Metrics, Otlp, Store, Tls,
+    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Exporters,
+    FeedFormat, IndicatorFeed, Intake, KnownExporter, Limits, LogLevel, Metrics, Otlp, Store, Tls,
 };
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;

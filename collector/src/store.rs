@@ -15,7 +15,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use clickhouse::Client;
-use detect::Engine;
+use detect::{Engine, Indicators};
 use event::{Dictionary, DictionaryError, Micros};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -27,6 +27,7 @@ use crate::alert::{AlertStage, Alerts, Notices};
 use crate::batch::Delivery;
 use crate::clock::{now, today};
 use crate::config::{Config, ConfigError};
+use crate::current::Current;
 use crate::dead_letter::DeadLetters;
 use crate::evaluate::{Evaluate, RuleSet, Site};
 use crate::flow_row::FlowFiller;
@@ -75,6 +76,8 @@ pub struct Pipeline {
     pub done: JoinHandle<()>,
     /// The rules; they may be replaced while batches pass.
     pub rules: RuleSet,
+    /// The indicators, none at first; they may be replaced, too.
+    pub(crate) indicators: Current<Indicators>,
 }
 
 /// Checks the inventory and the tables of levels as [`start`] does, without a store.
@@ -149,7 +152,7 @@ fn join(
     }
     let (deliveries, input) = mpsc::channel(config.limits.queue_batches);
     tokio::spawn(Admit { admission, input, shards }.run());
-    Ok(Pipeline { deliveries, done, rules: site.rules.clone() })
+    Ok(Pipeline { deliveries, done, rules: site.rules.clone(), indicators: site.indicators.clone() })
 }
 
 fn threads(config: &Config) -> usize {
