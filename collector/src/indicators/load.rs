@@ -55,8 +55,8 @@ struct Metrics {
 
 /// The set of all feeds, and what became of each.
 #[derive(Debug, Default)]
-pub(crate) struct Loaded {
-    pub(crate) indicators: Indicators,
+pub struct Loaded {
+    pub indicators: Indicators,
     pub(crate) reports: Vec<Report>,
 }
 
@@ -132,7 +132,7 @@ impl Report {
 }
 
 /// Loads all feeds.
-pub(crate) fn load(feeds: &[IndicatorFeed], now: Micros) -> Loaded {
+pub fn load(feeds: &[IndicatorFeed], now: Micros) -> Loaded {
     let mut builder = IndicatorsBuilder::default();
     let reports = feeds.iter().map(|feed| read(feed, &mut builder, now)).collect();
     Loaded { indicators: builder.build(), reports }
