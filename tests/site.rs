@@ -283,7 +283,7 @@ key = "{ca}/{host}.key"
         Ok(())
     }
 
-    /// Tells the collector to load its rules and hunts anew.
+    /// Tells the collector to load its rules, hunts and indicators anew.
     pub(crate) fn hang_up(&self) -> Result<()> {
         kill(self.collector.as_ref().context("the collector runs")?.id(), libc::SIGHUP)
     }
