@@ -261,7 +261,7 @@ impl<'s> Look<'s, '_> {
         for part in parts(text) {
             let kind = match part.split_once('=') {
                 // IMPHASH and TLSH are other things than hashes of the file.
-                Some((name, hash)) => IndicatorKind::named(name).map(|kind| (kind, hash)),
+                Some((name, hash)) => by_algorithm(name).map(|kind| (kind, hash)),
                 None => by_length(part).map(|kind| (kind, part)),
             };
             if let Some((kind, hash)) = kind {
@@ -320,6 +320,11 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 
 fn last_word(text: &str) -> &str {
     text.rsplit(' ').next().unwrap_or(text)
+}
+
+fn by_algorithm(name: &str) -> Option<IndicatorKind> {
+    let kinds = [IndicatorKind::Md5, IndicatorKind::Sha1, IndicatorKind::Sha256];
+    kinds.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(name))
 }
 
 fn by_length(hash: &str) -> Option<IndicatorKind> {
