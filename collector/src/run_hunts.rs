@@ -76,6 +76,8 @@ struct Schedule {
 
 impl RunHunts {
     pub(crate) fn start(hunts: Vec<Hunt>, reader: Reader, deliveries: &mpsc::Sender<Delivery>) -> Self {
+        // A hunt that is no more is not behind.
+        METRICS.behind.reset();
         let (reader, turn) = (Arc::new(reader), Arc::new(Semaphore::new(1)));
         let mut tasks = JoinSet::new();
         for hunt in hunts {
@@ -200,21 +202,18 @@ fn lines(hunt: &Hunt, run: u64, window: Window, found: Found) -> Result<Vec<Stri
 }
 
 fn batch(hunt: &Hunt, run: u64, lines: &[String]) -> Result<Batch> {
+    let time = hunt.window(run).to;
     let header = Header {
         agent: hunt.sender(),
         epoch: hunt.epoch(),
         seq: run,
         source: format!("hunt:{}", hunt.name),
         format: Format::Flow,
-        time_base: hunt.window(run).to,
+        time_base: time,
         ..Header::default()
     };
-    let records = (0_u64..).zip(lines).map(|(offset, line)| Record {
-        time: header.time_base,
-        offset,
-        bytes: line.as_bytes(),
-    });
-    Ok(Batch::new(header.clone(), records)?)
+    let records = (0_u64..).zip(lines).map(|(offset, line)| Record { time, offset, bytes: line.as_bytes() });
+    Ok(Batch::new(header, records)?)
 }
 
 fn micros(micros: Micros) -> Duration {

@@ -49,13 +49,14 @@ Examples:
   vonggac scan /evidence --exit-code >/dev/null && page-someone
 
 What is read, told by content and not by name: EVTX files; text, line by line: JSON lines (Winlogbeat, NXLog, OpenTelemetry,
-evtx_dump, ...), syslog, auditd, access logs; and either of them compressed with gzip or zstd.
+evtx_dump, ...), syslog, auditd, access logs; packet captures (pcap, pcapng), of which flows and messages are read; and any of them compressed
+with gzip or zstd.
 
 Exit codes: 0 everything was read, with or without a match; 1 only with --exit-code: everything was read and nothing
 matches; 2 the scan could not be done; 3 done, but a file, chunk, record or rule could not be read: it is named on
 standard error.";
 
-/// Hunt through files: EVTX, JSON lines, plain logs, compressed or not, whole folders
+/// Hunt through files: EVTX, JSON lines, plain logs, packet captures, compressed or not, whole folders
 ///
 /// Needs no store and no configuration, and writes nothing but its answer. Findings come in the order of time.
 #[derive(Debug, clap::Args)]

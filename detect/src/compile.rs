@@ -10,10 +10,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rsigma_parser::{CorrelationRule, Detections, FilterRule, FilterRuleTarget, SigmaRule, is_unsupported};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::condition;
 use crate::correlation::{self, Correlation, is_reference};
+use crate::digest;
 use crate::document::{Document, documents};
 use crate::engine::{Engine, Fields, Placeholders};
 use crate::index::Indexes;
@@ -39,13 +40,10 @@ pub fn compile_with<P: AsRef<str>, T: AsRef<str>>(
     placeholders: &Placeholders,
 ) -> (Engine, Vec<Problem>) {
     let mut linker = Linker::new(placeholders);
-    let mut hash = Xxh3Default::new();
+    let mut hash = Xxh3::new();
     for (path, text) in files {
         linker.file(path.as_ref(), text.as_ref());
-        for part in [path.as_ref(), text.as_ref()] {
-            hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
+        digest::update(&mut hash, &[path.as_ref(), text.as_ref()]);
     }
     let (engine, problems) = linker.finish();
     (Engine { files: hash.digest128(), ..engine }, problems)

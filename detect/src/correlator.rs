@@ -58,6 +58,7 @@ use event::Micros;
 use crate::Rule;
 use crate::amount::{Amount, Ordered};
 use crate::correlation::{Correlation, Counted, Member};
+use crate::digest;
 use crate::entries::Entry;
 use crate::groups::{GroupId, Groups};
 use crate::limits::{EVENTS_REPORTED_MAX, GROUP_EVENTS_MAX, GROUPS_MAX};
@@ -375,7 +376,7 @@ fn group<'h>(member: &Member, hit: &'h Hit) -> Option<Vec<&'h str>> {
 
 fn id(group: &[&str], seed: u64) -> GroupId {
     let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(seed);
-    update(&mut hash, group);
+    digest::update(&mut hash, group);
     let hash = hash.digest128().to_le_bytes();
     let (low, high) = hash.split_at(hash.len() / 2);
     [low, high].map(|half| half.try_into().map_or(0, u64::from_le_bytes))
@@ -424,16 +425,8 @@ fn values(member: &Member, hit: &Hit) -> Vec<u64> {
 
 fn hash(parts: &[&str]) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    update(&mut hash, parts);
+    digest::update(&mut hash, parts);
     hash.digest()
-}
-
-/// A length before each part: "a", "bc" is not "ab", "c".
-fn update(hash: &mut xxhash_rust::xxh3::Xxh3, parts: &[&str]) {
-    for part in parts {
-        hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
 }
 
 fn firing(correlation: &Correlation, group: &[&str], found: Found, hit: &Hit) -> CorrelationHit {

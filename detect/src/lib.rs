@@ -33,6 +33,7 @@ mod compile;
 mod condition;
 mod correlation;
 mod correlator;
+mod digest;
 mod document;
 mod engine;
 mod entries;

@@ -3,6 +3,7 @@
 //!
 //! A single label is no indicator: `com` would match half of the world. `*.example.org` means what `example.org` means.
 
+use idna::punycode;
 use unicode_normalization::UnicodeNormalization;
 
 use super::IndicatorError;
@@ -64,77 +65,12 @@ fn append_label(label: &str, out: &mut Vec<u8>) -> Option<()> {
         out.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
     } else {
         let label: Vec<char> = label.nfc().flat_map(char::to_lowercase).nfc().collect();
+        // Its work grows with the square of the length: a label that is longer than DNS allows is refused before.
+        let label = Some(label).filter(|label| label.len() <= LABEL_BYTES_MAX)?;
         out.extend_from_slice(b"xn--");
-        punycode(&label, out)?;
+        out.extend_from_slice(punycode::encode(&label)?.as_bytes());
     }
     let label = out.get(start..)?;
     let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     ((1..=LABEL_BYTES_MAX).contains(&label.len()) && label.iter().all(is_fit)).then_some(())
-}
-
-/// RFC 3492, section 6.3, with the parameters of section 5. A label that is longer than DNS allows is refused before the work
-/// grows with its square.
-fn punycode(label: &[char], out: &mut Vec<u8>) -> Option<()> {
-    if label.len() > LABEL_BYTES_MAX {
-        return None;
-    }
-    let basic = label.iter().filter_map(|char| u8::try_from(*char).ok()).filter(u8::is_ascii);
-    let start = out.len();
-    out.extend(basic);
-    let basic = u32::try_from(out.len().checked_sub(start)?).ok()?;
-    if basic > 0 {
-        out.push(b'-');
-    }
-    let (mut handled, mut code, mut delta, mut bias) = (basic, 128_u32, 0_u32, 72_u32);
-    while let Some(least) = label.iter().map(|char| u32::from(*char)).filter(|char| *char >= code).min() {
-        delta = delta.checked_add(least.checked_sub(code)?.checked_mul(handled.checked_add(1)?)?)?;
-        code = least;
-        for char in label.iter().map(|char| u32::from(*char)) {
-            if char < code {
-                delta = delta.checked_add(1)?;
-            } else if char == code {
-                append_number(delta, bias, out)?;
-                bias = adapted(delta, handled.checked_add(1)?, handled == basic)?;
-                delta = 0;
-                handled = handled.checked_add(1)?;
-            }
-        }
-        delta = delta.checked_add(1)?;
-        code = code.checked_add(1)?;
-    }
-    Some(())
-}
-
-/// A number in digits whose weight depends on the bias (RFC 3492, section 3.3).
-fn append_number(mut number: u32, bias: u32, out: &mut Vec<u8>) -> Option<()> {
-    let mut position = 36_u32;
-    loop {
-        let threshold = position.saturating_sub(bias).clamp(1, 26);
-        if number < threshold {
-            break;
-        }
-        let rest = number.checked_sub(threshold)?;
-        let base = 36_u32.checked_sub(threshold)?;
-        out.push(digit(threshold.checked_add(rest.checked_rem(base)?)?)?);
-        number = rest.checked_div(base)?;
-        position = position.checked_add(36)?;
-    }
-    out.push(digit(number)?);
-    Some(())
-}
-
-fn digit(number: u32) -> Option<u8> {
-    u8::try_from(char::from_digit(number.checked_add(10)?.checked_rem(36)?, 36)?).ok()
-}
-
-/// RFC 3492, section 6.1.
-fn adapted(delta: u32, points: u32, is_first: bool) -> Option<u32> {
-    let mut delta = if is_first { delta / 700 } else { delta / 2 };
-    delta = delta.checked_add(delta.checked_div(points)?)?;
-    let mut bias = 0_u32;
-    while delta > 455 {
-        delta /= 35;
-        bias = bias.checked_add(36)?;
-    }
-    bias.checked_add(36_u32.checked_mul(delta)?.checked_div(delta.checked_add(38)?)?)
 }

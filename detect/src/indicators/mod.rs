@@ -27,9 +27,10 @@ use std::sync::Arc;
 
 use event::Micros;
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64_with_seed};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use crate::Severity;
+use crate::digest;
 use crate::engine::NameHash;
 use crate::limits::{INDICATOR_KEYS_BYTES_MAX, INDICATOR_WORD_BYTES_MAX, INDICATORS_MAX};
 use crate::text;
@@ -354,12 +355,8 @@ impl<'s> Indicator<'s> {
 
     /// The same for this value in this feed, whenever and wherever it is loaded: a UUID of version 8 (RFC 9562) over both.
     pub fn id(&self) -> String {
-        let mut hash = Xxh3Default::new();
-        for part in [self.feed().as_bytes(), self.kind().as_str().as_bytes(), self.key()] {
-            // A length before each part: "a", "bc" is not "ab", "c".
-            hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-            hash.update(part);
-        }
+        let mut hash = Xxh3::new();
+        digest::update(&mut hash, &[self.feed().as_bytes(), self.kind().as_str().as_bytes(), self.key()]);
         uuid(hash.digest128())
     }
 
