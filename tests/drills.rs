@@ -1,6 +1,6 @@
 //! The recorded drills of the project, replayed by real agents into a real collector and store.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value as Json;
 
 use crate::site::{self, Site, root};
@@ -30,5 +30,28 @@ fn every_step_of_every_drill_is_detected_and_ordinary_use_raises_nothing_grave()
     let recorded = std::fs::read_dir(&drills)?
         .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().join("drill.toml").is_file()));
     assert_eq!(text.lines().count(), recorded.count(), "{text}");
-    text.lines().next().context("no drill").map(|_| ())
+    flows_are_found_by_their_ends(&site)
+}
+
+/// The intruder's address, and the server that was entered: each flow names both, and sums are those of the flows.
+fn flows_are_found_by_their_ends(site: &Site) -> Result<()> {
+    let (intruder, server) = ("203.0.113.66", "10.20.0.10");
+    let ends = ["flows", "--since", "1d", "--drill", "all", "--address", intruder, "--peer", server];
+    let rows = |more: &[&str]| -> Result<Vec<Json>> {
+        let output = site.vonggac(&[&ends[..], more, &["--format", "json", "--limit", "100000"]].concat())?;
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    };
+    let flows = rows(&[])?;
+    assert!(flows.len() > 100, "{}", flows.len());
+    for flow in &flows {
+        let mut found = [flow["src_ip"].as_str(), flow["dst_ip"].as_str()];
+        found.sort_unstable();
+        assert_eq!(found, [Some(server), Some(intruder)], "{flow:#}");
+    }
+    let total = |rows: &[Json]| rows.iter().filter_map(|row| row["src_bytes"].as_u64()).sum::<u64>();
+    assert_eq!(total(&rows(&["--by", "pair"])?), total(&flows));
+    let tunnel = rows(&["--app", "dns", "--by", "source"])?;
+    assert_eq!(tunnel[0]["what"], server, "who asked through the tunnel: {tunnel:?}");
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Table of contents of the tests that need more than one crate.
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
+mod alert_life; // what people do with alerts, and that a change afterwards shows
 mod allocations; // none for an event that no rule matches
 mod attacks; // what vonggac scan finds in captures of attacks
 mod bruteforce; // the rule against a count of our own, on real logs
@@ -17,6 +18,7 @@ mod exporters; // flow records of devices, against the truth, nfdump and the sto
 mod flows; // our flows against those of another meter
 mod hunts; // SQL on a schedule, over weeks of flows
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
+mod levels; // vonggac systems: the levels of a province, and a file of planted faults
 mod messages; // what flows say, against arkime's reading of it
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill

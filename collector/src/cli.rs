@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{ca, drill, engine, people, rules, scan, serve};
+use crate::{ca, drill, engine, indicators, people, rules, scan, serve};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
 #[derive(Debug, Parser)]
@@ -24,12 +24,15 @@ enum Command {
     Alerts(people::AlertsArgs),
     Alert(people::AlertArgs),
     Events(people::EventsArgs),
+    Flows(people::FlowsArgs),
     Hunt(people::HuntArgs),
     Status(people::StatusArgs),
+    Systems(people::SystemsArgs),
     Scan(scan::Args),
     Drill(drill::Args),
     Ca(ca::Args),
     Rules(rules::Args),
+    Indicators(indicators::Args),
     Store(engine::Args),
 }
 
@@ -40,12 +43,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Alerts(args) => people::run_alerts(&args),
         Command::Alert(args) => people::run_alert(&args),
         Command::Events(args) => people::run_events(&args),
+        Command::Flows(args) => people::run_flows(&args),
         Command::Hunt(args) => people::run_hunt(&args),
         Command::Status(args) => people::run_status(&args),
+        Command::Systems(args) => people::run_systems(&args),
         Command::Scan(args) => scan::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Rules(args) => rules::run(args),
+        Command::Indicators(args) => indicators::run(&args),
         Command::Store(args) => engine::run(args),
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! What is never in it: a secret. Passwords stand in files of their own, named here.
 
+mod feeds;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -15,6 +17,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 use thiserror::Error;
+
+pub use feeds::{FeedFormat, IndicatorFeed};
 
 /// Where the configuration is looked for when nobody says otherwise.
 pub const CONFIG_PATH: &str = "/etc/vonggac/vonggac.toml";
@@ -66,6 +70,8 @@ pub struct Config {
     pub rules: Vec<PathBuf>,
     /// Organisations, information systems and their hosts.
     pub systems: PathBuf,
+    /// Feeds of indicators of compromise.
+    pub indicators: Vec<IndicatorFeed>,
     /// Levels, and how they turn the severity of a rule into the priority of an alert.
     pub levels: PathBuf,
     /// Folders of hunts.
@@ -294,6 +300,7 @@ impl Config {
             .into_iter()
             .chain([&mut self.tls.ca, &mut self.tls.cert, &mut self.tls.key])
             .chain(&mut self.rules)
+            .chain(self.indicators.iter_mut().map(|feed| &mut feed.path))
             .chain(&mut self.hunts)
             .chain(&mut self.clickhouse.password_file)
             .chain(&mut self.store.library);
@@ -324,7 +331,9 @@ impl Config {
         {
             return invalid("clickhouse.url", "http://HOST:PORT or https://HOST:PORT".into(), url.clone());
         }
-        if let Some((key, expected, found)) = self.exporters.fault() {
+        if let Some((key, expected, found)) =
+            self.exporters.fault().or_else(|| feeds::fault(&self.indicators))
+        {
             return invalid(key, expected.into(), found);
         }
         let database = &self.clickhouse.database;
@@ -392,7 +401,7 @@ impl Exporters {
         let mut addresses = HashSet::new();
         for known in &self.known {
             let name = known.name.clone().unwrap_or_else(|| known.address.to_string());
-            if !is_exporter_name(&name) {
+            if !is_plain_name(&name) {
                 let expected = "1 to 253 letters, digits, dots, colons, dashes and underscores";
                 return Some(("exporters.known.name", expected, format!("{name:?}")));
             }
@@ -444,6 +453,7 @@ impl Default for Config {
             data_dir: "/var/lib/vonggac".into(),
             rules: vec!["/usr/share/vonggac/rules/sigma".into()],
             systems: "/etc/vonggac/systems.toml".into(),
+            indicators: Vec::new(),
             levels: "/usr/share/vonggac/rules/levels".into(),
             hunts: vec!["/usr/share/vonggac/rules/hunts".into()],
             log: LogLevel::default(),
@@ -550,7 +560,7 @@ impl From<LogLevel> for tracing::Level {
 }
 
 /// A name that stands in metrics and events without being quoted.
-fn is_exporter_name(name: &str) -> bool {
+fn is_plain_name(name: &str) -> bool {
     (1..=253).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_".contains(&byte))
 }
@@ -637,6 +647,23 @@ mod tests {
             (
                 "[exporters]\nknown = [{ address = \"192.0.2.1\", name = \"a\" }, { address = \"192.0.2.1\" }]",
                 "exporters.known.address: expected each address once",
+            ),
+            ("[[indicators]]\nfeed = \"a\"\npath = \"x\"", "missing field `format`"),
+            (
+                "[[indicators]]\nfeed = \"a b\"\npath = \"x\"\nformat = \"csv\"",
+                "indicators.feed: expected 1 to 253",
+            ),
+            (
+                "[[indicators]]\nfeed = \"a\"\npath = \"x\"\nformat = \"list\"\nkind = \"colour\"",
+                "expected one of address, domain, url, md5",
+            ),
+            (
+                "[[indicators]]\nfeed = \"a\"\npath = \"x\"\nformat = \"list\"\nseverity = \"loud\"",
+                "expected informational, low, medium, high or critical",
+            ),
+            (
+                "[[indicators]]\nfeed = \"a\"\npath = \"x\"\nformat = \"misp\"\ncolumns = [\"value\"]",
+                "indicators.columns: expected format = \"csv\"",
             ),
             ("rules = []", "rules: expected at least one folder, found none"),
             ("log = \"loud\"", "expected one of `error`, `warn`, `info`, `debug`, `trace`"),

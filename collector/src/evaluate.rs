@@ -7,16 +7,18 @@
 //! events are what makes asking the store cheap. What the store has is left out of the rows. Its hits are not: they are
 //! counted once by [`grouping`](crate::grouping), and the windows of correlations need them after a restart.
 //!
+//! Rules and indicators are looked for side by side; an indicator that an event names is a hit like a rule's.
+//!
 //! What this never does: drop an event that no parser takes. It is stored raw, marked and counted by source.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock};
 
 use clickhouse::Client;
-use detect::{Engine, EventKey, Match, Rule, Scratch};
+use detect::{Engine, EventKey, Indicators, Match, Rule, Scratch, Sighting, Sightseer};
 use event::{Batch, Event, Events, Format, Micros, ParseStatus, Record};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::runtime::Handle;
@@ -25,9 +27,11 @@ use tokio::sync::mpsc;
 use crate::admit::{Admitted, Origin};
 use crate::batch::Gap;
 use crate::classify::classify;
+use crate::current::Current;
 use crate::ends::Ends;
 use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
+use crate::indicators;
 use crate::inventory::{Inventory, Level, System, SystemIndex};
 use crate::metrics;
 use crate::priority::Levels;
@@ -67,7 +71,7 @@ struct Metrics {
 
 /// Rules as they are used now. Swapped whole: a batch is evaluated by one set.
 #[derive(Clone, Debug, Default)]
-pub struct RuleSet(Arc<RwLock<Arc<Rules>>>);
+pub struct RuleSet(Current<Rules>);
 
 /// A set of rules, and what alerts show of each.
 #[derive(Debug, Default)]
@@ -86,6 +90,7 @@ pub(crate) struct Site {
     pub(crate) filler: Filler,
     pub(crate) flow_filler: FlowFiller,
     pub(crate) rules: RuleSet,
+    pub(crate) indicators: Current<Indicators>,
 }
 
 /// A batch's rows and hits.
@@ -157,11 +162,12 @@ impl Site {
                 system_name: system.name.clone(),
                 level: system.level(),
                 level_basis: system.level.as_ref().map(Level::describe).unwrap_or_default(),
-                organisation: inventory.organisation_name(&system.owner).to_owned(),
+                organisation: inventory.organisation_name(system.owner()).to_owned(),
             })
         };
         let places = inventory.systems().iter().map(place).collect();
-        Self { places, nowhere: Arc::default(), inventory, levels, filler, flow_filler, rules }
+        let indicators = Current::default();
+        Self { places, nowhere: Arc::default(), inventory, levels, filler, flow_filler, rules, indicators }
     }
 
     /// The system of a host.
@@ -176,17 +182,17 @@ impl Site {
 
 impl RuleSet {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(Rules::new(engine)))))
+        Self(Current::new(Rules::new(engine)))
     }
 
     /// The set to evaluate the next batch with.
     pub(crate) fn current(&self) -> Arc<Rules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.get()
     }
 
     /// Puts another set in place of it.
     pub fn replace(&self, engine: Engine) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::new(engine));
+        self.0.replace(Rules::new(engine));
     }
 }
 
@@ -206,22 +212,26 @@ impl Rules {
 struct Thread {
     site: Arc<Site>,
     scratch: Scratch,
+    sightseer: Sightseer,
     /// Sources that have a label of their own in metrics.
     sources: HashSet<String>,
 }
 
 impl Thread {
     fn new(site: Arc<Site>) -> Self {
-        Self { site, scratch: Scratch::default(), sources: HashSet::new() }
+        Self { site, scratch: Scratch::default(), sightseer: Sightseer::default(), sources: HashSet::new() }
     }
 
     fn evaluate(&mut self, admitted: Admitted) -> Evaluation {
         let Admitted { ticket, batch, gap } = admitted;
         let rules = self.site.rules.current();
+        let indicators = self.site.indicators.get();
         let mut pass = Pass {
             site: &self.site,
             rules: &rules,
+            indicators: &indicators,
             scratch: &mut self.scratch,
+            sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
             host_system: self.site.inventory.by_host(&ticket.origin.identity.agent),
@@ -291,7 +301,9 @@ struct Subject<'b> {
 struct Pass<'b> {
     site: &'b Site,
     rules: &'b Rules,
+    indicators: &'b Indicators,
     scratch: &'b mut Scratch,
+    sightseer: &'b mut Sightseer,
     origin: &'b Arc<Origin>,
     agent: Arc<str>,
     host_system: Option<SystemIndex>,
@@ -313,13 +325,21 @@ impl<'b> Pass<'b> {
             ends.tell(&site.inventory, &mut event);
         }
         let matches = self.rules.engine.evaluate(&event, self.scratch);
+        let named = Named::of(self.indicators.observe(&event, self.sightseer));
+        let ids: Vec<&str> =
+            matches.iter().map(|found| &found.rule.id).chain(named.ids()).map(String::as_str).collect();
         let subject = match ends {
-            Some(ends) if self.is_flow(&event) => self.flow(&event, &ends, &matches),
-            ends => self.event(&event, ends.as_ref(), &matches),
+            Some(ends) if self.is_flow(&event) => self.flow(&event, &ends, &ids),
+            ends => self.event(&event, ends.as_ref(), &ids),
         };
         for found in &matches {
             let finding = self.finding(&event, found, &subject);
             self.findings.extend(finding);
+        }
+        for (sighting, cause) in named.0 {
+            indicators::count(&sighting.indicator);
+            let hit = self.hit(&event, cause, indicators::matched(&sighting), &subject);
+            self.findings.push(Finding { hit, correlated: None, alerts: true });
         }
     }
 
@@ -329,11 +349,10 @@ impl<'b> Pass<'b> {
     }
 
     /// Stores an event.
-    fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, matches: &[Match]) -> Subject<'b> {
+    fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, ids: &[&str]) -> Subject<'b> {
         let records = self.records_of(event);
         let raw = exact(&event.message, records);
-        let ids: Vec<&str> = matches.iter().map(|found| &*found.rule.id).collect();
-        let mut row = EventRow { rules: &ids, raw: &raw, ..EventRow::default() };
+        let mut row = EventRow { rules: ids, raw: &raw, ..EventRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
         let filler = &self.site.filler;
         filler.fill(&mut row, event, filler.natives(event.log_source.service), self.format);
@@ -352,7 +371,7 @@ impl<'b> Pass<'b> {
         row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
         self.blocks.push(&row);
         // Without a match nobody asks.
-        let user = if matches.is_empty() { String::new() } else { row.user.into_owned() };
+        let user = if ids.is_empty() { String::new() } else { row.user.into_owned() };
         Subject { place, src_ip: row.src_ip.0, user }
     }
 
@@ -364,10 +383,9 @@ impl<'b> Pass<'b> {
     }
 
     /// Stores a flow. It is kept as long as the stricter of its two ends demands.
-    fn flow(&mut self, event: &Event<'_>, ends: &Ends, matches: &[Match]) -> Subject<'b> {
+    fn flow(&mut self, event: &Event<'_>, ends: &Ends, ids: &[&str]) -> Subject<'b> {
         let records = self.records_of(event);
-        let ids: Vec<&str> = matches.iter().map(|found| &*found.rule.id).collect();
-        let mut row = FlowRow { rules: &ids, ..FlowRow::default() };
+        let mut row = FlowRow { rules: ids, ..FlowRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
         self.site.flow_filler.fill(&mut row, event);
         (row.host, row.agent, row.source, row.drill_id) =
@@ -397,9 +415,22 @@ impl<'b> Pass<'b> {
         if correlated.is_none() && !found.rule.alerts {
             return None;
         }
+        let matched = self.rules.engine.evidence(found, event, self.scratch);
+        let hit = self.hit(event, self.rules.cause(&found.rule), matched, subject);
+        Some(Finding { hit, correlated, alerts: found.rule.alerts })
+    }
+
+    fn hit(
+        &self,
+        event: &Event<'_>,
+        cause: Arc<Cause>,
+        matched: Vec<(String, String)>,
+        subject: &Subject<'_>,
+    ) -> Hit {
+        let identity = &self.origin.identity;
         let end = event.message.floor_char_boundary(SAMPLE_BYTES_MAX);
-        let hit = Hit {
-            cause: self.rules.cause(&found.rule),
+        Hit {
+            cause,
             place: Arc::clone(subject.place),
             origin: Arc::clone(self.origin),
             ts: event.ts,
@@ -407,13 +438,29 @@ impl<'b> Pass<'b> {
             src_ip: subject.src_ip,
             user: subject.user.clone(),
             entity: None,
-            matched: self.rules.engine.evidence(found, event, self.scratch),
+            matched,
             samples: vec![Sample {
-                event: format!("{identity}:{record}"),
+                event: format!("{identity}:{}", event.record),
                 line: event.message[..end].to_owned(),
             }],
+        }
+    }
+}
+
+/// The indicators that an event names, and what alerts show of each.
+struct Named<'s>(Vec<(Sighting<'s>, Arc<Cause>)>);
+
+impl<'s> Named<'s> {
+    fn of(sightings: Vec<Sighting<'s>>) -> Self {
+        let with_cause = |sighting: Sighting<'s>| {
+            let cause = Arc::new(indicators::cause(&sighting.indicator));
+            (sighting, cause)
         };
-        Some(Finding { hit, correlated, alerts: found.rule.alerts })
+        Self(sightings.into_iter().map(with_cause).collect())
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().map(|(_, cause)| &cause.id)
     }
 }
 

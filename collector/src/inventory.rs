@@ -1,25 +1,40 @@
-//! `systems.toml`: the organisations of a site, its information systems, their approved security levels, and which hosts,
-//! addresses and networks belong to them.
+//! `systems.toml`: the organisations of a site, its information systems, their facts and approved security levels, and which
+//! hosts, addresses, networks and domains belong to them.
 //!
-//! The tree of organisations is data: nothing here knows what a department or a commune is. A level stands only with the
-//! decision that approved it (number, date, authority) and its legal basis, because every alert shows them. The path may be
-//! a folder: then all its `*.toml` are read in the order of their names, as if they were one file.
+//! The tree of organisations is data: nothing here knows what a department or a commune is. An approved level stands only with
+//! the decision that approved it (number, date, authority) and its legal basis, because every alert shows them. The path may
+//! be a folder: then all its `*.toml` are read in the order of their names, as if they were one file.
 //!
-//! An error names the file and the key, and all of them are told at once, so that an operator mends a file in one go. What
-//! this never does: guess. A host that is in no system is not classified, and that is told on every alert.
+//! - `read.rs` reads the files: each error names file, line and key, and all of them are told at once, so that an operator
+//!   mends a file in one go.
+//! - `assess.rs` has the systems judged by the decrees, parts before the whole.
+//! - `survey.rs` looks for what is no error and yet wants a person.
+//!
+//! What this never does: guess. A host that is in no system is not classified, and that is told on every alert.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
+pub(crate) mod assess;
+mod read;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use jiff::civil::Date;
 use thiserror::Error;
+use toml::Value as Toml;
 
-/// Largest file read, in bytes: 50,000 systems of the sample's size.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Deepest tree of organisations: a state has five tiers at most; what is deeper is a cycle or a mistake.
+pub(crate) use survey::stated;
+
+use crate::level::Decrees;
+use crate::place::Place;
+
+/// Deepest tree of organisations, and of systems that are parts of others: a state has five tiers at most; what is deeper is
+/// a circle or a mistake.
 const DEPTH_MAX: usize = 16;
 /// Problems that one error tells.
 const PROBLEMS_MAX: usize = 50;
@@ -29,15 +44,27 @@ const PROBLEMS_MAX: usize = 50;
 pub enum InventoryError {
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}: {source}", path.display())]
-    Toml { path: PathBuf, source: toml::de::Error },
     #[error("{}", problems.join("\n"))]
     Invalid { problems: Vec<String> },
 }
 
+/// Where something stands in the files of an inventory.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Origin {
+    /// Index of the file.
+    file: usize,
+    place: Place,
+}
+
+/// A value, and where it stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
+}
+
 /// Who owns and runs systems.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub(crate) struct Organisation {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -45,79 +72,192 @@ pub(crate) struct Organisation {
     pub(crate) parent: Option<String>,
     /// Electronic identifier code.
     pub(crate) code: Option<String>,
+    pub(crate) days: Days,
+    pub(crate) contact: Option<Contact>,
+    pub(crate) origin: Origin,
+}
+
+/// Whom to call: what the dossier of a level asks of owner and operator.
+#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Contact {
+    pub(crate) representative: String,
+    pub(crate) title: String,
+    pub(crate) address: String,
+    pub(crate) phone: String,
+    pub(crate) email: String,
+}
+
+/// From a first to a last day; without one, always.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Days {
+    pub(crate) from: Option<Date>,
+    pub(crate) to: Option<Date>,
+}
+
+impl Days {
+    pub(crate) fn hold(self, date: Date) -> bool {
+        self.from.is_none_or(|first| first <= date) && self.to.is_none_or(|last| date <= last)
+    }
+}
+
+/// An organisation that owned or ran a system, and when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Tenure {
+    pub(crate) organisation: String,
+    pub(crate) days: Days,
+    pub(crate) origin: Origin,
 }
 
 /// An information system.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub(crate) struct System {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// Organisation that answers for it.
-    pub(crate) owner: String,
-    /// Organisation that runs it.
-    pub(crate) operator: String,
+    pub(crate) purpose: String,
+    /// Organisations that answered for it, the present one last.
+    pub(crate) owner: Vec<Tenure>,
+    /// Organisations that ran it, the present one last.
+    pub(crate) operator: Vec<Tenure>,
     /// Absent: not yet classified, which is level 0.
     pub(crate) level: Option<Level>,
+    /// What the decrees ask for; none when the system is no more than its components.
+    pub(crate) facts: Option<BTreeMap<String, At<Toml>>>,
+    /// Systems that it is made of.
+    pub(crate) components: Vec<At<String>>,
+    /// Names of the databases that it works on.
+    pub(crate) databases: Vec<At<String>>,
     /// Names of hosts, as in their certificates.
-    #[serde(default)]
-    pub(crate) hosts: Vec<String>,
-    #[serde(default)]
-    pub(crate) addresses: Vec<IpAddr>,
-    #[serde(default)]
-    pub(crate) networks: Vec<IpNet>,
+    pub(crate) hosts: Vec<At<String>>,
+    pub(crate) domains: Vec<At<String>>,
+    /// Addresses (as the longest networks) and networks.
+    pub(crate) networks: Vec<At<IpNet>>,
+    /// Log sources that must report.
+    pub(crate) sources: Vec<String>,
+    pub(crate) origin: Origin,
 }
 
 /// The approved security level, and by what right.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Level {
     /// 1 to 5.
     pub(crate) approved: u8,
     /// Number of the decision that approved it.
     pub(crate) decision: String,
-    /// Date of the decision, YYYY-MM-DD.
     pub(crate) date: String,
     /// Who decided.
     pub(crate) authority: String,
     /// Articles that the level rests on.
     pub(crate) basis: String,
+    /// The id of the decree by which it was approved.
+    pub(crate) decree: Option<At<String>>,
+    /// The day by which it is looked at again.
+    pub(crate) recheck: Option<At<Date>>,
+    pub(crate) origin: Origin,
 }
 
 /// Index of a system in its [`Inventory`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct SystemIndex(usize);
+pub struct SystemIndex(usize);
 
-/// The inventory, checked and indexed.
+/// A table that is asked for every event. A fast hash will do: its keys are the operator's, not an attacker's.
+type Lookup<K> = HashMap<K, SystemIndex, foldhash::fast::RandomState>;
+
+/// The inventory, indexed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Inventory {
+pub struct Inventory {
+    files: Vec<PathBuf>,
     organisations: Vec<Organisation>,
+    organisations_by_id: HashMap<String, usize>,
     systems: Vec<System>,
-    by_host: HashMap<String, SystemIndex>,
+    by_id: HashMap<String, SystemIndex>,
+    /// Hosts and domains, in lower case.
+    by_host: Lookup<String>,
     /// Networks by the length of their prefix in IPv6 (IPv4 is mapped); the longest is asked first.
-    by_network: BTreeMap<u8, HashMap<u128, SystemIndex>>,
+    by_network: BTreeMap<u8, Lookup<u128>>,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Grade {
+    /// The inventory is not taken.
+    Error,
+    /// A person must act or decide.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// Something about the inventory that a person is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) grade: Grade,
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    /// What it is about: `system "a"`.
+    pub(crate) subject: String,
+    pub(crate) key: &'static str,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, subject, key, message, .. } = self;
+        write!(f, "{}:{line}: ", file.display())?;
+        if !subject.is_empty() {
+            write!(f, "{subject}, {key}: ")?;
+        }
+        f.write_str(message)
+    }
 }
 
 impl Inventory {
-    /// Reads a file, or all `*.toml` of a folder.
-    pub(crate) fn load(path: &Path) -> Result<Self, InventoryError> {
-        let mut draft = Draft::default();
-        for path in files(path)? {
-            draft.add(&path, &read(&path)?)?;
-        }
-        draft.finish()
+    /// Reads a file, or all `*.toml` of a folder, as [`load`](Self::load) does without decrees.
+    pub fn open(path: &Path) -> Result<Self, InventoryError> {
+        Self::load(path, None)
+    }
+
+    /// Reads a file, or all `*.toml` of a folder. With decrees, facts must be of the types that these ask for.
+    pub(crate) fn load(path: &Path, decrees: Option<&Decrees>) -> Result<Self, InventoryError> {
+        let (inventory, findings) = Self::read(path)?;
+        inventory.unless_refused(findings, decrees)
+    }
+
+    /// Reads as much as can be read, and what is wrong.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Vec<Finding>), InventoryError> {
+        read::read(path)
     }
 
     /// Reads the text of one file; `path` is for its errors.
     #[cfg(test)]
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, InventoryError> {
-        let mut draft = Draft::default();
-        draft.add(path, text)?;
-        draft.finish()
+        let (inventory, findings) = read::parse(text, path);
+        inventory.unless_refused(findings, None)
     }
 
-    /// The system that a host belongs to. Names are compared in lower case.
-    pub(crate) fn by_host(&self, host: &str) -> Option<SystemIndex> {
+    /// Everything that a person must know about it on a day; the errors of reading it are not repeated.
+    pub(crate) fn survey(&self, decrees: &Decrees, date: Date) -> Vec<Finding> {
+        survey::survey(self, decrees, date)
+    }
+
+    fn unless_refused(
+        self,
+        mut findings: Vec<Finding>,
+        decrees: Option<&Decrees>,
+    ) -> Result<Self, InventoryError> {
+        findings.extend(decrees.map(|decrees| survey::facts(&self, decrees)).unwrap_or_default());
+        let mut problems: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let more = problems.len().saturating_sub(PROBLEMS_MAX);
+        problems.truncate(PROBLEMS_MAX);
+        if more > 0 {
+            problems.push(format!("... and {more} more"));
+        }
+        if problems.is_empty() { Ok(self) } else { Err(InventoryError::Invalid { problems }) }
+    }
+
+    /// The system that a host or a domain belongs to. Names are compared in lower case.
+    pub fn by_host(&self, host: &str) -> Option<SystemIndex> {
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return self.by_host.get(&host.to_ascii_lowercase()).copied();
         }
@@ -125,9 +265,17 @@ impl Inventory {
     }
 
     /// The system that an address belongs to: of all networks that hold it the one with the longest prefix.
-    pub(crate) fn by_address(&self, address: Ipv6Addr) -> Option<SystemIndex> {
+    pub fn by_address(&self, address: Ipv6Addr) -> Option<SystemIndex> {
         let networks = self.by_network.iter().rev();
         networks.filter_map(|(length, systems)| systems.get(&masked(address, *length))).next().copied()
+    }
+
+    /// The network that is the next wider one around a network, and its system.
+    fn around(&self, network: IpNet) -> Option<SystemIndex> {
+        let (length, prefix) = mapped(network);
+        let wider = self.by_network.range(..length).rev();
+        let found = wider.filter_map(|(length, systems)| systems.get(&masked(prefix.into(), *length)));
+        found.copied().next()
     }
 
     /// A system of this inventory.
@@ -135,13 +283,40 @@ impl Inventory {
         &self.systems[index.0]
     }
 
+    pub(crate) fn by_id(&self, id: &str) -> Option<SystemIndex> {
+        self.by_id.get(id).copied()
+    }
+
     /// The name of an organisation; its id when it has none.
     pub(crate) fn organisation_name<'i>(&'i self, id: &'i str) -> &'i str {
-        self.organisations.iter().find(|organisation| organisation.id == id).map_or(id, |found| &found.name)
+        self.organisation(id).map_or(id, |found| &found.name)
+    }
+
+    pub(crate) fn organisation(&self, id: &str) -> Option<&Organisation> {
+        self.organisations_by_id.get(id).map(|index| &self.organisations[*index])
     }
 
     pub(crate) fn systems(&self) -> &[System] {
         &self.systems
+    }
+
+    pub(crate) fn indices(&self) -> impl Iterator<Item = SystemIndex> {
+        (0..self.systems.len()).map(SystemIndex)
+    }
+
+    pub(crate) fn file(&self, origin: Origin) -> &Path {
+        self.files.get(origin.file).map_or(Path::new(""), |file| file)
+    }
+
+    fn finding(
+        &self,
+        grade: Grade,
+        origin: Origin,
+        subject: String,
+        key: &'static str,
+        message: String,
+    ) -> Finding {
+        Finding { grade, file: self.file(origin).into(), line: origin.place.line, subject, key, message }
     }
 }
 
@@ -157,6 +332,16 @@ impl System {
     pub(crate) fn level(&self) -> u8 {
         self.level.as_ref().map_or(0, |level| level.approved)
     }
+
+    /// Who answers for it now.
+    pub(crate) fn owner(&self) -> &str {
+        self.owner.last().map_or("", |tenure| &tenure.organisation)
+    }
+}
+
+/// Who held a system on a day.
+pub(crate) fn holder(tenures: &[Tenure], date: Date) -> Option<&Tenure> {
+    tenures.iter().rev().find(|tenure| tenure.days.hold(date))
 }
 
 impl Level {
@@ -164,173 +349,6 @@ impl Level {
     pub(crate) fn describe(&self) -> String {
         format!("{}, {}, {}; {}", self.decision, self.date, self.authority, self.basis)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    organisation: Vec<Organisation>,
-    #[serde(default)]
-    system: Vec<System>,
-}
-
-/// An inventory that is being read, with all that is wrong with it.
-#[derive(Default)]
-struct Draft {
-    inventory: Inventory,
-    problems: Vec<String>,
-    /// The file and key of each system, for what can be checked only when all files are read.
-    places: Vec<String>,
-    organisation_places: Vec<String>,
-}
-
-impl Draft {
-    fn add(&mut self, path: &Path, text: &str) -> Result<(), InventoryError> {
-        let file: File =
-            toml::from_str(text).map_err(|source| InventoryError::Toml { path: path.into(), source })?;
-        for organisation in file.organisation {
-            let place = format!("{}: organisation {:?}", path.display(), organisation.id);
-            self.organisation_places.push(place);
-            self.inventory.organisations.push(organisation);
-        }
-        for system in file.system {
-            let place = format!("{}: system {:?}", path.display(), system.id);
-            self.check_system(&place, &system);
-            self.index_system(&place, &system);
-            self.places.push(place);
-            self.inventory.systems.push(system);
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Inventory, InventoryError> {
-        self.check_organisations();
-        self.check_owners();
-        if self.problems.is_empty() {
-            return Ok(self.inventory);
-        }
-        let more = self.problems.len().saturating_sub(PROBLEMS_MAX);
-        self.problems.truncate(PROBLEMS_MAX);
-        if more > 0 {
-            self.problems.push(format!("... and {more} more"));
-        }
-        Err(InventoryError::Invalid { problems: self.problems })
-    }
-
-    fn check_system(&mut self, place: &str, system: &System) {
-        if system.id.is_empty() || system.name.is_empty() {
-            self.problem(place, "id, name", "not empty", "an empty one");
-        }
-        if self.inventory.systems.iter().any(|other| other.id == system.id) {
-            self.problem(place, "id", "an id that no other system has", &system.id);
-        }
-        if let Some(level) = &system.level {
-            self.check_level(place, level);
-        }
-    }
-
-    fn check_level(&mut self, place: &str, level: &Level) {
-        if !(1..=5).contains(&level.approved) {
-            self.problem(place, "level.approved", "1 to 5", &level.approved.to_string());
-        }
-        if level.date.parse::<jiff::civil::Date>().is_err() {
-            self.problem(place, "level.date", "a date YYYY-MM-DD", &level.date);
-        }
-        let texts = [
-            ("level.decision", "the number of the decision that approved the level", &level.decision),
-            ("level.authority", "who approved the level", &level.authority),
-            ("level.basis", "the articles that the level rests on", &level.basis),
-        ];
-        for (key, expected, text) in texts {
-            if text.trim().is_empty() {
-                self.problem(place, key, expected, "nothing");
-            }
-        }
-    }
-
-    fn index_system(&mut self, place: &str, system: &System) {
-        let index = SystemIndex(self.inventory.systems.len());
-        for host in &system.hosts {
-            let earlier = self.inventory.by_host.insert(host.to_ascii_lowercase(), index);
-            self.check_free(place, "hosts", host, earlier);
-        }
-        let addresses = system.addresses.iter().map(|address| IpNet::from(*address));
-        let keyed = addresses.map(|network| ("addresses", network));
-        for (key, network) in keyed.chain(system.networks.iter().map(|network| ("networks", *network))) {
-            if network.addr() != network.network() {
-                let expected = format!("a network without host bits ({})", network.trunc());
-                self.problem(place, key, &expected, &network.to_string());
-                continue;
-            }
-            let (length, prefix) = mapped(network);
-            let earlier = self.inventory.by_network.entry(length).or_default().insert(prefix, index);
-            self.check_free(place, key, &network.to_string(), earlier);
-        }
-    }
-
-    fn check_free(&mut self, place: &str, key: &str, value: &str, earlier: Option<SystemIndex>) {
-        let Some(SystemIndex(earlier)) = earlier else { return };
-        let owner = self.inventory.systems.get(earlier).map_or("this system", |system| &system.id).to_owned();
-        self.problem(place, key, "what no other system has", &format!("{value}, which {owner} has too"));
-    }
-
-    fn check_organisations(&mut self) {
-        let mut seen = HashSet::new();
-        let parents: HashMap<String, Option<String>> = (self.inventory.organisations.iter())
-            .map(|organisation| (organisation.id.clone(), organisation.parent.clone()))
-            .collect();
-        for index in 0..self.inventory.organisations.len() {
-            let organisation = self.inventory.organisations[index].clone();
-            let place = self.organisation_places[index].clone();
-            if !seen.insert(organisation.id.clone()) {
-                self.problem(&place, "id", "an id that no other organisation has", &organisation.id);
-            }
-            match &organisation.parent {
-                Some(parent) if !parents.contains_key(parent) => {
-                    self.problem(&place, "parent", "the id of an organisation", parent);
-                }
-                Some(parent) if climbs_for_ever(&organisation.id, &parents) => {
-                    let expected = format!("a tree of at most {DEPTH_MAX} tiers");
-                    self.problem(&place, "parent", &expected, &format!("{parent}, in a circle or too deep"));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn check_owners(&mut self) {
-        let known: HashSet<String> =
-            self.inventory.organisations.iter().map(|organisation| organisation.id.clone()).collect();
-        for index in 0..self.inventory.systems.len() {
-            let system = &self.inventory.systems[index];
-            let keys = [("owner", system.owner.clone()), ("operator", system.operator.clone())];
-            let place = self.places[index].clone();
-            for (key, id) in keys {
-                if !known.contains(&id) {
-                    self.problem(&place, key, "the id of an organisation", &id);
-                }
-            }
-        }
-    }
-
-    fn problem(&mut self, place: &str, key: &str, expected: &str, found: &str) {
-        let mut problem = place.to_owned();
-        // Writing to a String cannot fail.
-        let _ = write!(problem, ", {key}: expected {expected}, found {found}");
-        self.problems.push(problem);
-    }
-}
-
-fn climbs_for_ever(id: &str, parents: &HashMap<String, Option<String>>) -> bool {
-    let mut at = id;
-    for _ in 0..DEPTH_MAX {
-        match parents.get(at) {
-            Some(Some(parent)) => at = parent,
-            _ => return false,
-        }
-    }
-    true
 }
 
 /// The prefix in IPv6: its length, and its bits without those of the host.
@@ -349,151 +367,16 @@ fn masked(address: Ipv6Addr, length: u8) -> u128 {
     address.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, InventoryError> {
-    let failed = |source| InventoryError::Read { path: path.into(), source };
-    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
-        return Ok(vec![path.into()]);
+/// An address or a network as a person writes it: an address without `/32` or `/128`.
+fn shown(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
     }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        if file.extension().is_some_and(|extension| extension == "toml") {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
-fn read(path: &Path) -> Result<String, InventoryError> {
-    let failed = |source| InventoryError::Read { path: path.into(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(failed(std::io::Error::other(format!("{bytes} bytes, at most {FILE_BYTES_MAX}"))));
-    }
-    std::fs::read_to_string(path).map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: &str = r#"
-[[organisation]]
-id = "tinh"
-name = "Ủy ban nhân dân tỉnh"
-
-[[organisation]]
-id = "so"
-name = "Sở Mẫu"
-parent = "tinh"
-"#;
-
-    fn system(id: &str, rest: &str) -> String {
-        format!("[[system]]\nid='{id}'\nname='{id}'\nowner='so'\noperator='so'\n{rest}\n")
-    }
-
-    fn level(approved: u8, decision: &str, basis: &str) -> String {
-        format!(
-            "[system.level]\napproved={approved}\ndecision='{decision}'\ndate='2026-01-15'\nauthority='UBND'\nbasis='{basis}'"
-        )
-    }
-
-    fn parse(text: &str) -> Result<Inventory, InventoryError> {
-        Inventory::parse(text, Path::new("systems.toml"))
-    }
-
-    fn id_of(inventory: &Inventory, found: Option<SystemIndex>) -> &str {
-        found.map_or("", |index| &inventory.system(index).id)
-    }
-
-    #[test]
-    fn finds_a_system_by_host_and_by_the_longest_prefix() {
-        let text = [
-            HEAD.to_owned(),
-            system("lan", "networks=['10.0.0.0/8', '2001:db8::/32']"),
-            system("web", "hosts=['Web01']\nnetworks=['10.20.0.0/16']\naddresses=['2001:db8::80']"),
-            system("rest", "networks=['0.0.0.0/0']"),
-        ];
-        let inventory = parse(&text.concat()).unwrap();
-        let by_address = |text: &str| {
-            let address = match text.parse().unwrap() {
-                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                IpAddr::V6(v6) => v6,
-            };
-            id_of(&inventory, inventory.by_address(address))
-        };
-        assert_eq!(id_of(&inventory, inventory.by_host("WEB01")), "web");
-        assert_eq!(id_of(&inventory, inventory.by_host("web02")), "");
-        assert_eq!(by_address("10.20.255.255"), "web");
-        assert_eq!(by_address("10.21.0.0"), "lan");
-        assert_eq!(by_address("192.0.2.1"), "rest");
-        assert_eq!(by_address("2001:db8::80"), "web");
-        assert_eq!(by_address("2001:db8::81"), "lan");
-        assert_eq!(by_address("2001:db9::"), "");
-    }
-
-    #[test]
-    fn reads_the_shipped_sample_and_that_of_the_drills() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let sample = Inventory::load(&root.join("deploy/systems.toml")).unwrap();
-        assert!(sample.by_host("web01").is_some());
-        assert!(sample.systems().iter().all(|system| (1..=5).contains(&system.level())));
-        let drills = Inventory::load(&root.join("tests/drills/systems.toml")).unwrap();
-        assert!(drills.by_host("gw01").is_some());
-    }
-
-    #[test]
-    fn reads_levels_1_to_5_and_rejects_those_beside_them() {
-        for approved in 1..=5 {
-            assert!(parse(&[HEAD, &system("a", &level(approved, "1/QĐ", "Điều 9"))].concat()).is_ok());
-        }
-        for approved in [0, 6] {
-            let error =
-                parse(&[HEAD, &system("a", &level(approved, "1/QĐ", "Điều 9"))].concat()).unwrap_err();
-            let expected =
-                format!("systems.toml: system \"a\", level.approved: expected 1 to 5, found {approved}");
-            assert_eq!(error.to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn rejects_and_tells_each_problem_with_its_key() {
-        let cases = [
-            (system("a", &level(3, " ", "Điều 9")), "level.decision"),
-            (system("a", &level(3, "1/QĐ", "")), "level.basis"),
-            (system("a", &level(3, "1/QĐ", "x").replace("2026-01-15", "15/01/2026")), "level.date"),
-            (system("a", "hosts=['h']") + &system("b", "hosts=['H']"), "found H, which a has too"),
-            (system("a", "hosts=['h','h']"), "found h, which this system has too"),
-            (system("a", "networks=['10.0.0.1/8']"), "a network without host bits (10.0.0.0/8)"),
-            (system("a", "networks=['10.0.0.0/8']") + &system("b", "networks=['10.0.0.0/8']"), "networks"),
-            (system("a", "") + &system("a", ""), "an id that no other system has"),
-            (
-                system("a", "").replace("owner='so'", "owner='ai'"),
-                "owner: expected the id of an organisation",
-            ),
-            ("[[organisation]]\nid='x'\nname='x'\nparent='y'\n".into(), "parent"),
-            ("[[organisation]]\nid='x'\nname='x'\nparent='x'\n".into(), "in a circle"),
-            ("[[organisation]]\nid='so'\nname='x'\n".into(), "an id that no other organisation has"),
-        ];
-        for (text, expected) in cases {
-            let error = parse(&[HEAD, &text].concat()).unwrap_err().to_string();
-            assert!(error.contains(expected), "{text}\n{error}");
-            assert!(error.starts_with("systems.toml: "), "{error}");
-        }
-    }
-
-    #[test]
-    fn rejects_a_bad_network_and_an_unknown_key_with_the_line() {
-        for rest in ["networks=['10.0.0.0/33']", "host=['h']"] {
-            let error = parse(&[HEAD, &system("a", rest)].concat()).unwrap_err();
-            assert!(error.to_string().contains("line"), "{error}");
-        }
-    }
-
-    #[test]
-    fn tells_all_problems_at_once() {
-        let text = [HEAD.into(), system("a", &level(9, "", ""))].concat();
-        assert_eq!(parse(&text).unwrap_err().to_string().lines().count(), 3);
-    }
+/// What a person writes as an address.
+fn address(text: &str) -> Option<IpNet> {
+    text.parse::<IpAddr>().ok().map(IpNet::from)
 }

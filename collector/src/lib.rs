@@ -10,6 +10,7 @@ mod classify;
 mod cli;
 mod clock;
 mod config;
+mod current;
 mod dead_letter;
 mod door;
 mod drill;
@@ -24,15 +25,18 @@ mod grouping;
 mod history;
 mod http;
 mod hunts;
+mod indicators;
 mod insert;
 mod intake;
 mod inventory;
+mod level;
 mod log;
 mod metrics;
 mod migrate;
 mod notify;
 mod otlp;
 mod people;
+mod place;
 mod priority;
 mod recover;
 mod row;
@@ -53,13 +57,13 @@ pub use batch::{Delivery, Fate, Gap, Identity};
 pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
 pub use cli::{Cli, run};
 pub use config::{
-    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Exporters, Intake,
-    KnownExporter, Limits, LogLevel, Metrics, Otlp, Store, Tls,
+    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Exporters,
+    FeedFormat, IndicatorFeed, Intake, KnownExporter, Limits, LogLevel, Metrics, Otlp, Store, Tls,
 };
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;
 pub use exporters::{Decoder, Health, Protocol, Sender};
-pub use inventory::InventoryError;
+pub use inventory::{Inventory, InventoryError, SystemIndex};
 pub use migrate::MigrateError;
 pub use priority::LevelsError;
 pub use recover::RecoverError;

@@ -1,25 +1,32 @@
-//! What a security level means for an alert and for an event: its priority (`priority.toml`) and how long it is kept
-//! (`retention.toml`). Both are tables that a site may change; both are checked whole when they are read, so that no cell can
-//! be missing when an alert comes.
+//! The folder of levels: the decrees that set them ([`crate::level`]), and what a level means for an alert and for an event: its
+//! priority (`priority.toml`) and how long it is kept (`retention.toml`). Both are tables that a site may change; both are
+//! checked whole when they are read, so that no cell can be missing when an alert comes. Every other `*.toml` of the folder is
+//! a decree; folders in it are not looked at.
 //!
-//! What this never does: compute a level, or shorten a retention below what the standard asks.
+//! What this never does: shorten a retention below what the decree in force asks.
 
 use std::path::{Path, PathBuf};
 
 use detect::Severity;
+use jiff::civil::Date;
 use serde::Deserialize;
 use thiserror::Error;
+
+use crate::level::{Decree, DecreeError, Decrees, Lang, RetentionMinimum};
 
 /// Levels 0 (not classified) to 5.
 pub(crate) const LEVELS: usize = 6;
 
-/// Days that TCVN 14423:2026 (4.8.2.1 to 7.8.2.1) asks of each level at the least: its months at their longest. It asks none of level 1; an event is
-/// kept for a day at least, else it would be gone before anyone could look.
-const RETENTION_DAYS_MIN: [u16; LEVELS] = [1, 1, 31, 92, 184, 366];
+/// Days that an event is kept at the least where no decree says more: else it would be gone before anyone could look.
+const RETENTION_DAYS_MIN: u16 = 1;
 /// ... and at the most: ten years; each further value of it is a further partition a day.
 const RETENTION_DAYS_MAX: u16 = 3650;
 
-/// Why a table is not taken.
+/// The files of the folder that are no decrees.
+const PRIORITY_FILE: &str = "priority.toml";
+const RETENTION_FILE: &str = "retention.toml";
+
+/// Why a table or a decree is not taken.
 #[derive(Debug, Error)]
 pub enum LevelsError {
     #[error("{}: cannot be read: {source}", path.display())]
@@ -28,6 +35,10 @@ pub enum LevelsError {
     Toml { path: PathBuf, source: toml::de::Error },
     #[error("{}: {key}: expected {expected}, found {found}", path.display())]
     Invalid { path: PathBuf, key: String, expected: String, found: String },
+    #[error("{}:{source}", path.display())]
+    Decree { path: PathBuf, source: DecreeError },
+    #[error("{}: {message}", path.display())]
+    Decrees { path: PathBuf, message: String },
 }
 
 /// How soon an alert wants a person.
@@ -40,22 +51,28 @@ pub(crate) enum Priority {
     P5,
 }
 
-/// The two tables.
+/// The decrees and the two tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Levels {
+    decrees: Decrees,
     priority: PriorityTable,
     retention: RetentionTable,
 }
 
 impl Levels {
-    /// Reads `priority.toml` and `retention.toml` of a folder.
-    pub(crate) fn load(folder: &Path) -> Result<Self, LevelsError> {
-        let priority = folder.join("priority.toml");
-        let retention = folder.join("retention.toml");
+    /// Reads a folder. The retention is held against the decree that is in force on `date`.
+    pub(crate) fn load(folder: &Path, date: Date) -> Result<Self, LevelsError> {
+        let decrees = decrees(folder)?;
+        let (priority, retention) = (folder.join(PRIORITY_FILE), folder.join(RETENTION_FILE));
         Ok(Self {
             priority: PriorityTable::parse(&read(&priority)?, &priority)?,
-            retention: RetentionTable::parse(&read(&retention)?, &retention)?,
+            retention: RetentionTable::parse(&read(&retention)?, &retention, decrees.in_force(date))?,
+            decrees,
         })
+    }
+
+    pub(crate) fn decrees(&self) -> &Decrees {
+        &self.decrees
     }
 
     /// The priority of an alert and the sentence that explains it. A level above 5 counts as 5.
@@ -164,23 +181,35 @@ impl Priorities {
 }
 
 impl RetentionTable {
-    fn parse(text: &str, path: &Path) -> Result<Self, LevelsError> {
+    fn parse(text: &str, path: &Path, decree: Option<&Decree>) -> Result<Self, LevelsError> {
         let table: Self = toml(text, path)?;
-        let least = RETENTION_DAYS_MIN.into_iter().zip(table.days).enumerate();
-        let cells = least.map(|(level, (min, days))| (format!("days[{level}]"), min, days));
-        for (key, min, days) in cells.chain([("drill_days".into(), 1, table.drill_days)]) {
-            if !(min..=RETENTION_DAYS_MAX).contains(&days) {
-                let expected = format!("{min} to {RETENTION_DAYS_MAX} days");
-                return Err(LevelsError::Invalid {
-                    path: path.into(),
-                    key,
-                    expected,
-                    found: days.to_string(),
-                });
+        let cells =
+            table.days.into_iter().zip(0..).map(|(days, level)| (format!("days[{level}]"), days, level));
+        for (key, days, level) in cells.chain([("drill_days".into(), table.drill_days, 0)]) {
+            let minimum = decree.and_then(|decree| least(decree, level));
+            let days_min = minimum.map_or(RETENTION_DAYS_MIN, |minimum| minimum.days);
+            if !(days_min..=RETENTION_DAYS_MAX).contains(&days) {
+                let mut expected = format!("{days_min} to {RETENTION_DAYS_MAX} days");
+                if let Some(minimum) = minimum {
+                    expected.push_str(&by_law(minimum));
+                }
+                let found = days.to_string();
+                return Err(LevelsError::Invalid { path: path.into(), key, expected, found });
             }
         }
         Ok(table)
     }
+}
+
+/// The longest that a decree asks of a level.
+fn least(decree: &Decree, level: u8) -> Option<&RetentionMinimum> {
+    decree.retention.iter().filter(|minimum| minimum.level == level).max_by_key(|minimum| minimum.days)
+}
+
+fn by_law(minimum: &RetentionMinimum) -> String {
+    let citation =
+        minimum.provision.citation.as_ref().map(|citation| citation.shown(Lang::En)).unwrap_or_default();
+    format!(" ({citation}: at least {})", minimum.keep.shown(Lang::En))
 }
 
 impl Priority {
@@ -196,6 +225,22 @@ impl Priority {
     }
 }
 
+/// The decrees of a folder.
+fn decrees(folder: &Path) -> Result<Decrees, LevelsError> {
+    let failed = |source| LevelsError::Read { path: folder.into(), source };
+    let mut decrees = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let table = [PRIORITY_FILE, RETENTION_FILE].iter().any(|name| path.ends_with(name));
+        if table || path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let decree = Decree::parse(&read(&path)?);
+        decrees.push(decree.map_err(|source| LevelsError::Decree { path, source })?);
+    }
+    Decrees::new(decrees).map_err(|message| LevelsError::Decrees { path: folder.into(), message })
+}
+
 fn read(path: &Path) -> Result<String, LevelsError> {
     std::fs::read_to_string(path).map_err(|source| LevelsError::Read { path: path.into(), source })
 }
@@ -206,6 +251,8 @@ fn toml<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, Le
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::date;
+
     use super::*;
 
     fn shipped() -> PathBuf {
@@ -214,7 +261,7 @@ mod tests {
 
     #[test]
     fn reads_the_shipped_tables_and_explains_a_priority() {
-        let levels = Levels::load(&shipped()).unwrap();
+        let levels = Levels::load(&shipped(), date(2026, 10, 1)).unwrap();
         let (priority, reason) = levels.priority(Severity::High, 3);
         assert_eq!(priority, Priority::P2);
         let expected = "P2: severity high on level 3 (table vonggac-1). Level 3: procedures of citizens, or \
@@ -227,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_higher_level_or_severity_never_lowers_the_shipped_priority() {
-        let levels = Levels::load(&shipped()).unwrap();
+        let levels = Levels::load(&shipped(), date(2026, 10, 1)).unwrap();
         let severities =
             [Severity::Informational, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
         for level in 1..5 {
@@ -254,15 +301,44 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_least_retention_and_rejects_a_day_less() {
-        let parse = |days: u16| {
-            RetentionTable::parse(
-                &format!("id='x'\ndays=[1,1,31,{days},184,366]\ndrill_days=1"),
-                Path::new("r"),
-            )
+    fn reads_the_least_retention_of_the_decree_in_force_and_rejects_a_day_less() {
+        let decrees = decrees(&shipped()).unwrap();
+        let decree = decrees.in_force(date(2026, 10, 1));
+        let parse = |days: [u16; LEVELS], decree| {
+            RetentionTable::parse(&format!("id='x'\ndays={days:?}\ndrill_days=1"), Path::new("r"), decree)
         };
-        assert!(parse(92).is_ok());
-        let error = parse(91).unwrap_err();
-        assert_eq!(error.to_string(), "r: days[3]: expected 92 to 3650 days, found 91");
+        let least = [1, 1, 31, 92, 184, 366];
+        assert!(parse(least, decree).is_ok());
+        assert!(parse([1; LEVELS], None).is_ok());
+        for level in 0..LEVELS {
+            let mut days = least;
+            days[level] -= 1;
+            assert!(parse(days, decree).is_err(), "level {level}");
+        }
+        let error = parse([1, 1, 31, 91, 184, 366], decree).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "r: days[3]: expected 92 to 3650 days (TCVN 14423:2026, clause 5.8.2.1: at least 3 months), found 91"
+        );
+        let before = decrees.in_force(date(2020, 1, 1));
+        let error = parse([1, 1, 31, 91, 184, 366], before).unwrap_err().to_string();
+        assert!(error.contains("TCVN 11930:2017, clause 7.2.1.4"), "{error}");
+    }
+
+    #[test]
+    fn rejects_a_decree_with_its_file_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(shipped().join("neutral")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        Levels::load(folder.path(), date(2026, 10, 1)).unwrap();
+        let decree = folder.path().join("high-water-mark.toml");
+        let text = std::fs::read_to_string(&decree).unwrap();
+        std::fs::write(&decree, text.replace("integrity == low", "honesty == low")).unwrap();
+        let error = Levels::load(folder.path(), date(2026, 10, 1)).unwrap_err().to_string();
+        let line = 1 + text[..text.find("integrity == low").unwrap()].matches('\n').count();
+        assert!(error.starts_with(&format!("{}:{line}:", decree.display())), "{error}");
+        assert!(error.ends_with("when: expected the name of an input, found \"honesty\""), "{error}");
     }
 }

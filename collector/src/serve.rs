@@ -3,7 +3,8 @@
 //! Start: configuration, `/metrics`, certificates and rules, the embedded store, the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules and hunts anew; if something in them does not load it is reported, and the set loaded before stays.
+//! SIGHUP loads rules, hunts and indicators anew, each by itself; if something in rules or hunts does not load, or a file of
+//! indicators cannot be read, it is reported, and the set loaded before stays.
 //!
 //! What it never does: acknowledge what is not stored, on the way out either. Who was not acknowledged sends again.
 
@@ -18,11 +19,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::clock::now;
 use crate::config::{Config, ConfigArg, ConfigError, LogLevel};
 use crate::door::{Door, Stop};
 use crate::exporters;
 use crate::http::{self, Phase};
 use crate::hunts::{self, Hunt};
+use crate::indicators::{self, Loaded};
 use crate::intake::Intake;
 use crate::log;
 use crate::notify::{READY, STOPPING, notify};
@@ -99,6 +102,7 @@ fn check(path: &ConfigArg) -> ExitCode {
     };
     let (rules, problems) = rules::load_in_words(&config.rules);
     let hunts = hunts::load(&config.hunts);
+    let indicators = indicators::load(&config.indicators, now());
     let findings: Vec<String> = [
         hunts.err().map(|error| format!("hunts: {error}")),
         server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
@@ -108,13 +112,15 @@ fn check(path: &ConfigArg) -> ExitCode {
     .into_iter()
     .flatten()
     .chain(problems)
+    .chain(indicators.problems().map(|problem| format!("indicators: {problem}")))
     .collect();
     for finding in &findings {
         eprintln!("vonggac: {finding}");
     }
     let path = path.path();
     if findings.is_empty() {
-        println!("{}: all is well, {} rules load", path.display(), rules.rules().len());
+        let (rules, indicators) = (rules.rules().len(), indicators.indicators.len());
+        println!("{}: all is well, {rules} rules and {indicators} indicators load", path.display());
         return ExitCode::SUCCESS;
     }
     eprintln!("vonggac: {}: {} of these must be mended", path.display(), findings.len());
@@ -154,12 +160,15 @@ impl Daemon {
         let (rules, problems) = rules::load_in_words(&config.rules);
         report(&problems);
         info!(rules = rules.rules().len(), not_loaded = problems.len(), "rules loaded");
+        let indicators = load_indicators(&config).await?;
         let hunts = hunts::load(&config.hunts)?;
         let supervisor = match config.clickhouse.url {
             None => Some(Supervisor::start(&config).await?),
             Some(_) => None,
         };
         let pipeline = store::start(&config, rules).await?;
+        indicators.measure(true);
+        pipeline.indicators.replace(indicators.indicators);
         let (stop, stopped) = watch::channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
         let mut daemon = Self { config, supervisor, pipeline, hunts, doors: JoinSet::new(), stop };
@@ -213,13 +222,14 @@ impl Daemon {
         }
     }
 
-    /// Loads rules and hunts anew.
+    /// Loads rules, hunts and indicators anew.
     async fn reload(&mut self) {
         self.reload_rules().await;
         match hunts::load(&self.config.hunts) {
             Ok(hunts) => self.replace_hunts(hunts).await,
             Err(error) => warn!("the hunts are not replaced: {error}"),
         }
+        self.reload_indicators().await;
     }
 
     /// A run that is under way is done again: what it found is stored once.
@@ -249,6 +259,18 @@ impl Daemon {
                 not_loaded = problems.len(),
                 "the rules are not replaced: the set that was loaded before stays"
             );
+        }
+    }
+
+    /// Loads the indicators anew; a set of which a file could not be read is not taken.
+    async fn reload_indicators(&mut self) {
+        let Ok(loaded) = load_indicators(&self.config).await else { return };
+        let is_whole = loaded.problems().next().is_none();
+        loaded.measure(is_whole);
+        if is_whole {
+            self.pipeline.indicators.replace(loaded.indicators);
+        } else {
+            warn!("the indicators are not replaced: the set that was loaded before stays");
         }
     }
 
@@ -297,6 +319,20 @@ impl Signals {
     async fn end(&mut self) {
         while self.next().await != Told::End {}
     }
+}
+
+/// Loads the feeds, beside the threads that serve, and says what they hold.
+async fn load_indicators(config: &Config) -> anyhow::Result<Loaded> {
+    let feeds = config.indicators.clone();
+    let loaded = tokio::task::spawn_blocking(move || indicators::load(&feeds, now())).await?;
+    for problem in loaded.problems() {
+        warn!("indicators are not loaded: {problem}");
+    }
+    for report in &loaded.reports {
+        let not_understood = report.faults.count();
+        info!(feed = report.feed, loaded = report.loaded(), not_understood, "indicators loaded");
+    }
+    Ok(loaded)
 }
 
 fn start_hunts(config: &Config, hunts: Vec<Hunt>, pipeline: &Pipeline) -> anyhow::Result<RunHunts> {

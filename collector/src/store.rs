@@ -15,7 +15,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use clickhouse::Client;
-use detect::Engine;
+use detect::{Engine, Indicators};
 use event::{Dictionary, DictionaryError, Micros};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -25,8 +25,9 @@ use tokio::task::JoinHandle;
 use crate::admit::{Admission, Admit};
 use crate::alert::{AlertStage, Alerts, Notices};
 use crate::batch::Delivery;
-use crate::clock::now;
+use crate::clock::{now, today};
 use crate::config::{Config, ConfigError};
+use crate::current::Current;
 use crate::dead_letter::DeadLetters;
 use crate::evaluate::{Evaluate, RuleSet, Site};
 use crate::flow_row::FlowFiller;
@@ -75,6 +76,8 @@ pub struct Pipeline {
     pub done: JoinHandle<()>,
     /// The rules; they may be replaced while batches pass.
     pub rules: RuleSet,
+    /// The indicators, none at first; they may be replaced, too.
+    pub(crate) indicators: Current<Indicators>,
 }
 
 /// Checks the inventory and the tables of levels as [`start`] does, without a store.
@@ -99,8 +102,8 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
 }
 
 fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
-    let inventory = Inventory::load(&config.systems)?;
-    let levels = Levels::load(&config.levels)?;
+    let levels = Levels::load(&config.levels, today())?;
+    let inventory = Inventory::load(&config.systems, Some(levels.decrees()))?;
     let filler = Filler::new(Dictionary::shipped()?).map_err(StartError::Columns)?;
     Ok(Site::new(inventory, levels, (filler, FlowFiller::new()?), RuleSet::new(engine)))
 }
@@ -149,7 +152,7 @@ fn join(
     }
     let (deliveries, input) = mpsc::channel(config.limits.queue_batches);
     tokio::spawn(Admit { admission, input, shards }.run());
-    Ok(Pipeline { deliveries, done, rules: site.rules.clone() })
+    Ok(Pipeline { deliveries, done, rules: site.rules.clone(), indicators: site.indicators.clone() })
 }
 
 fn threads(config: &Config) -> usize {

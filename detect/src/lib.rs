@@ -1,4 +1,4 @@
-//! Rules in, matches out: Sigma rules, filters and correlations.
+//! Rules in, matches out: Sigma rules, filters and correlations; and indicators of compromise.
 //!
 //! The crate is pure: no clock, no file, no socket. Rule texts, events and the time come in as arguments.
 //!
@@ -7,6 +7,8 @@
 //!   threads; each has its own [`Scratch`].
 //! - [`Engine::hit`] turns a match into the little that correlations need, and one thread's [`Correlator`] turns hits into
 //!   firings ([`CorrelationHit`]). What it holds is rebuilt by observing again the hits of the last [`Engine::reach`].
+//!
+//! - [`Indicators`] is a set of addresses, names and hashes; [`Indicators::observe`] says which of them an event names.
 //!
 //! Two evaluations, one truth: `scan.rs` goes rule by rule in the obvious way and is the oracle; `index.rs` finds the few rules
 //! that are worth a look.
@@ -39,6 +41,7 @@ mod explain;
 mod gate;
 mod groups;
 mod index;
+mod indicators;
 pub mod limits;
 mod literals;
 mod log_source;
@@ -64,6 +67,10 @@ pub use correlator::{CorrelationHit, Correlator, CorrelatorCounters, EventKey, H
 pub use engine::{Engine, Placeholders};
 pub use evaluate::Match;
 pub use explain::Explanation;
+pub use indicators::{
+    Added, Indicator, IndicatorError, IndicatorKind, Indicators, IndicatorsBuilder, NewIndicator, Sighting,
+    Sightseer,
+};
 pub use look::Scratch;
 pub use problem::{Problem, Reason};
 pub use rule::{Kind, Rule, RuleSource, Severity};

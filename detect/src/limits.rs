@@ -64,3 +64,18 @@ pub const TIMESPAN_MAX: Micros = 31 * 24 * 3600 * 1_000_000;
 
 /// Longest chain of correlations upon correlations.
 pub const CHAIN_MAX: usize = 4;
+
+/// Most indicators of one set: eight times the million that a site with several public feeds loads. 24 bytes each, and the value.
+pub const INDICATORS_MAX: usize = 8 << 20;
+
+/// Longest value of an indicator, in bytes: as long as URLs are that browsers and servers agree on.
+pub const INDICATOR_BYTES_MAX: usize = 2048;
+
+/// Most bytes of all values of one set together: 64 for each, in as many as there may be.
+pub const INDICATOR_KEYS_BYTES_MAX: usize = 512 << 20;
+
+/// Longest name, description or label that is kept of an indicator, in bytes: what a person reads in an alert.
+pub const INDICATOR_WORD_BYTES_MAX: usize = 512;
+
+/// Most indicators that one event is told to name. A DNS answer or a list of hashes has a handful of values.
+pub const SIGHTINGS_MAX: usize = 32;

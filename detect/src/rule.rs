@@ -81,6 +81,12 @@ impl Severity {
         }
     }
 
+    /// The severity of a name, without case.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical];
+        all.into_iter().find(|severity| severity.as_str().eq_ignore_ascii_case(name.trim()))
+    }
+
     fn of(level: Option<Level>) -> Self {
         match level {
             Some(Level::Informational) => Self::Informational,

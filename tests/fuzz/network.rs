@@ -3,7 +3,9 @@
 //! Inputs are cut by heads of two bytes: the two highest bits are flags, the rest is the length of what follows. So a seed is
 //! made of real packets by putting their lengths before them (seeds.py), and the fuzzer can cut and mend them.
 
-use event::{Batch, Captured, Format, Header, LinkType, Meter, MeterConfig, Micros, ParseStatus, Record, parse_batch};
+use event::{
+    Batch, Captured, Format, Header, LinkType, Meter, MeterConfig, Micros, ParseStatus, Record, parse_batch,
+};
 
 /// Few, so that the table is full now and then.
 const FLOWS_MAX: usize = 8;
@@ -48,7 +50,8 @@ impl Watched {
     pub fn frame(&mut self, bytes: &[u8], later: Micros) {
         self.at += later;
         let wire_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.meter.packet(&Captured { at: self.at, link: self.link, bytes, wire_bytes, vlan: 0 }, &mut self.lines);
+        self.meter
+            .packet(&Captured { at: self.at, link: self.link, bytes, wire_bytes, vlan: 0 }, &mut self.lines);
         assert!(self.meter.counters().live <= FLOWS_MAX as u64);
     }
 
@@ -99,7 +102,14 @@ const SYN: u8 = 2;
 const ACK: u8 = 16;
 
 /// A packet of IPv4. Checksums are those of an offloading interface: none.
-fn packet(protocol: u8, port: u16, server: bool, [sequence, acknowledged]: [u32; 2], flags: u8, payload: &[u8]) -> Vec<u8> {
+fn packet(
+    protocol: u8,
+    port: u16,
+    server: bool,
+    [sequence, acknowledged]: [u32; 2],
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let (mut hosts, mut ports) = ([[192, 0, 2, 1], [192, 0, 2, 2]], [40_000, port]);
     if server {
         hosts.reverse();

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(os.environ.get("VONGGAC_CORPUS", ROOT / "../shared/corpus"))
-SERVER, PIECE_MAX, SEED_MAX, SEEDS_MAX = 0x8000, 0x3FFF, 32_000, 300
+SERVER, PIECE_MAX, SEED_MAX, SEEDS_MAX = 0x8000, 0x3FFF, 6_000, 300
 
 
 def frames(path):
@@ -52,7 +52,7 @@ def main():
     def add(target, key, data):
         known = seeds[target]
         if key in known or len(known) < SEEDS_MAX:
-            before = known.get(key, b"\x00" if target == "frames" else b"")
+            before = known.get(key, b"\0" if target in ("frames", "dns") else b"")
             if len(before) + len(data) < SEED_MAX:
                 known[key] = before + data
 

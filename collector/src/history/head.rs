@@ -42,7 +42,8 @@ impl FromStr for Head {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.trim().rsplit_once(':').and_then(|(rest, hash)| Some((rest.rsplit_once(':')?, hash)));
+        let parts =
+            text.trim().rsplit_once(':').and_then(|(rest, hash)| Some((rest.rsplit_once(':')?, hash)));
         let parsed = parts.and_then(|((chain, seq), hash)| Some((chain, seq.parse().ok()?, hash)));
         match parsed {
             Some((chain, seq, hash)) if !chain.is_empty() => {
@@ -112,7 +113,8 @@ fn give_to_owner_of(of: &Path, path: &Path) -> io::Result<()> {
 
 fn new_chain(host: &str) -> io::Result<String> {
     let random = crate::engine::random_hex()?;
-    let host: String = host.chars().filter(|char| char.is_ascii_alphanumeric() || "-._".contains(*char)).collect();
+    let host: String =
+        host.chars().filter(|char| char.is_ascii_alphanumeric() || "-._".contains(*char)).collect();
     Ok(format!("{host}-{}", &random[..DIGITS]))
 }
 

@@ -329,7 +329,8 @@ impl Page {
         self.line("assigned to", &alert.assignee);
         self.line("verdict", &alert.verdict);
         for entry in history {
-            let to = if entry.assignee.is_empty() { String::new() } else { format!(" to {}", entry.assignee) };
+            let to =
+                if entry.assignee.is_empty() { String::new() } else { format!(" to {}", entry.assignee) };
             let of = if entry.verdict.is_empty() { String::new() } else { format!(" as {}", entry.verdict) };
             let text = if entry.text.is_empty() { String::new() } else { format!(": {}", entry.text) };
             let at = clock.shown(entry.at);
@@ -420,7 +421,8 @@ mod tests {
     #[test]
     fn json_leaves_nothing_out() {
         let alert = alert();
-        let explained = Explained { alert: &alert, rule: None, history: &[closed()], next: alert.next_commands(None) };
+        let explained =
+            Explained { alert: &alert, rule: None, history: &[closed()], next: alert.next_commands(None) };
         let value: serde_json::Value = serde_json::from_str(&json_line(&explained).unwrap()).unwrap();
         assert_eq!(value["matched"]["src_ip"], "192.0.2.7\u{1b}[2J");
         assert_eq!(value["src_ip"], "192.0.2.7");

@@ -142,8 +142,19 @@ struct Tally {
 }
 
 impl Listed for Alert {
-    const HEADINGS: &'static [&'static str] =
-        &["prio", "last seen ({zone})", "severity", "level", "system", "host", "what", "who", "hits", "status", "id"];
+    const HEADINGS: &'static [&'static str] = &[
+        "prio",
+        "last seen ({zone})",
+        "severity",
+        "level",
+        "system",
+        "host",
+        "what",
+        "who",
+        "hits",
+        "status",
+        "id",
+    ];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![

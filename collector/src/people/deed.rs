@@ -184,7 +184,11 @@ fn remark(text: &str) -> Result<String> {
 fn name(option: &str, name: &str) -> Result<String> {
     let name: String = name.trim().nfc().collect();
     let expected = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.contains(char::is_control);
-    ensure!(expected, "{option}: a name of 1 to {NAME_CHARS_MAX} characters expected, found {:?}", shown(&name));
+    ensure!(
+        expected,
+        "{option}: a name of 1 to {NAME_CHARS_MAX} characters expected, found {:?}",
+        shown(&name)
+    );
     Ok(name)
 }
 
@@ -239,11 +243,20 @@ async fn append(config: &Config, writer: &Writer, entry: &Entry, ids: &[String])
     for id in ids {
         // A writer that died behind its insert left the file one entry behind.
         let stored = newest(writer.reader(), &file.head.chain).await?;
-        let head = stored.filter(|stored| stored.seq > file.head.seq).map_or(file.head.clone(), |entry| entry.head());
+        let head = stored
+            .filter(|stored| stored.seq > file.head.seq)
+            .map_or(file.head.clone(), |entry| entry.head());
         let entry = Entry { alert_id: id.clone(), at: now(), ..entry.clone() }.behind(&head);
         writer.insert("alert_history", &entry).await?;
-        file.replace(entry.head()).context("the entry is stored, but the head of the history is not remembered")?;
-        print_text(&format!("{} {} by {} ({})\n", shown(&entry.action), shown(id), shown(&entry.actor), entry.head()))?;
+        file.replace(entry.head())
+            .context("the entry is stored, but the head of the history is not remembered")?;
+        print_text(&format!(
+            "{} {} by {} ({})\n",
+            shown(&entry.action),
+            shown(id),
+            shown(&entry.actor),
+            entry.head()
+        ))?;
     }
     Ok(())
 }
@@ -278,7 +291,10 @@ mod tests {
     #[test]
     fn reads_what_was_decided() {
         let closed = entry("close abcd --verdict false_positive --text scanner").unwrap();
-        assert_eq!((&*closed.action, &*closed.verdict, &*closed.text), ("close", "false_positive", "scanner"));
+        assert_eq!(
+            (&*closed.action, &*closed.verdict, &*closed.text),
+            ("close", "false_positive", "scanner")
+        );
         let assigned = entry("assign abcd ef01 --to Hương").unwrap();
         assert_eq!((&*assigned.action, &*assigned.assignee), ("assign", "Hương"));
         assert_eq!(entry("ack abcd").unwrap().action, "ack");
@@ -286,7 +302,12 @@ mod tests {
 
     #[test]
     fn rejects_a_close_without_a_verdict_or_a_word() {
-        for line in ["close abcd --text x", "close abcd --verdict benign", "close abcd --verdict maybe --text x", "ack"] {
+        for line in [
+            "close abcd --text x",
+            "close abcd --verdict benign",
+            "close abcd --verdict maybe --text x",
+            "ack",
+        ] {
             assert!(entry(line).is_err(), "{line}");
         }
         assert!(remark(&"x".repeat(TEXT_CHARS_MAX)).is_ok());

@@ -1,7 +1,7 @@
 //! What people type: questions to the store, answered on the terminal or for a program.
 //!
-//! Nothing here writes to the store but what people do with alerts ([`deed`]), or changes the daemon. What came out of a log reaches the output only through
-//! [`escape`], and reaches a query only as a bound parameter ([`filter`]).
+//! Nothing here changes the daemon, or writes to the store but what people do with alerts ([`deed`]). What came out of a log
+//! reaches the output only through [`escape`], and reaches a query only as a bound parameter ([`filter`]).
 
 mod alert;
 mod alerts;
@@ -10,20 +10,24 @@ mod deed;
 pub(crate) mod escape;
 mod events;
 mod filter;
+mod flows;
 mod hunt;
 mod output;
 mod rule;
 pub(crate) mod scrape;
 mod select;
 mod status;
+mod systems;
 mod verify;
 mod when;
 
 pub(crate) use alert::{Args as AlertArgs, run as run_alert};
 pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
+pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
 pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
+pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill` and `scan` use, too.
 pub(crate) use connect::{Reader, block_on, configuration};

@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let entries = block_on(reader.rows::<Entry>(&sql, &Filter::default()))?;
     match verify(&entries, &known) {
         Ok(heads) => {
-            let said: String = heads.iter().map(|head| format!("head {}\n", shown(&head.to_string()))).collect();
+            let said: String =
+                heads.iter().map(|head| format!("head {}\n", shown(&head.to_string()))).collect();
             let total = u64::try_from(entries.len()).unwrap_or(u64::MAX);
             print_text(&format!("{said}the history holds: {}\n", entry_count(total)))?;
             Ok(ExitCode::SUCCESS)
