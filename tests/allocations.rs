@@ -1,4 +1,4 @@
-//! An event that no rule matches costs no allocation, once a thread has seen the like.
+//! An event that no rule matches, and that names no indicator, costs no allocation, once a thread has seen the like.
 //!
 //! The second pass counts: in the first one buffers grow, and expressions build the states that they need.
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use allocation_counter::measure;
 use anyhow::{Result, ensure};
-use detect::{Engine, Scratch};
+use detect::{Engine, IndicatorKind, IndicatorsBuilder, NewIndicator, Scratch, Severity, Sightseer};
 use event::{Batch, Event, Format, Header, Record, parse_batch};
 
 use crate::corpus::corpus;
@@ -44,6 +44,50 @@ fn a_public_event_without_a_match_allocates_nothing() -> Result<()> {
         blocks.iter().flat_map(|block| block.events(0)).map(|(_, event)| event).collect();
     quiet += check(&engine, &events)?;
     ensure!(quiet > 3000, "only {quiet} events have no match");
+    Ok(())
+}
+
+#[test]
+fn an_event_that_names_no_indicator_allocates_nothing() -> Result<()> {
+    let mut builder = IndicatorsBuilder::default();
+    for (kind, value) in [
+        (IndicatorKind::Address, "198.51.100.0/24"),
+        (IndicatorKind::Domain, "evil.example"),
+        (IndicatorKind::Url, "http://evil.example/gate"),
+        (IndicatorKind::Md5, "d41d8cd98f00b204e9800998ecf8427e"),
+        (IndicatorKind::Ja4, "t13d1516h2_8daaf6152771_e5627efa2ab1"),
+    ] {
+        let indicator = NewIndicator {
+            kind,
+            value,
+            feed: "feed",
+            path: "feed.csv",
+            severity: Severity::High,
+            confidence: None,
+            tlp: "",
+            name: "",
+            description: "",
+            labels: &[],
+            valid_from: None,
+            valid_until: None,
+            local_allowed: false,
+        };
+        builder.add(&indicator)?;
+    }
+    let (indicators, mut sightseer) = (builder.build(), Sightseer::default());
+    let header = Header { format: Format::Auto, ..Header::default() };
+    let lines = [
+        r#"{"kind":"dns","src_ip":"192.0.2.1","query":"a.example","answer":["192.0.2.7","cdn.example"]}"#,
+        r#"{"server_name":"[::1]:443","cs-host":"www.example","cs-uri-stem":"/x","cs-uri-query":"y=(1)[2]","ja4":"x"}"#,
+        r#"{"Hashes":"MD5=AA,SHA256=BB,IMPHASH=CC","DestinationIp":"2001:db8::1","DestinationHostname":"pc.example"}"#,
+        r#"{"cs-referer":"https://user@www.example:8443/a?b#c","c-uri":"http://192.0.2.8/x"}"#,
+    ];
+    let batch = batch(header, lines.into_iter())?;
+    for event in parse_batch(&batch) {
+        ensure!(indicators.observe(&event, &mut sightseer).is_empty(), "{event:?}");
+        let allocations = measure(|| drop(indicators.observe(&event, &mut sightseer)));
+        ensure!(allocations.count_total == 0, "{} allocations: {event:?}", allocations.count_total);
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod bruteforce; // the rule against a count of our own, on real logs
 mod capture; // packets of real interfaces, counted, spooled and shipped
 mod conversations; // our flows against tshark, packet for packet
 mod corpus; // where the public data lies
+mod dashboards; // every query of every panel, Grafana's schema, Prometheus and its alerts
 mod differences; // tables of what is known to differ, and why
 mod drills; // the recorded drills, all of them
 mod engine; // the embedded store, as its clients see it
@@ -17,6 +18,7 @@ mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store
 mod flows; // our flows against those of another meter
 mod hunts; // SQL on a schedule, over weeks of flows
+mod indicators; // feeds of indicators: what names them raises alerts
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod levels; // vonggac systems: the levels of a province, and a file of planted faults
 mod messages; // what flows say, against arkime's reading of it

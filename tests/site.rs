@@ -181,7 +181,7 @@ listen = "127.0.0.1:{store_port}"
 
     fn until_ready(&mut self) -> Result<()> {
         let log = self.path("collector.log");
-        let address = format!("127.0.0.1:{}", self.metrics_port);
+        let address = self.metrics_address();
         let collector = self.collector.as_mut().context("the collector runs")?;
         until("the collector is ready", || {
             if let Some(status) = collector.try_wait()? {
@@ -260,9 +260,19 @@ key = "{ca}/{host}.key"
         Ok(self.query(sql)?.parse()?)
     }
 
+    /// Where the store answers over HTTP.
+    pub(crate) fn store_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.store_port)
+    }
+
+    /// Where the collector shows its metrics.
+    pub(crate) fn metrics_address(&self) -> String {
+        format!("127.0.0.1:{}", self.metrics_port)
+    }
+
     /// The collector's metrics page.
     pub(crate) fn metrics(&self) -> Result<String> {
-        http_get(&format!("127.0.0.1:{}", self.metrics_port), "/metrics")
+        http_get(&self.metrics_address(), "/metrics")
     }
 
     /// Ends the collector with SIGKILL.
@@ -273,7 +283,7 @@ key = "{ca}/{host}.key"
         Ok(())
     }
 
-    /// Tells the collector to load its rules and hunts anew.
+    /// Tells the collector to load its rules, hunts and indicators anew.
     pub(crate) fn hang_up(&self) -> Result<()> {
         kill(self.collector.as_ref().context("the collector runs")?.id(), libc::SIGHUP)
     }

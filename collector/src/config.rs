@@ -600,6 +600,7 @@ mod tests {
             .collect();
         let config = parse(&uncommented).unwrap();
         assert_eq!(config.endpoint().url, "https://clickhouse.example.vn:8443");
+        assert_eq!(config.indicators.len(), 2);
         assert_eq!(config.store.library.unwrap(), Path::new("/usr/lib/vonggac/libchdb.so"));
     }
 

@@ -190,8 +190,11 @@ impl RuleSet {
         self.0.get()
     }
 
-    /// Puts another set in place of it.
+    /// Puts another set in place of it. A set of the same files is no other one: the windows of correlations go on.
     pub fn replace(&self, engine: Engine) {
+        if self.current().engine.is_of_same_files(&engine) {
+            return;
+        }
         self.0.replace(Rules::new(engine));
     }
 }

@@ -18,5 +18,5 @@ mod sight;
 mod stix;
 
 pub(crate) use command::{Args, run};
-pub(crate) use load::{Loaded, load};
+pub use load::{Loaded, load};
 pub(crate) use sight::{cause, count, matched};

@@ -63,6 +63,7 @@ pub use config::{
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;
 pub use exporters::{Decoder, Health, Protocol, Sender};
+pub use indicators::{Loaded, load as load_indicators};
 pub use inventory::{Inventory, InventoryError, SystemIndex};
 pub use migrate::MigrateError;
 pub use priority::LevelsError;

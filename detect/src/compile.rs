@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rsigma_parser::{CorrelationRule, Detections, FilterRule, FilterRuleTarget, SigmaRule, is_unsupported};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::condition;
 use crate::correlation::{self, Correlation, is_reference};
@@ -38,10 +39,16 @@ pub fn compile_with<P: AsRef<str>, T: AsRef<str>>(
     placeholders: &Placeholders,
 ) -> (Engine, Vec<Problem>) {
     let mut linker = Linker::new(placeholders);
+    let mut hash = Xxh3Default::new();
     for (path, text) in files {
         linker.file(path.as_ref(), text.as_ref());
+        for part in [path.as_ref(), text.as_ref()] {
+            hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
     }
-    linker.finish()
+    let (engine, problems) = linker.finish();
+    (Engine { files: hash.digest128(), ..engine }, problems)
 }
 
 /// What is loaded so far.
@@ -200,6 +207,7 @@ impl<'p> Linker<'p> {
         let rules = self.settled(&mut correlations);
         let engine = Engine {
             serial: serial::next(),
+            files: 0,
             keys: rules.iter().map(|rule| keys.get(&rule.id).cloned().unwrap_or_default()).collect(),
             fields: self.fields,
             indexes: Indexes::new(&self.programs, &rules),

@@ -23,6 +23,8 @@ pub type Placeholders = BTreeMap<String, Vec<String>>;
 pub struct Engine {
     /// Tells the engines of one process apart, so that a [`Scratch`](crate::Scratch) forgets what it kept for another.
     pub(crate) serial: u64,
+    /// A hash over the rule files.
+    pub(crate) files: u128,
     pub(crate) fields: Fields,
     pub(crate) rules: Vec<Arc<Rule>>,
     pub(crate) programs: Vec<Program>,
@@ -48,6 +50,11 @@ impl Engine {
     /// All rules that are loaded, in the order of their files.
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
+    }
+
+    /// Whether the other was compiled from the same files: what correlations remember for one holds for the other.
+    pub fn is_of_same_files(&self, other: &Self) -> bool {
+        self.files == other.files
     }
 
     /// The rule of an id or a name.

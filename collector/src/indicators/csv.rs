@@ -1,10 +1,11 @@
-//! Tables with a line for each indicator (RFC 4180; lines that begin with `#` are comments).
+//! Tables with a line for each indicator (RFC 4180; lines that begin with `#` are comments; spaces behind a comma, also before
+//! a quote, are no part of a value).
 //!
 //! The first line names the columns, unless the configuration does. Read are `value` and, where they are there, `type`, `name`,
 //! `description`, `severity`, `confidence`, `labels`, `tlp`, `valid_from`, `valid_until`, and other usual names of these
 //! ([`COLUMNS`]). Types are named as ours, MISP's or abuse.ch's are.
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
@@ -76,10 +77,66 @@ pub(super) fn read(input: impl Read, path: &Path, sink: &mut Sink<'_>) -> Result
     }
 }
 
-fn reader<R: Read>(input: R, has_headers: bool) -> Reader<BufReader<R>> {
+fn reader<R: Read>(input: R, has_headers: bool) -> Reader<Tight<BufReader<R>>> {
     let mut builder = ReaderBuilder::new();
     builder.has_headers(has_headers).flexible(true).trim(Trim::All).comment(Some(b'#'));
-    builder.from_reader(BufReader::new(input))
+    builder.from_reader(Tight { input: BufReader::new(input), at: At::Line })
+}
+
+/// Leaves out the spaces at the beginning of each value: a quote behind one would count as text.
+struct Tight<R> {
+    input: R,
+    at: At,
+}
+
+/// Where in a table a byte stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum At {
+    /// At the beginning of a line.
+    Line,
+    /// At the beginning of another value.
+    Value,
+    Comment,
+    Plain,
+    Quoted,
+    /// Behind a quote that ends a value, unless another one follows.
+    Closed,
+}
+
+impl At {
+    fn behind(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Quoted, b'"') => Self::Closed,
+            (Self::Quoted, _) | (Self::Line | Self::Value | Self::Closed, b'"') => Self::Quoted,
+            (_, b'\n') => Self::Line,
+            (Self::Comment, _) | (Self::Line, b'#') => Self::Comment,
+            (_, b',') => Self::Value,
+            (Self::Line | Self::Value, b' ') => self,
+            _ => Self::Plain,
+        }
+    }
+}
+
+impl<R: BufRead> Read for Tight<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let available = self.input.fill_buf()?;
+            let read = available.len().min(buffer.len());
+            let mut kept = 0;
+            for byte in &available[..read] {
+                let is_space = *byte == b' ' && matches!(self.at, At::Line | At::Value);
+                self.at = self.at.behind(*byte);
+                if !is_space {
+                    buffer[kept] = *byte;
+                    kept += 1;
+                }
+            }
+            self.input.consume(read);
+            if kept > 0 || read == 0 {
+                return Ok(kept);
+            }
+        }
+    }
 }
 
 impl Places {
@@ -143,5 +200,26 @@ fn take(line: &StringRecord, places: &Places, sink: &mut Sink<'_>) {
     }
     for (kind, value) in values {
         sink.take(place, &Found { kind: Some(kind), value, ..found });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_out_spaces_before_values_alone() {
+        for (text, tight) in [
+            ("a, b,  \"c, d\"\n \"e \"\" f\", g h\n", "a,b,\"c, d\"\n\"e \"\" f\",g h\n"),
+            ("# a, \"b\nc, d", "# a, \"b\nc,d"),
+            ("a \"b, c\n\"d\n e\", f", "a \"b,c\n\"d\n e\",f"),
+            ("   ", ""),
+        ] {
+            for capacity in [1, 2, 64] {
+                let input = BufReader::with_capacity(capacity, text.as_bytes());
+                let read = io::read_to_string(Tight { input, at: At::Line }).unwrap();
+                assert_eq!(read, tight, "{text:?}");
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use detect::{Added, IndicatorError, IndicatorKind, Indicators, IndicatorsBuilder, NewIndicator, Severity};
 use event::Micros;
+use glob::MatchOptions;
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -26,6 +27,10 @@ use crate::metrics;
 const FILES_MAX: usize = 100_000;
 /// Most that is read of one file: ten million entries of a bundle.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// What a pattern matches: no hidden file, as in a folder.
+const VISIBLE: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     loaded: metrics::gauges("vonggac_indicators_loaded_count", "Indicators in force.", &["feed", "kind"]),
@@ -55,8 +60,8 @@ struct Metrics {
 
 /// The set of all feeds, and what became of each.
 #[derive(Debug, Default)]
-pub(crate) struct Loaded {
-    pub(crate) indicators: Indicators,
+pub struct Loaded {
+    pub indicators: Indicators,
     pub(crate) reports: Vec<Report>,
 }
 
@@ -132,7 +137,7 @@ impl Report {
 }
 
 /// Loads all feeds.
-pub(crate) fn load(feeds: &[IndicatorFeed], now: Micros) -> Loaded {
+pub fn load(feeds: &[IndicatorFeed], now: Micros) -> Loaded {
     let mut builder = IndicatorsBuilder::default();
     let reports = feeds.iter().map(|feed| read(feed, &mut builder, now)).collect();
     Loaded { indicators: builder.build(), reports }
@@ -207,7 +212,7 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, FeedError> {
         detail,
     };
     let text = pattern.to_str().ok_or_else(|| malformed("not UTF-8".into()))?;
-    let paths = glob::glob(text).map_err(|error| malformed(error.to_string()))?;
+    let paths = glob::glob_with(text, VISIBLE).map_err(|error| malformed(error.to_string()))?;
     let files = paths.filter_map(Result::ok).filter(|path| path.is_file());
     Ok(files.take(FILES_MAX + 1).collect())
 }

@@ -174,6 +174,9 @@ fn guesses_the_kind_of_a_value() {
     }
 }
 
+/// The fields of an event, and which of them name what.
+type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
 #[test]
 fn looks_at_the_fields_of_each_kind() {
     let set = set(&[
@@ -186,7 +189,7 @@ fn looks_at_the_fields_of_each_kind() {
         (IndicatorKind::Ja3, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         (IndicatorKind::Ja4, "t13d1516h2_8daaf6152771_e5627efa2ab1"),
     ]);
-    let cases: [(&[(&str, &str)], &[&str]); 14] = [
+    let cases: [Case; 14] = [
         (&[("dst_ip", "192.0.2.99")], &["dst_ip 192.0.2.0/24"]),
         (&[("dst_ip", "192.0.3.1"), ("note", "192.0.2.1")], &[]),
         (&[("DestinationIp", "2001:db8:0:0::7")], &["DestinationIp 2001:db8::7"]),

@@ -86,7 +86,7 @@ fn reads_a_table() {
             "1 × the type mutex is not looked for @a.csv:9: abc)",
             "1 × expected a domain of two labels or more such as example.org @a.csv:10: com)",
             "1 × ValidUntil cannot be read @a.csv:11: soon)",
-            "1 × looks like no kind of indicator @a.csv:12: )",
+            "1 × the type short is not looked for @a.csv:12: )",
         ]
     );
     let report = only(&loaded);
