@@ -1,6 +1,7 @@
 //! Table of contents of the tests that need more than one crate.
 
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
+mod alert_life; // what people do with alerts, and that a change afterwards shows
 mod allocations; // none for an event that no rule matches
 mod attacks; // what vonggac scan finds in captures of attacks
 mod bruteforce; // the rule against a count of our own, on real logs

@@ -22,6 +22,7 @@ mod exporters;
 mod flow_row;
 mod gaps;
 mod grouping;
+mod history;
 mod http;
 mod hunts;
 mod indicators;

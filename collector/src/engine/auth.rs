@@ -127,7 +127,7 @@ fn load_or_make(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Random bytes of the system, as text.
-pub(super) fn random_hex() -> io::Result<String> {
+pub(crate) fn random_hex() -> io::Result<String> {
     let mut bytes = [0; SECRET_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(base16ct::lower::encode_string(&bytes))

@@ -39,6 +39,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+pub(crate) use auth::random_hex;
 pub use auth::{READER, WRITER};
 pub use child::{Launch, StoreProcess};
 

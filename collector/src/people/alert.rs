@@ -1,4 +1,4 @@
-//! `vonggac alert ID`: why one alert fired, and what to look at next.
+//! `vonggac alert ID`: why one alert fired, what people did with it, and what to look at next.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -9,7 +9,9 @@ use event::Micros;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigArg};
+use crate::history::{self, Entry};
 use crate::people::connect::{Reader, block_on, configuration};
+use crate::people::deed::{self, Deed, PREFIX_CHARS_MIN};
 use crate::people::escape::{json_line, shown, shown_bytes};
 use crate::people::filter::{Bound, Filter, shown_address};
 use crate::people::output::print_text;
@@ -17,8 +19,6 @@ use crate::people::rule::{Words, words};
 use crate::people::select::{as_address, as_iso, as_map, as_texts, counted, unhex};
 use crate::people::when::{Clock, MICROS_PER_S, iso};
 
-/// Shortest beginning of an id that is looked up: shorter ones are typing errors.
-const PREFIX_CHARS_MIN: usize = 4;
 /// How many alerts an ambiguous beginning lists.
 const CANDIDATES_MAX: usize = 5;
 /// `vonggac events` of the commands proposed look so much further back and ahead: an alert seldom starts the story.
@@ -30,15 +30,27 @@ const EXAMPLES: &str = "\
 Examples:
   vonggac alert 8c1f2a90                 the beginning of an id is enough when only one alert has it
   vonggac alert 8c1f2a90 --format json   for programs: one object, nothing left out
+  vonggac alert ack 8c1f2a90             somebody looks at it; writing needs the writer's password: the daemon's user or root
+  vonggac alert assign 8c1f2a90 --to lan
+  vonggac alert close 8c1f2a90 --verdict false_positive --text \"scanner of the health department\"
 
 Exit codes: 0 shown; 1 no alert has that id, or more than one has that beginning; 2 the question could not be answered.";
 
-/// Show why an alert fired: rule, matching fields, raw lines, system, level and its legal basis, ATT&CK techniques
+/// Show why an alert fired: rule, matching fields, raw lines, system, level and its legal basis, ATT&CK techniques; or act on it
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    deed: Option<Deed>,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
     /// The alert's id, or its beginning (at least 4 characters)
-    id: String,
+    #[arg(required = true)]
+    id: Option<String>,
     #[command(flatten)]
     config: ConfigArg,
     /// How it is written
@@ -94,6 +106,9 @@ struct Alert {
     samples: Vec<String>,
     sample_events: Vec<String>,
     drill_id: String,
+    status: String,
+    assignee: String,
+    verdict: String,
 }
 
 const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_title, a.rule_path AS rule_path, \
@@ -103,7 +118,8 @@ const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_ti
     toString(a.src_ip) AS src_ip, a.user AS user, a.hits AS hits, \
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     toUnixTimestamp64Micro(a.created_at) AS created_at, a.matched AS matched, \
-    arrayMap(line -> hex(line), a.samples) AS samples, a.sample_events AS sample_events, a.drill_id AS drill_id";
+    arrayMap(line -> hex(line), a.samples) AS samples, a.sample_events AS sample_events, a.drill_id AS drill_id, \
+    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict";
 
 /// An alert with what its rule file says, for programs.
 #[derive(Serialize)]
@@ -111,11 +127,19 @@ struct Explained<'a> {
     #[serde(flatten)]
     alert: &'a Alert,
     rule: Option<&'a Words>,
+    history: &'a [Entry],
     next: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let id = args.id.trim().to_ascii_lowercase();
+    match &args.deed {
+        Some(deed) => deed::run(deed),
+        None => ask(&args.show),
+    }
+}
+
+fn ask(args: &ShowArgs) -> Result<ExitCode> {
+    let id = args.id.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
     ensure!(
         id.chars().count() >= PREFIX_CHARS_MIN,
         "an alert's id, or at least its first {PREFIX_CHARS_MIN} characters, is expected; `vonggac alerts` lists them"
@@ -125,7 +149,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut filter = Filter::default();
     filter.and("startsWith(a.id, {})", Bound::Text(id.clone()));
     let sql = format!(
-        "SELECT {COLUMNS} FROM alerts AS a FINAL WHERE {} ORDER BY a.last_seen DESC LIMIT {}",
+        "SELECT {COLUMNS} FROM alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id WHERE {} \
+         ORDER BY a.last_seen DESC LIMIT {}",
         filter.sql(),
         CANDIDATES_MAX + 1
     );
@@ -135,17 +160,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         eprint!("{}", not_one(&id, &alerts, &clock));
         return Ok(ExitCode::FAILURE);
     };
-    show(alert, &config, args.format, &clock)?;
+    let history = block_on(history(&reader, &alert.id))?;
+    show(alert, &history, &config, args.format, &clock)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(alert: &Alert, config: &Config, format: Format, clock: &Clock) -> Result<()> {
+/// What people did with the alert, in the order of time.
+async fn history(reader: &Reader, id: &str) -> Result<Vec<Entry>> {
+    let mut filter = Filter::default();
+    filter.and("h.alert_id = {}", Bound::Text(id.to_owned()));
+    let columns = history::COLUMNS;
+    let sql = format!(
+        "SELECT {columns} FROM alert_history AS h WHERE {} ORDER BY h.at, h.chain, h.seq",
+        filter.sql()
+    );
+    reader.rows(&sql, &filter).await
+}
+
+fn show(alert: &Alert, history: &[Entry], config: &Config, format: Format, clock: &Clock) -> Result<()> {
     let rule = words(config, &alert.rule_path, &alert.rule_id);
     match format {
-        Format::Text => print_text(&explained(alert, rule.as_ref(), clock)),
+        Format::Text => print_text(&explained(alert, rule.as_ref(), history, clock)),
         Format::Json => {
-            let explained =
-                Explained { alert, rule: rule.as_ref(), next: alert.next_commands(rule.as_ref()) };
+            let next = alert.next_commands(rule.as_ref());
+            let explained = Explained { alert, rule: rule.as_ref(), history, next };
             print_text(&(json_line(&explained)? + "\n"))
         }
     }
@@ -167,7 +205,7 @@ fn not_one(id: &str, alerts: &[Alert], clock: &Clock) -> String {
 }
 
 /// The page for eyes. Every value is escaped by [`Page`].
-fn explained(alert: &Alert, rule: Option<&Words>, clock: &Clock) -> String {
+fn explained(alert: &Alert, rule: Option<&Words>, history: &[Entry], clock: &Clock) -> String {
     let mut page = Page::default();
     page.title(&format!("{}  {}", alert.priority, alert.rule_title));
     page.section("What");
@@ -177,6 +215,7 @@ fn explained(alert: &Alert, rule: Option<&Words>, clock: &Clock) -> String {
     page.line("priority", &alert.why_urgent());
     page.line("tactics", &alert.tactics.join(", "));
     page.line("techniques", &alert.techniques.join(", "));
+    page.handling(alert, history, clock);
     page.section("Where");
     page.line("host", &alert.host);
     page.line(
@@ -285,6 +324,20 @@ impl Page {
         self.push(&format!("  {}\n", shown_bytes(line)));
     }
 
+    fn handling(&mut self, alert: &Alert, history: &[Entry], clock: &Clock) {
+        self.line("status", &alert.status);
+        self.line("assigned to", &alert.assignee);
+        self.line("verdict", &alert.verdict);
+        for entry in history {
+            let to =
+                if entry.assignee.is_empty() { String::new() } else { format!(" to {}", entry.assignee) };
+            let of = if entry.verdict.is_empty() { String::new() } else { format!(" as {}", entry.verdict) };
+            let text = if entry.text.is_empty() { String::new() } else { format!(": {}", entry.text) };
+            let at = clock.shown(entry.at);
+            self.line(&entry.action, &format!("{at} by {}{to}{of}{text}", entry.actor));
+        }
+    }
+
     fn words(&mut self, rule: Option<&Words>) {
         let Some(rule) = rule else { return };
         rule.description.lines().for_each(|line| self.line("description", line));
@@ -329,15 +382,31 @@ mod tests {
             samples: vec![base16ct::upper::encode_string(b"line \x1b[31m\xff")],
             sample_events: vec!["web01:00:1:0".into()],
             drill_id: String::new(),
+            status: "closed".into(),
+            assignee: "lan".into(),
+            verdict: "true_positive".into(),
+        }
+    }
+
+    fn closed() -> Entry {
+        Entry {
+            at: 1_787_154_000_000_000,
+            action: "close".into(),
+            actor: "Lan".into(),
+            verdict: "true_positive".into(),
+            text: "reset\u{1b}[2J".into(),
+            ..Entry::default()
         }
     }
 
     #[test]
     fn explains_on_one_page_and_escapes_every_value() {
-        let page = explained(&alert(), None, &Clock::new(true));
+        let page = explained(&alert(), None, &[closed()], &Clock::new(true));
         assert!(!page.chars().any(|char| char != '\n' && crate::people::escape::is_unsafe(char)));
         for part in [
             "P1  SSH brute force\n",
+            "  status       closed\n",
+            "  close        2026-08-19 15:40:00 by Lan as true_positive: reset\\x1b[2J\n",
             "  level        4, by QĐ 100/QĐ-UBND\n",
             "  matched      src_ip = 192.0.2.7\\x1b[2J\n",
             "  line \\x1b[31m\\xff\n",
@@ -352,12 +421,14 @@ mod tests {
     #[test]
     fn json_leaves_nothing_out() {
         let alert = alert();
-        let explained = Explained { alert: &alert, rule: None, next: alert.next_commands(None) };
+        let explained =
+            Explained { alert: &alert, rule: None, history: &[closed()], next: alert.next_commands(None) };
         let value: serde_json::Value = serde_json::from_str(&json_line(&explained).unwrap()).unwrap();
         assert_eq!(value["matched"]["src_ip"], "192.0.2.7\u{1b}[2J");
         assert_eq!(value["src_ip"], "192.0.2.7");
         assert_eq!(value["samples"][0], "line \u{1b}[31m\u{fffd}");
         assert_eq!(value["first_seen"], iso(alert.first_seen));
+        assert_eq!(value["history"][0]["verdict"], "true_positive");
     }
 
     #[test]

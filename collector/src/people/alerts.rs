@@ -12,6 +12,7 @@ use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
 use crate::people::output::{Format, Listed, OutputArgs, Tone, print};
 use crate::people::select::{self, DrillArg, UntilArg, as_address, as_iso, counted, grouped};
+use crate::people::verify;
 use crate::people::when::{Clock, When};
 
 /// Severities of rules, from the mildest.
@@ -28,16 +29,20 @@ Examples:
   vonggac alerts --since 5m --priority P1 --exit-code >/dev/null && page-someone
   vonggac alerts --format json | jq -r .id        for programs: one object a line
   vonggac alerts --drill all                      drills as well
+  vonggac alerts --status new --since 1w          what nobody has looked at yet
+  vonggac alerts verify                           did anybody change what people did with alerts
 
 Exit codes: 0 answered, with or without alerts (with --exit-code: at least one alert); 1 only with --exit-code: none;
 2 the question could not be answered.";
 
-/// List alerts: by time, severity, priority, level, system, host, address, rule
+/// List alerts: by time, severity, priority, level, system, host, address, rule, status
 ///
 /// Sorted by priority, then by time, the newest first. Every filter must hold.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     config: ConfigArg,
     #[command(flatten)]
@@ -68,6 +73,9 @@ pub(crate) struct Args {
     /// The rule's id, its beginning, or a part of its title
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
+    /// How it stands: new, acknowledged, closed; `open` is what is not closed
+    #[arg(long, value_parser = ["new", "acknowledged", "closed", "open"], hide_possible_values = true, help_heading = "Filters")]
+    status: Option<String>,
     #[command(flatten)]
     drill: DrillArg,
     /// At most so many rows
@@ -76,6 +84,11 @@ pub(crate) struct Args {
     /// Exit with 1 when no alert matches
     #[arg(long)]
     exit_code: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Verify(verify::Args),
 }
 
 /// An alert in a listing.
@@ -104,6 +117,9 @@ struct Alert {
     #[serde(serialize_with = "as_iso")]
     created_at: Micros,
     drill_id: String,
+    status: String,
+    assignee: String,
+    verdict: String,
 }
 
 const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severity, a.sys_level AS sys_level, \
@@ -111,7 +127,11 @@ const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severit
     a.system_name AS system_name, a.organisation AS organisation, a.host AS host, a.entity AS entity, \
     toString(a.src_ip) AS src_ip, a.user AS user, a.hits AS hits, \
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
-    toUnixTimestamp64Micro(a.created_at) AS created_at, a.drill_id AS drill_id";
+    toUnixTimestamp64Micro(a.created_at) AS created_at, a.drill_id AS drill_id, \
+    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict";
+
+/// An alert that nobody did anything with is in no row of `alert_status`.
+const ALERTS: &str = "alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id";
 
 /// How many alerts of one priority match.
 #[derive(Debug, Deserialize, Row)]
@@ -122,8 +142,19 @@ struct Tally {
 }
 
 impl Listed for Alert {
-    const HEADINGS: &'static [&'static str] =
-        &["prio", "last seen ({zone})", "severity", "level", "system", "host", "what", "who", "hits", "id"];
+    const HEADINGS: &'static [&'static str] = &[
+        "prio",
+        "last seen ({zone})",
+        "severity",
+        "level",
+        "system",
+        "host",
+        "what",
+        "who",
+        "hits",
+        "status",
+        "id",
+    ];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![
@@ -136,6 +167,7 @@ impl Listed for Alert {
             self.rule_title.clone(),
             self.who(),
             grouped(self.hits),
+            self.standing(),
             self.id.chars().take(ID_CHARS).collect(),
         ]
     }
@@ -150,6 +182,12 @@ impl Listed for Alert {
 }
 
 impl Alert {
+    /// The status, or the verdict once it is closed; and with whom it is.
+    fn standing(&self) -> String {
+        let status = if self.verdict.is_empty() { &self.status } else { &self.verdict };
+        if self.assignee.is_empty() { status.clone() } else { format!("{status}, {}", self.assignee) }
+    }
+
     /// The address, the user, or what the alert is grouped by.
     fn who(&self) -> String {
         let address = shown_address(&self.src_ip);
@@ -164,6 +202,9 @@ impl Alert {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(Command::Verify(args)) = &args.command {
+        return verify::run(args);
+    }
     let clock = Clock::new(args.output.utc);
     let filter = filter(args, &clock)?;
     let reader = Reader::open(&configuration(&args.config)?)?;
@@ -200,6 +241,13 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
     if let Some(network) = &args.address {
         filter.and_within("a.src_ip BETWEEN {first} AND {last}", network);
     }
+    filter.and_if(
+        "if(s.status = '', 'new', s.status) IN {}",
+        args.status.as_deref().map(|status| match status {
+            "open" => Bound::Texts(vec!["new".to_owned(), "acknowledged".to_owned()]),
+            one => Bound::Texts(vec![one.to_owned()]),
+        }),
+    );
     args.drill.apply(&mut filter);
     Ok(filter)
 }
@@ -212,14 +260,14 @@ fn at_least(severity: &str) -> Bound {
 
 fn sql(filter: &Filter, limit: u32) -> String {
     format!(
-        "SELECT {COLUMNS} FROM alerts AS a FINAL WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {limit}",
+        "SELECT {COLUMNS} FROM {ALERTS} WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {limit}",
         filter.sql()
     )
 }
 
 fn tally_sql(filter: &Filter) -> String {
     format!(
-        "SELECT a.priority AS priority, count() AS alerts, sum(a.hits) AS hits FROM alerts AS a FINAL WHERE {} \
+        "SELECT a.priority AS priority, count() AS alerts, sum(a.hits) AS hits FROM {ALERTS} WHERE {} \
          GROUP BY a.priority ORDER BY a.priority",
         filter.sql()
     )

@@ -1,4 +1,5 @@
-//! A connection to the store for one who reads, made from the configuration. It never writes.
+//! A connection to the store, made from the configuration: for one who reads, and for the few commands that write, with
+//! the writer's password ([`Writer`]).
 //!
 //! An error says what was tried, where, and what to do next: most often the daemon is not running, or the person may not
 //! read its files.
@@ -12,8 +13,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, ConfigArg, Endpoint};
+use crate::insert::{Insert, Refused, client};
 use crate::people::filter::{Bound, Filter};
 use crate::people::when::MICROS_PER_S;
+use crate::row_binary::{Encode, encoded};
 
 /// A question to the store takes no longer: a person waits, and a script must not hang on a dead connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,6 +41,18 @@ impl Reader {
         let client =
             Client::default().with_url(&url).with_user(user).with_password(password).with_database(database);
         Ok(Self { client, url, embedded })
+    }
+
+    /// The same questions, asked as the writer.
+    fn open_as_writer(config: &Config) -> Result<Self> {
+        let endpoint = config.endpoint();
+        let embedded = config.clickhouse.url.is_none();
+        let client = client(&endpoint).with_context(|| match embedded {
+            true => "this command writes to the store, and you may not read the writer's password: become the user of \
+                     `vonggac serve` or root (`sudo -u vonggac vonggac ...`)",
+            false => "this command writes to the store: you need the password that clickhouse.password_file names",
+        })?;
+        Ok(Self { client: client.with_validation(true), url: endpoint.url, embedded })
     }
 
     /// All rows of a query whose WHERE holds `filter`'s conditions.
@@ -111,6 +126,33 @@ impl Reader {
             _ => "did not answer the question",
         };
         anyhow::Error::new(error).context(format!("the store at {} {advice}", self.url))
+    }
+}
+
+/// The store, open for one who may write to it.
+pub(crate) struct Writer {
+    reader: Reader,
+}
+
+impl Writer {
+    /// Prepares a connection; fails when this person may not read the writer's password.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        Ok(Self { reader: Reader::open_as_writer(config)? })
+    }
+
+    /// Asks as the writer.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Writes one row; comes back when it is stored.
+    pub(crate) async fn insert<R: Encode>(&self, table: &'static str, row: &R) -> Result<()> {
+        let client = self.reader.client.clone().with_validation(false);
+        let insert = Insert::new(&client, table, &R::COLUMNS.join(", "));
+        match tokio::time::timeout(ANSWER_TIMEOUT, insert.put(&encoded([row]))).await {
+            Ok(stored) => stored.map_err(|Refused(reason)| anyhow!("the store refuses: {reason}")),
+            Err(_) => Err(self.reader.silent()),
+        }
     }
 }
 

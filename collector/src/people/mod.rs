@@ -1,11 +1,12 @@
 //! What people type: questions to the store, answered on the terminal or for a program.
 //!
-//! Nothing here writes to the store or changes the daemon. What came out of a log reaches the output only through
-//! [`escape`], and reaches a query only as a bound parameter ([`filter`]).
+//! Nothing here changes the daemon, or writes to the store but what people do with alerts ([`deed`]). What came out of a log
+//! reaches the output only through [`escape`], and reaches a query only as a bound parameter ([`filter`]).
 
 mod alert;
 mod alerts;
 mod connect;
+mod deed;
 pub(crate) mod escape;
 mod events;
 mod filter;
@@ -17,6 +18,7 @@ pub(crate) mod scrape;
 mod select;
 mod status;
 mod systems;
+mod verify;
 mod when;
 
 pub(crate) use alert::{Args as AlertArgs, run as run_alert};

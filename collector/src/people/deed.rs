@@ -1,0 +1,323 @@
+//! `vonggac alert ack|assign|contain|comment|close`: what people do with alerts, appended to the history.
+//!
+//! Who: the account that runs the command, and behind `sudo` the account that called it. Root may name somebody else (`--as`),
+//! for tools that write for people they have authenticated themselves; the account stays in the entry.
+//!
+//! What this never does: change an entry, or an alert. All ids are looked up before the first entry is written.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clickhouse::Row;
+use serde::Deserialize;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::clock::now;
+use crate::config::{Config, ConfigArg};
+use crate::history::{COLUMNS, Entry, HeadFile};
+use crate::people::connect::{Reader, Writer, block_on, configuration};
+use crate::people::escape::shown;
+use crate::people::filter::{Bound, Filter};
+use crate::people::output::print_text;
+
+/// A page of text: a report belongs elsewhere.
+const TEXT_CHARS_MAX: usize = 4_096;
+/// Names of people and teams.
+const NAME_CHARS_MAX: usize = 128;
+/// Shortest beginning of an id that is looked up: shorter ones are typing errors.
+pub(super) const PREFIX_CHARS_MIN: usize = 4;
+const ROOT: &str = "root";
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Deed {
+    /// Say that somebody has seen an alert and looks at it. A closed alert is open again
+    Ack(Optional),
+    /// Give an alert to somebody
+    Assign(Assign),
+    /// Say that what the alert is about can do no further harm
+    Contain(Optional),
+    /// Add a remark
+    Comment(Comment),
+    /// Say what an alert was, and how it ended. A second close corrects the first
+    Close(Close),
+}
+
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// The alerts' ids, or their beginnings (at least 4 characters)
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Who decided, instead of who types; only for root
+    #[arg(long = "as", value_name = "NAME")]
+    on_behalf: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Optional {
+    #[command(flatten)]
+    target: Target,
+    /// A remark
+    #[arg(long, default_value = "", hide_default_value = true)]
+    text: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Assign {
+    #[command(flatten)]
+    target: Target,
+    /// To whom
+    #[arg(long, value_name = "NAME")]
+    to: String,
+    /// A remark
+    #[arg(long, default_value = "", hide_default_value = true)]
+    text: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Comment {
+    #[command(flatten)]
+    target: Target,
+    /// The remark
+    #[arg(long)]
+    text: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Close {
+    #[command(flatten)]
+    target: Target,
+    /// What it was
+    #[arg(long, value_enum)]
+    verdict: Verdict,
+    /// What was found and done
+    #[arg(long)]
+    text: String,
+}
+
+/// What an alert turned out to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Verdict {
+    /// An attack, or a breach of policy
+    TruePositive,
+    /// The rule is wrong: nothing of the kind happened
+    FalsePositive,
+    /// The rule is right, and what happened was allowed
+    Benign,
+    /// Another alert tells the same
+    Duplicate,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TruePositive => "true_positive",
+            Self::FalsePositive => "false_positive",
+            Self::Benign => "benign",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+#[derive(Deserialize, Row)]
+struct Id {
+    id: String,
+}
+
+pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
+    let (target, entry) = deed.entry()?;
+    let config = configuration(&target.config)?;
+    let writer = Writer::open(&config)?;
+    let (login, host) = (login()?, host()?);
+    let entry = Entry { actor: actor(target.on_behalf.as_deref(), &login)?, login, host, ..entry };
+    block_on(async {
+        let mut ids = Vec::new();
+        for prefix in &target.ids {
+            match resolve(writer.reader(), prefix).await? {
+                Ok(id) => ids.push(id),
+                Err(said) => {
+                    eprintln!("vonggac: {said}");
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
+        append(&config, &writer, &entry, &ids).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+impl Deed {
+    /// Whose alerts, and what the entry says of the deed.
+    fn entry(&self) -> Result<(&Target, Entry)> {
+        let entry = |action: &str, text: &str| -> Result<Entry> {
+            Ok(Entry { action: action.to_owned(), text: remark(text)?, ..Entry::default() })
+        };
+        Ok(match self {
+            Self::Ack(Optional { target, text }) => (target, entry("ack", text)?),
+            Self::Contain(Optional { target, text }) => (target, entry("contain", text)?),
+            Self::Assign(Assign { target, to, text }) => {
+                (target, Entry { assignee: name("--to", to)?, ..entry("assign", text)? })
+            }
+            Self::Comment(Comment { target, text }) => (target, said(entry("comment", text)?)?),
+            Self::Close(Close { target, verdict, text }) => {
+                let entry = Entry { verdict: verdict.as_str().to_owned(), ..entry("close", text)? };
+                (target, said(entry)?)
+            }
+        })
+    }
+}
+
+fn said(entry: Entry) -> Result<Entry> {
+    ensure!(!entry.text.is_empty(), "--text: a text is expected, found an empty one");
+    Ok(entry)
+}
+
+fn remark(text: &str) -> Result<String> {
+    let text: String = text.trim().nfc().collect();
+    let chars = text.chars().count();
+    ensure!(chars <= TEXT_CHARS_MAX, "--text: at most {TEXT_CHARS_MAX} characters expected, found {chars}");
+    Ok(text)
+}
+
+fn name(option: &str, name: &str) -> Result<String> {
+    let name: String = name.trim().nfc().collect();
+    let expected = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.contains(char::is_control);
+    ensure!(
+        expected,
+        "{option}: a name of 1 to {NAME_CHARS_MAX} characters expected, found {:?}",
+        shown(&name)
+    );
+    Ok(name)
+}
+
+/// Who decided.
+fn actor(on_behalf: Option<&str>, login: &str) -> Result<String> {
+    if let Some(other) = on_behalf {
+        ensure!(login == ROOT, "--as: only root may name somebody else, you are {}", shown(login));
+        return name("--as", other);
+    }
+    // sudo says who called it; without sudo nobody sets this.
+    let caller = std::env::var("SUDO_USER").ok().filter(|caller| !caller.is_empty());
+    Ok(caller.unwrap_or_else(|| login.to_owned()))
+}
+
+/// The account, by way of `id`: it asks every directory that the machine knows (NSS), not only /etc/passwd.
+fn login() -> Result<String> {
+    let output = Command::new("id").arg("-un").output().context("`id -un` says who you are")?;
+    let login = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    ensure!(output.status.success() && !login.is_empty(), "`id -un` does not say who you are");
+    Ok(login)
+}
+
+fn host() -> Result<String> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").context("this machine's name")?;
+    Ok(host.trim().to_owned())
+}
+
+/// The id that begins so, or why there is not exactly one.
+async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<String, String>> {
+    let prefix = prefix.trim().to_ascii_lowercase();
+    ensure!(
+        prefix.chars().count() >= PREFIX_CHARS_MIN,
+        "an alert's id, or at least its first {PREFIX_CHARS_MIN} characters, is expected; `vonggac alerts` lists them"
+    );
+    let mut filter = Filter::default();
+    filter.and("startsWith(a.id, {})", Bound::Text(prefix.clone()));
+    let sql = format!("SELECT DISTINCT a.id AS id FROM alerts AS a WHERE {} LIMIT 2", filter.sql());
+    let mut found = reader.rows::<Id>(&sql, &filter).await?;
+    let begins = format!("an id that begins with {}", shown(&prefix));
+    Ok(match (found.pop(), found.pop()) {
+        (Some(only), None) => Ok(only.id),
+        (None, _) => Err(format!("no alert has {begins}")),
+        (Some(_), Some(_)) => Err(format!("more than one alert has {begins}")),
+    })
+}
+
+/// Appends an entry for each alert to this machine's chain.
+async fn append(config: &Config, writer: &Writer, entry: &Entry, ids: &[String]) -> Result<()> {
+    let folder = config.data_dir.display();
+    let mut file = HeadFile::lock(&config.data_dir, &entry.host)
+        .with_context(|| format!("the head of the history cannot be kept below {folder}"))?;
+    for id in ids {
+        // A writer that died behind its insert left the file one entry behind.
+        let stored = newest(writer.reader(), &file.head.chain).await?;
+        let head = stored
+            .filter(|stored| stored.seq > file.head.seq)
+            .map_or(file.head.clone(), |entry| entry.head());
+        let entry = Entry { alert_id: id.clone(), at: now(), ..entry.clone() }.behind(&head);
+        writer.insert("alert_history", &entry).await?;
+        file.replace(entry.head())
+            .context("the entry is stored, but the head of the history is not remembered")?;
+        print_text(&format!(
+            "{} {} by {} ({})\n",
+            shown(&entry.action),
+            shown(id),
+            shown(&entry.actor),
+            entry.head()
+        ))?;
+    }
+    Ok(())
+}
+
+async fn newest(reader: &Reader, chain: &str) -> Result<Option<Entry>> {
+    let mut filter = Filter::default();
+    filter.and("h.chain = {}", Bound::Text(chain.to_owned()));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM alert_history AS h WHERE {} ORDER BY h.seq DESC LIMIT 1",
+        filter.sql()
+    );
+    Ok(reader.rows(&sql, &filter).await?.pop())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        deed: Deed,
+    }
+
+    fn entry(line: &str) -> Result<Entry> {
+        let line = Line::try_parse_from(std::iter::once("alert").chain(line.split(' ')))?;
+        line.deed.entry().map(|(_, entry)| entry)
+    }
+
+    #[test]
+    fn reads_what_was_decided() {
+        let closed = entry("close abcd --verdict false_positive --text scanner").unwrap();
+        assert_eq!(
+            (&*closed.action, &*closed.verdict, &*closed.text),
+            ("close", "false_positive", "scanner")
+        );
+        let assigned = entry("assign abcd ef01 --to Hương").unwrap();
+        assert_eq!((&*assigned.action, &*assigned.assignee), ("assign", "Hương"));
+        assert_eq!(entry("ack abcd").unwrap().action, "ack");
+    }
+
+    #[test]
+    fn rejects_a_close_without_a_verdict_or_a_word() {
+        for line in [
+            "close abcd --text x",
+            "close abcd --verdict benign",
+            "close abcd --verdict maybe --text x",
+            "ack",
+        ] {
+            assert!(entry(line).is_err(), "{line}");
+        }
+        assert!(remark(&"x".repeat(TEXT_CHARS_MAX)).is_ok());
+        assert!(remark(&"x".repeat(TEXT_CHARS_MAX + 1)).is_err());
+        assert!(name("--to", "a\nb").is_err());
+    }
+
+    #[test]
+    fn only_root_names_somebody_else() {
+        assert_eq!(actor(Some("lan"), "root").unwrap(), "lan");
+        assert!(actor(Some("lan"), "vonggac").is_err());
+    }
+}
