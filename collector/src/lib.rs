@@ -30,6 +30,7 @@ mod insert;
 mod intake;
 mod inventory;
 mod level;
+mod link;
 mod log;
 mod metrics;
 mod migrate;

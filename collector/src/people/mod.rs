@@ -12,6 +12,7 @@ mod events;
 mod filter;
 mod flows;
 mod hunt;
+mod links;
 mod output;
 mod rule;
 pub(crate) mod scrape;
@@ -26,6 +27,7 @@ pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
 pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
+pub(crate) use links::{Args as LinksArgs, run as run_links};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
 pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
