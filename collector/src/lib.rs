@@ -51,6 +51,7 @@ mod site;
 mod store;
 mod supervise;
 mod tls;
+mod watch_clocks;
 mod write_alerts;
 mod write_events;
 

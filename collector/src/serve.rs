@@ -36,6 +36,7 @@ use crate::run_hunts::RunHunts;
 use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
+use crate::watch_clocks::WatchClocks;
 
 /// Run the collector: take batches, OTLP logs and flow records, detect, classify, store
 ///
@@ -171,7 +172,9 @@ impl Daemon {
         pipeline.indicators.replace(indicators.indicators);
         let (stop, stopped) = watch::channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
+        let clocks = WatchClocks { reader: Reader::open(&config)?, stop: stopped.clone() };
         let mut daemon = Self { config, supervisor, pipeline, hunts, doors: JoinSet::new(), stop };
+        daemon.doors.spawn(clocks.run());
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {
             daemon.open_otlp(otlp_tls, stopped.clone()).await?;
