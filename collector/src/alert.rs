@@ -327,7 +327,7 @@ impl Own {
         let Identity { agent, .. } = &origin.identity;
         Hit {
             cause: Arc::clone(cause),
-            place: Arc::clone(self.site.place_of_host(agent)),
+            place: Arc::clone(self.site.places.get().of_host(agent)),
             origin: Arc::clone(origin),
             ts,
             host: agent.clone(),

@@ -82,15 +82,21 @@ pub(crate) struct Rules {
 
 /// What all threads share.
 pub(crate) struct Site {
-    pub(crate) inventory: Inventory,
-    /// What alerts show of each system of the inventory, in its order.
-    places: Vec<Arc<Place>>,
-    nowhere: Arc<Place>,
+    /// Whose hosts and addresses are; swapped whole, a batch is classified by one.
+    pub(crate) places: Current<Places>,
     pub(crate) levels: Levels,
     pub(crate) filler: Filler,
     pub(crate) flow_filler: FlowFiller,
     pub(crate) rules: RuleSet,
     pub(crate) indicators: Current<Indicators>,
+}
+
+/// The inventory, and what alerts show of each of its systems.
+pub(crate) struct Places {
+    pub(crate) inventory: Inventory,
+    /// In the order of the inventory.
+    places: Vec<Arc<Place>>,
+    nowhere: Arc<Place>,
 }
 
 /// A batch's rows and hits.
@@ -152,10 +158,16 @@ impl Site {
     pub(crate) fn new(
         inventory: Inventory,
         levels: Levels,
-        fillers: (Filler, FlowFiller),
+        (filler, flow_filler): (Filler, FlowFiller),
         rules: RuleSet,
     ) -> Self {
-        let (filler, flow_filler) = fillers;
+        let places = Current::new(Places::new(inventory));
+        Self { places, levels, filler, flow_filler, rules, indicators: Current::default() }
+    }
+}
+
+impl Places {
+    pub(crate) fn new(inventory: Inventory) -> Self {
         let place = |system: &System| {
             Arc::new(Place {
                 system_id: system.id.clone(),
@@ -166,16 +178,16 @@ impl Site {
             })
         };
         let places = inventory.systems().iter().map(place).collect();
-        let indicators = Current::default();
-        Self { places, nowhere: Arc::default(), inventory, levels, filler, flow_filler, rules, indicators }
+        Self { places, nowhere: Arc::default(), inventory }
     }
 
     /// The system of a host.
-    pub(crate) fn place_of_host(&self, host: &str) -> &Arc<Place> {
-        self.place(self.inventory.by_host(host))
+    pub(crate) fn of_host(&self, host: &str) -> &Arc<Place> {
+        self.of(self.inventory.by_host(host))
     }
 
-    fn place(&self, system: Option<SystemIndex>) -> &Arc<Place> {
+    /// What alerts show of a system, or of none.
+    pub(crate) fn of(&self, system: Option<SystemIndex>) -> &Arc<Place> {
         system.and_then(|index| self.places.get(index.number())).unwrap_or(&self.nowhere)
     }
 }
@@ -229,15 +241,17 @@ impl Thread {
         let Admitted { ticket, batch, gap } = admitted;
         let rules = self.site.rules.current();
         let indicators = self.site.indicators.get();
+        let places = self.site.places.get();
         let mut pass = Pass {
             site: &self.site,
+            places: &places,
             rules: &rules,
             indicators: &indicators,
             scratch: &mut self.scratch,
             sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
-            host_system: self.site.inventory.by_host(&ticket.origin.identity.agent),
+            host_system: places.inventory.by_host(&ticket.origin.identity.agent),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
             blocks: Blocks::default(),
@@ -303,6 +317,7 @@ struct Subject<'b> {
 /// One batch on its way through a thread.
 struct Pass<'b> {
     site: &'b Site,
+    places: &'b Places,
     rules: &'b Rules,
     indicators: &'b Indicators,
     scratch: &'b mut Scratch,
@@ -322,10 +337,10 @@ impl<'b> Pass<'b> {
     where
         'b: 'e,
     {
-        let site: &'b Site = self.site;
-        let ends = Ends::of(&site.inventory, &event);
+        let places: &'b Places = self.places;
+        let ends = Ends::of(&places.inventory, &event);
         if let Some(ends) = &ends {
-            ends.tell(&site.inventory, &mut event);
+            ends.tell(&places.inventory, &mut event);
         }
         let matches = self.rules.engine.evaluate(&event, self.scratch);
         let named = Named::of(self.indicators.observe(&event, self.sightseer));
@@ -365,11 +380,11 @@ impl<'b> Pass<'b> {
         row.offset = records.first().map_or(0, |record| record.offset);
         // Who looked on at a network is not who is concerned.
         let system = ends.and_then(Ends::concerned).or(self.host_system).or_else(|| {
-            let inventory = &self.site.inventory;
+            let inventory = &self.places.inventory;
             classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
         });
-        let site: &'b Site = self.site;
-        let place = site.place(system);
+        let places: &'b Places = self.places;
+        let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
         row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
         self.blocks.push(&row);
@@ -395,8 +410,8 @@ impl<'b> Pass<'b> {
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
-        let site: &'b Site = self.site;
-        let (src, dst) = (site.place(ends.src), site.place(ends.dst));
+        let places: &'b Places = self.places;
+        let (src, dst) = (places.of(ends.src), places.of(ends.dst));
         row.direction = ends.direction;
         (row.src_system_id, row.src_sys_level) = (&src.system_id, src.level);
         (row.dst_system_id, row.dst_sys_level) = (&dst.system_id, dst.level);
@@ -404,7 +419,7 @@ impl<'b> Pass<'b> {
         let days = [src, dst].map(|place| self.site.levels.retention_days(place.level, drill));
         row.retention_days = days.into_iter().max().unwrap_or_default();
         self.blocks.push(&row);
-        let place = site.place(ends.concerned().or(self.host_system));
+        let place = places.of(ends.concerned().or(self.host_system));
         Subject { place, src_ip: row.src_ip.0, user: String::new() }
     }
 

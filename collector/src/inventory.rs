@@ -278,6 +278,11 @@ impl Inventory {
         found.copied().next()
     }
 
+    /// The id of a system of this inventory.
+    pub fn id(&self, index: SystemIndex) -> &str {
+        &self.system(index).id
+    }
+
     /// A system of this inventory.
     pub(crate) fn system(&self, index: SystemIndex) -> &System {
         &self.systems[index.0]
@@ -365,6 +370,12 @@ fn mapped(network: IpNet) -> (u8, u128) {
 fn masked(address: Ipv6Addr, length: u8) -> u128 {
     let host_bits = 128_u32.saturating_sub(u32::from(length));
     address.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)
+}
+
+/// A network as the store has it: `PREFIX/LENGTH` in IPv6.
+pub(crate) fn prefix(network: IpNet) -> String {
+    let (length, prefix) = mapped(network);
+    format!("{}/{length}", Ipv6Addr::from_bits(prefix))
 }
 
 /// An address or a network as a person writes it: an address without `/32` or `/128`.

@@ -38,6 +38,7 @@ mod otlp;
 mod people;
 mod place;
 mod priority;
+mod publish_systems;
 mod recover;
 mod row;
 mod row_binary;

@@ -110,6 +110,12 @@ pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Vec<AlertRow> {
     answer("open alerts", || client.query(sql).bind(since).bind(limit).fetch_all()).await
 }
 
+/// The digest of the inventory that was loaded last; none when the store has none.
+pub(crate) async fn inventory_digest(client: &Client) -> Option<String> {
+    let sql = "SELECT digest FROM systems_history ORDER BY loaded_at DESC LIMIT 1";
+    answer("the inventory", || client.query(sql).fetch_optional()).await
+}
+
 /// How far each agent is stored.
 pub(crate) async fn agents(client: &Client) -> Vec<AgentSeq> {
     let sql =

@@ -19,7 +19,7 @@ use detect::{Engine, Indicators};
 use event::{Dictionary, DictionaryError, Micros};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::admit::{Admission, Admit};
@@ -29,13 +29,14 @@ use crate::clock::{now, today};
 use crate::config::{Config, ConfigError};
 use crate::current::Current;
 use crate::dead_letter::DeadLetters;
-use crate::evaluate::{Evaluate, RuleSet, Site};
+use crate::evaluate::{Evaluate, Places, RuleSet, Site};
 use crate::flow_row::FlowFiller;
 use crate::grouping::Grouping;
 use crate::insert;
 use crate::inventory::{Inventory, InventoryError};
 use crate::migrate::{MigrateError, migrate};
 use crate::priority::{Levels, LevelsError};
+use crate::publish_systems::{Load, PublishSystems};
 use crate::recover::{self, RecoverError};
 use crate::row::Filler;
 use crate::write_alerts::WriteAlerts;
@@ -78,6 +79,46 @@ pub struct Pipeline {
     pub rules: RuleSet,
     /// The indicators, none at first; they may be replaced, too.
     pub(crate) indicators: Current<Indicators>,
+    pub(crate) systems: Systems,
+}
+
+/// The inventory; it may be replaced while batches pass.
+#[derive(Clone)]
+pub(crate) struct Systems {
+    site: Arc<Site>,
+    publish: PublishSystems,
+    /// One at a time: the inventory that came last is published last.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Systems {
+    fn new(config: &Config, client: &Client, site: &Arc<Site>) -> Result<Self, ConfigError> {
+        let publish = PublishSystems::new(config, client)?;
+        Ok(Self { site: Arc::clone(site), publish, turn: Arc::default() })
+    }
+
+    /// Reads the inventory of a configuration, puts it in place of the one in force, and has it published: nobody waits for a
+    /// store that is away.
+    pub(crate) fn reload(&self, config: &Config) -> Result<usize, InventoryError> {
+        let inventory = Inventory::load(&config.systems, Some(self.site.levels.decrees()))?;
+        let systems = inventory.systems().len();
+        self.site.places.replace(Places::new(inventory));
+        tokio::spawn(self.clone().publish());
+        Ok(systems)
+    }
+
+    async fn publish(self) {
+        let _turn = self.turn.lock().await;
+        let places = self.site.places.get();
+        let load = Load::of(&places.inventory, self.site.levels.decrees(), today());
+        self.publish.publish(load, now()).await;
+    }
+}
+
+impl std::fmt::Debug for Systems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Systems").finish_non_exhaustive()
+    }
 }
 
 /// Checks the inventory and the tables of levels as [`start`] does, without a store.
@@ -93,12 +134,14 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
     let client = insert::client(&endpoint)?;
     migrate(&client, &endpoint.database).await?;
     recover::until_quiet(&client, &endpoint.database).await?;
+    let systems = Systems::new(config, &client, &site)?;
+    systems.clone().publish().await;
     let admission = Arc::new(Admission::default());
     for agent in recover::agents(&client).await {
         admission.stored_before(&agent.agent, agent.epoch, agent.seq);
     }
     let alerts = alerts(config, &client, &site).await;
-    join(config, &client, &site, admission, alerts)
+    join(config, &client, systems, admission, alerts)
 }
 
 fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
@@ -123,10 +166,11 @@ async fn alerts(config: &Config, client: &Client, site: &Arc<Site>) -> Alerts {
 fn join(
     config: &Config,
     client: &Client,
-    site: &Arc<Site>,
+    systems: Systems,
     admission: Arc<Admission>,
     alerts: Alerts,
 ) -> Result<Pipeline, StartError> {
+    let site = &systems.site;
     let (notices, notices_in) = Notices::channel();
     let dead_letters = DeadLetters::new(client);
     let (events_out, events_in) = mpsc::channel(QUEUE_BATCHES);
@@ -152,7 +196,8 @@ fn join(
     }
     let (deliveries, input) = mpsc::channel(config.limits.queue_batches);
     tokio::spawn(Admit { admission, input, shards }.run());
-    Ok(Pipeline { deliveries, done, rules: site.rules.clone(), indicators: site.indicators.clone() })
+    let (rules, indicators) = (site.rules.clone(), site.indicators.clone());
+    Ok(Pipeline { deliveries, done, rules, indicators, systems })
 }
 
 fn threads(config: &Config) -> usize {
