@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use crate::admit::{Admitted, Origin};
 use crate::batch::Gap;
 use crate::classify::classify;
+use crate::coverage::SourceSet;
 use crate::current::Current;
 use crate::ends::Ends;
 use crate::flow_row::{FlowFiller, FlowRow};
@@ -37,6 +38,7 @@ use crate::metrics;
 use crate::priority::Levels;
 use crate::recover;
 use crate::row::{Blocks, EventRow, Filler};
+use crate::watch_coverage::Heard;
 use crate::write_events::Evaluated;
 
 /// Sources that have a label of their own in metrics. Agents' configurations name some dozens; a path with a number in it,
@@ -257,18 +259,23 @@ impl Thread {
             blocks: Blocks::default(),
             findings: Vec::new(),
             seen: Seen::default(),
+            heard: HeardOf::default(),
         };
         let mut events = Events::of(&batch);
         while let Some(event) = events.next() {
             pass.seen.add(&event);
             pass.take(event);
         }
-        let Pass { blocks, findings, seen, .. } = pass;
+        let Pass { blocks, findings, seen, heard, .. } = pass;
+        // What a drill makes would hide that a source is silent.
+        let is_drill = !ticket.origin.drill_id.is_empty();
+        let heard = if is_drill { Heard::new() } else { heard.told(&places) };
         self.count(&batch, &seen, findings.len());
         let received = ticket.origin.received;
         let (first_event, last_event) = seen.times.unwrap_or((received, received));
         drop(events);
-        Evaluation { evaluated: Evaluated { ticket, blocks, first_event, last_event }, rules, findings, gap }
+        let evaluated = Evaluated { ticket, blocks, first_event, last_event, heard };
+        Evaluation { evaluated, rules, findings, gap }
     }
 
     fn count(&mut self, batch: &Batch, seen: &Seen, matches: usize) {
@@ -307,6 +314,25 @@ impl Seen {
     }
 }
 
+/// Which kinds of sources a batch was heard of, by system in the inventory's order.
+#[derive(Default)]
+struct HeardOf(Vec<SourceSet>);
+
+impl HeardOf {
+    fn add(&mut self, system: Option<SystemIndex>, kinds: SourceSet) {
+        let Some(number) = system.map(SystemIndex::number).filter(|_| !kinds.is_empty()) else { return };
+        if self.0.len() <= number {
+            self.0.resize(number + 1, SourceSet::default());
+        }
+        self.0[number].add(kinds);
+    }
+
+    fn told(self, places: &Places) -> Heard {
+        let heard = places.places.iter().zip(self.0).filter(|(_, kinds)| !kinds.is_empty());
+        heard.map(|(place, kinds)| (Arc::clone(place), kinds)).collect()
+    }
+}
+
 /// What the alerts of an event are about.
 struct Subject<'b> {
     place: &'b Arc<Place>,
@@ -330,6 +356,7 @@ struct Pass<'b> {
     blocks: Blocks,
     findings: Vec<Finding>,
     seen: Seen,
+    heard: HeardOf,
 }
 
 impl<'b> Pass<'b> {
@@ -383,6 +410,7 @@ impl<'b> Pass<'b> {
             let inventory = &self.places.inventory;
             classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
         });
+        self.heard.add(system, self.site.levels.sources().heard(&event.log_source));
         let places: &'b Places = self.places;
         let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
@@ -410,6 +438,8 @@ impl<'b> Pass<'b> {
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
+        let kinds = self.site.levels.sources().heard(&event.log_source);
+        [ends.src, ends.dst].into_iter().for_each(|end| self.heard.add(end, kinds));
         let places: &'b Places = self.places;
         let (src, dst) = (places.of(ends.src), places.of(ends.dst));
         row.direction = ends.direction;

@@ -30,8 +30,9 @@ use toml::Value as Toml;
 
 pub(crate) use survey::stated;
 
-use crate::level::Decrees;
+use crate::coverage::Span;
 use crate::place::Place;
+use crate::priority::Levels;
 
 /// Deepest tree of organisations, and of systems that are parts of others: a state has five tiers at most; what is deeper is
 /// a circle or a mistake.
@@ -132,9 +133,22 @@ pub(crate) struct System {
     pub(crate) domains: Vec<At<String>>,
     /// Addresses (as the longest networks) and networks.
     pub(crate) networks: Vec<At<IpNet>>,
-    /// Log sources that must report.
-    pub(crate) sources: Vec<String>,
+    /// Log sources that must report, or of which it is said that there are none.
+    pub(crate) sources: Vec<At<Source>>,
     pub(crate) origin: Origin,
+}
+
+/// What the inventory says of a log source of a system.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Source {
+    /// The id of its kind (`coverage.toml`).
+    pub(crate) id: String,
+    /// After which silence it is alerted, where that is not as for all systems.
+    pub(crate) silent_after: Option<Span>,
+    /// How often its canary must come out as an alert.
+    pub(crate) canary: Option<Span>,
+    /// Why the system has no such source, though its level asks for it.
+    pub(crate) absent: Option<String>,
 }
 
 /// The approved security level, and by what right.
@@ -213,15 +227,16 @@ impl fmt::Display for Finding {
 }
 
 impl Inventory {
-    /// Reads a file, or all `*.toml` of a folder, as [`load`](Self::load) does without decrees.
+    /// Reads a file, or all `*.toml` of a folder, as [`load`](Self::load) does without levels.
     pub fn open(path: &Path) -> Result<Self, InventoryError> {
         Self::load(path, None)
     }
 
-    /// Reads a file, or all `*.toml` of a folder. With decrees, facts must be of the types that these ask for.
-    pub(crate) fn load(path: &Path, decrees: Option<&Decrees>) -> Result<Self, InventoryError> {
+    /// Reads a file, or all `*.toml` of a folder. With levels, facts must be of the types that their decrees ask for, and log
+    /// sources of the kinds that they know.
+    pub(crate) fn load(path: &Path, levels: Option<&Levels>) -> Result<Self, InventoryError> {
         let (inventory, findings) = Self::read(path)?;
-        inventory.unless_refused(findings, decrees)
+        inventory.unless_refused(findings, levels)
     }
 
     /// Reads as much as can be read, and what is wrong.
@@ -237,16 +252,16 @@ impl Inventory {
     }
 
     /// Everything that a person must know about it on a day; the errors of reading it are not repeated.
-    pub(crate) fn survey(&self, decrees: &Decrees, date: Date) -> Vec<Finding> {
-        survey::survey(self, decrees, date)
+    pub(crate) fn survey(&self, levels: &Levels, date: Date) -> Vec<Finding> {
+        survey::survey(self, levels, date)
     }
 
     fn unless_refused(
         self,
         mut findings: Vec<Finding>,
-        decrees: Option<&Decrees>,
+        levels: Option<&Levels>,
     ) -> Result<Self, InventoryError> {
-        findings.extend(decrees.map(|decrees| survey::facts(&self, decrees)).unwrap_or_default());
+        findings.extend(levels.map(|levels| survey::refused(&self, levels)).unwrap_or_default());
         let mut problems: Vec<String> = findings.iter().map(ToString::to_string).collect();
         let more = problems.len().saturating_sub(PROBLEMS_MAX);
         problems.truncate(PROBLEMS_MAX);

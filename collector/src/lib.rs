@@ -10,6 +10,7 @@ mod classify;
 mod cli;
 mod clock;
 mod config;
+mod coverage;
 mod current;
 mod dead_letter;
 mod door;
@@ -51,6 +52,7 @@ mod site;
 mod store;
 mod supervise;
 mod tls;
+mod watch_coverage;
 mod write_alerts;
 mod write_events;
 

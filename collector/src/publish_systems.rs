@@ -130,7 +130,7 @@ impl SystemRow {
             recheck: recheck.map(|day| day.value.to_string()).unwrap_or_default(),
             hosts: names.collect(),
             networks: system.networks.iter().map(|network| prefix(network.value)).collect(),
-            sources: system.sources.clone(),
+            sources: system.sources.iter().map(|source| source.value.id.clone()).collect(),
             ..judgement.map(Self::judged).unwrap_or_default()
         }
     }

@@ -5,6 +5,8 @@
 //!         ─▶ write_alerts ─▶ write_events ─▶ the batch's fate, back to its intake
 //! ```
 //!
+//! Beside it `watch_coverage` hears from both writers which log sources report, and what it finds goes to `alert` as a notice.
+//!
 //! Each arrow is a queue with a limit; a store that is away fills them from the end, until the intakes read no further.
 //! Nothing is dropped on the way. When the intakes are gone each stage ends after the one before it, with all that is under
 //! way stored.
@@ -27,6 +29,7 @@ use crate::alert::{AlertStage, Alerts, Notices};
 use crate::batch::Delivery;
 use crate::clock::{now, today};
 use crate::config::{Config, ConfigError};
+use crate::coverage::CoverageRow;
 use crate::current::Current;
 use crate::dead_letter::DeadLetters;
 use crate::evaluate::{Evaluate, Places, RuleSet, Site};
@@ -39,6 +42,7 @@ use crate::priority::{Levels, LevelsError};
 use crate::publish_systems::{Load, PublishSystems};
 use crate::recover::{self, RecoverError};
 use crate::row::Filler;
+use crate::watch_coverage::{Newsroom, WatchCoverage};
 use crate::write_alerts::WriteAlerts;
 use crate::write_events::WriteEvents;
 
@@ -100,7 +104,7 @@ impl Systems {
     /// Reads the inventory of a configuration, puts it in place of the one in force, and has it published: nobody waits for a
     /// store that is away.
     pub(crate) fn reload(&self, config: &Config) -> Result<usize, InventoryError> {
-        let inventory = Inventory::load(&config.systems, Some(self.site.levels.decrees()))?;
+        let inventory = Inventory::load(&config.systems, Some(&self.site.levels))?;
         let systems = inventory.systems().len();
         self.site.places.replace(Places::new(inventory));
         tokio::spawn(self.clone().publish());
@@ -141,12 +145,13 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
         admission.stored_before(&agent.agent, agent.epoch, agent.seq);
     }
     let alerts = alerts(config, &client, &site).await;
-    join(config, &client, systems, admission, alerts)
+    let coverage = recover::coverage(&client).await;
+    join(config, &client, systems, admission, (alerts, coverage))
 }
 
 fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
     let levels = Levels::load(&config.levels, today())?;
-    let inventory = Inventory::load(&config.systems, Some(levels.decrees()))?;
+    let inventory = Inventory::load(&config.systems, Some(&levels))?;
     let filler = Filler::new(Dictionary::shipped()?).map_err(StartError::Columns)?;
     Ok(Site::new(inventory, levels, (filler, FlowFiller::new()?), RuleSet::new(engine)))
 }
@@ -168,16 +173,23 @@ fn join(
     client: &Client,
     systems: Systems,
     admission: Arc<Admission>,
-    alerts: Alerts,
+    (alerts, coverage): (Alerts, Vec<CoverageRow>),
 ) -> Result<Pipeline, StartError> {
     let site = &systems.site;
     let (notices, notices_in) = Notices::channel();
+    let (newsroom, news) = Newsroom::channel(site);
+    let watch = WatchCoverage::new(client, site, coverage, news, notices.clone());
+    let watch = tokio::spawn(watch.run());
     let dead_letters = DeadLetters::new(client);
     let (events_out, events_in) = mpsc::channel(QUEUE_BATCHES);
-    let write_events = WriteEvents::new(client, dead_letters.clone(), notices, events_in);
-    let done = tokio::spawn(write_events.run());
+    let write_events = WriteEvents::new(client, dead_letters.clone(), notices, newsroom.clone(), events_in);
+    let done = tokio::spawn(async {
+        write_events.run().await;
+        // Ends once nobody brings it news.
+        let _ended = watch.await;
+    });
     let (alerts_out, alerts_in) = mpsc::channel(QUEUE_BATCHES);
-    tokio::spawn(WriteAlerts::new(client, dead_letters, alerts_in, events_out).run());
+    tokio::spawn(WriteAlerts::new(client, dead_letters, newsroom, alerts_in, events_out).run());
     let (hits_out, hits_in) = sync_channel(QUEUE_BATCHES);
     let alert = AlertStage { input: hits_in, notices: notices_in, output: alerts_out, alerts };
     spawn("alert", move || alert.run())?;
