@@ -167,11 +167,11 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
     assert_eq!(events()?, before, "a dry run changes nothing");
     assert_eq!(ask(&[])?, dry);
     assert_eq!(events()?, "0\tweb\t3\t31\n1\tweb\t3\t90\n2\tlan\t0\t90\n3\t\t0\t31\n4\told\t1\t31");
-    assert_eq!(site.query("SELECT src_system_id, dst_system_id FROM flows")?, "lan\t");
-    let alerts = "SELECT id, system_id, sys_level, priority, level_basis != '', organisation FROM alerts FINAL ORDER BY id";
+    assert_eq!(site.query("SELECT dst_system_id, src_system_id FROM flows")?, "\tlan");
+    let alerts = "SELECT id, system_id, sys_level, priority, organisation, level_basis != '' FROM alerts FINAL ORDER BY id";
     assert_eq!(
         site.query(alerts)?,
-        "byevidence\tweb\t3\tP2\t1\tSở\nbyhost\tweb\t3\tP2\t1\tSở\nnobody\told\t1\tP4\t0\t"
+        "byevidence\tweb\t3\tP2\tSở\t1\nbyhost\tweb\t3\tP2\tSở\t1\nnobody\told\t1\tP4\t\t0"
     );
     let again = ask(&[])?;
     assert!(again.contains("events,web,2,2") && again.contains("alerts,old,1,1"), "{again}");

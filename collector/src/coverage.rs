@@ -124,7 +124,7 @@ impl Coverage {
     /// Puts these demands in place of those before. A source that nobody knew is waited for from now on.
     pub(crate) fn demand(&mut self, demands: Vec<Demand>, now: Micros) {
         self.watched.values_mut().for_each(|watched| watched.demand = None);
-        for demand in demands.into_iter().filter(|demand| demand.absent.is_none()) {
+        for demand in demands.into_iter().filter(|demand| demand.absent.is_none() && demand.by.is_none()) {
             let key = (demand.place.system_id.clone(), demand.source.clone());
             let watched = self.watched.entry(key).or_insert_with_key(|key| Watched::new(key, now));
             watched.demand = Some(Arc::new(demand));

@@ -147,6 +147,8 @@ pub(crate) struct Source {
     pub(crate) silent_after: Option<Span>,
     /// How often its canary must come out as an alert.
     pub(crate) canary: Option<Span>,
+    /// The system that has it for this one: the firewall of the data centre.
+    pub(crate) by: Option<String>,
     /// Why the system has no such source, though its level asks for it.
     pub(crate) absent: Option<String>,
 }

@@ -131,12 +131,12 @@ impl SystemRow {
             hosts: names.collect(),
             networks: system.networks.iter().map(|network| prefix(network.value)).collect(),
             sources: system.sources.iter().map(|source| source.value.id.clone()).collect(),
-            ..judgement.map(Self::judged).unwrap_or_default()
+            ..judgement.as_ref().map(Self::judged).unwrap_or_default()
         }
     }
 
     /// What a decree computes, and nothing else.
-    fn judged(judgement: Judgement<'_>) -> Self {
+    fn judged(judgement: &Judgement<'_>) -> Self {
         let cases = judgement.reviews.iter().map(|review| review.provision.text.of(Lang::Vi).to_owned());
         let missing = judgement.missing.iter().map(|missing| missing.input.name.clone());
         Self {

@@ -24,15 +24,29 @@ pub(crate) struct Demand {
     pub(crate) silent_after: Micros,
     /// How often its canary must come out as an alert.
     pub(crate) canary: Option<Micros>,
+    /// The system that has it for this one: that one is watched, and its silence told.
+    pub(crate) by: Option<String>,
     /// Why the inventory says that there is none. Then nobody waits for it.
     pub(crate) absent: Option<String>,
 }
 
-/// Everything that systems need on a day, system by system. An unclassified system needs what the inventory asks, and no more.
+/// Everything that systems need on a day, system by system. An unclassified system needs what the inventory asks, and no more;
+/// one that has a source for others needs it, too.
 pub(crate) fn demands(places: &Places, levels: &Levels, date: Date) -> Vec<Demand> {
     let duties = levels.decrees().in_force(date).map_or(&[][..], |decree| &decree.sources);
     let of_system = |system| of_system(places, levels, duties, system);
-    places.inventory.systems().iter().flat_map(of_system).collect()
+    let mut all: Vec<Demand> = places.inventory.systems().iter().flat_map(of_system).collect();
+    for number in 0..all.len() {
+        let Some(by) = &all[number].by else { continue };
+        let place = Arc::clone(places.of(places.inventory.by_id(by)));
+        let is_same = |demand: &Demand| {
+            demand.place.system_id == place.system_id && demand.source == all[number].source
+        };
+        if !all.iter().any(is_same) {
+            all.push(Demand { place, by: None, ..all[number].clone() });
+        }
+    }
+    all
 }
 
 fn of_system(places: &Places, levels: &Levels, duties: &[SourceDuty], system: &System) -> Vec<Demand> {
@@ -57,6 +71,7 @@ fn of_system(places: &Places, levels: &Levels, duties: &[SourceDuty], system: &S
             stated: stated.is_some(),
             silent_after: span.0,
             canary: stated.and_then(|source| source.canary).map(|span| span.0),
+            by: stated.and_then(|source| source.by.clone()),
             absent: stated.and_then(|source| source.absent.clone()),
         })
     };
@@ -136,6 +151,23 @@ mod tests {
         for level in ["", "1", "2"] {
             assert!(asked(&system(level, "[]"), new).is_empty(), "level {level}");
         }
+    }
+
+    #[test]
+    fn a_system_that_has_a_source_for_others_needs_it_itself() {
+        let other = "[[system]]\nid = 'dc'\nname = 'dc'\nowner = 'so'\noperator = 'so'\n";
+        let text = system("3", "[{ id = 'firewall', by = 'dc' }]") + other;
+        let levels =
+            Levels::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/levels"), date(2026, 10, 1));
+        let inventory = Inventory::parse(&text, Path::new("systems.toml")).unwrap();
+        let all = demands(&Places::new(inventory), &levels.unwrap(), date(2026, 10, 1));
+        let of = |system: &str| {
+            let found =
+                all.iter().find(|demand| demand.place.system_id == system && demand.source == "firewall");
+            found.unwrap().by.clone()
+        };
+        assert_eq!((of("web").as_deref(), of("dc")), (Some("dc"), None));
+        assert_eq!(all.iter().filter(|demand| demand.place.system_id == "dc").count(), 1);
     }
 
     #[test]

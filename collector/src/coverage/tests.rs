@@ -16,6 +16,7 @@ fn demand(source: &str, canary: Option<Micros>) -> Demand {
         stated: true,
         silent_after: LIMIT,
         canary,
+        by: None,
         absent: None,
     }
 }
@@ -72,7 +73,7 @@ fn what_others_store_does_not_count() {
 #[test]
 fn a_source_that_talks_without_its_canary_is_told_once_and_so_is_the_end() {
     let mut coverage = coverage(Some(CANARY));
-    let mut talk = |coverage: &mut Coverage, now| coverage.stored("web", "server", "web01", now);
+    let talk = |coverage: &mut Coverage, now| coverage.stored("web", "server", "web01", now);
     talk(&mut coverage, NOW + CANARY - 2);
     assert_eq!(checked(&mut coverage, NOW + CANARY - 1), []);
     assert_eq!(checked(&mut coverage, NOW + CANARY), [(What::Unanswered, NOW)]);

@@ -88,7 +88,7 @@ struct SystemDraft {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected the id of a log source, or { id, silent_after, canary, absent } with times such as \"30m\""
+    expecting = "expected the id of a log source, or { id, silent_after, canary, by, absent } with times such as \"30m\""
 )]
 enum SourceDraft {
     Id(String),
@@ -101,6 +101,7 @@ struct SourceMore {
     id: String,
     silent_after: Option<Span>,
     canary: Option<Span>,
+    by: Option<String>,
     absent: Option<String>,
 }
 
@@ -108,8 +109,8 @@ impl From<SourceDraft> for ListedSource {
     fn from(draft: SourceDraft) -> Self {
         match draft {
             SourceDraft::Id(id) => Self { id, ..Self::default() },
-            SourceDraft::More(SourceMore { id, silent_after, canary, absent }) => {
-                Self { id, silent_after, canary, absent }
+            SourceDraft::More(SourceMore { id, silent_after, canary, by, absent }) => {
+                Self { id, silent_after, canary, by, absent }
             }
         }
     }

@@ -43,6 +43,12 @@ fn sources(inventory: &Inventory, table: &SourceTable) -> Vec<Finding> {
     let fault = |source: &At<Source>| {
         let expected = match table.by_id(&source.value.id) {
             None => format!("one of {}", table.ids()),
+            Some(_) if !is_held(inventory, source) => {
+                let by = source.value.by.as_deref().unwrap_or_default();
+                return Some(format!(
+                    "expected by: the id of a system that has the source itself, found {by}"
+                ));
+            }
             Some(kind) if source.value.canary.is_some() && table.kind(kind).canary_rule.is_none() => {
                 format!("a canary of one of {}", table.ids_with_canary())
             }
@@ -59,6 +65,14 @@ fn sources(inventory: &Inventory, table: &SourceTable) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the system that is said to have a source for another one does not pass it on in its turn.
+fn is_held(inventory: &Inventory, source: &At<Source>) -> bool {
+    let Some(by) = &source.value.by else { return true };
+    let Some(index) = inventory.by_id(by) else { return false };
+    let its = inventory.system(index).sources.iter().find(|its| its.value.id == source.value.id);
+    its.is_none_or(|its| its.value.by.is_none() && its.value.absent.is_none())
 }
 
 /// Facts that no decree asks for, or of another type than it asks for: errors.

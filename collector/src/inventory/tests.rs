@@ -223,6 +223,7 @@ fn reads_log_sources_by_id_or_with_more_and_rejects_those_that_nobody_knows() {
         inventory.unless_refused(findings, Some(&levels)).map_err(|error| error.to_string())
     };
     let sources = "['firewall', { id = 'server', silent_after = '5m', canary = '1h' }, { id = 'flow', absent = 'none here' }]";
+    assert!(loaded("[{ id = 'flow', by = 'a' }]").is_err(), "nobody has it itself");
     let inventory = loaded(sources).unwrap();
     let [firewall, server, flow] = &*inventory.systems()[0].sources else { panic!("three sources") };
     assert_eq!((&*firewall.value.id, firewall.value.canary), ("firewall", None));
@@ -232,6 +233,10 @@ fn reads_log_sources_by_id_or_with_more_and_rejects_those_that_nobody_knows() {
         ("['fire-wall']", "expected one of web-server, server, firewall, sensor, flow, found fire-wall"),
         ("[{ id = 'flow', canary = '1h' }]", "expected a canary of one of web-server, server, found flow"),
         ("['flow', 'flow']", "expected each log source once, by its id, found \"flow\""),
+        (
+            "[{ id = 'flow', by = 'b' }]",
+            "expected by: the id of a system that has the source itself, found b",
+        ),
         ("['']", "expected each log source once, by its id, found \"\""),
         ("[{ id = 'flow', absent = ' ' }]", "expected why there is no such source, found nothing"),
         ("[{ id = 'flow', silent_after = '40d' }]", "expected the id of a log source, or { id,"),

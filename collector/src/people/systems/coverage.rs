@@ -111,6 +111,8 @@ struct Row {
     what: String,
     demanded_by: String,
     unsure: String,
+    /// The system that has the source for this one.
+    by: String,
     absent: String,
 }
 
@@ -139,6 +141,7 @@ impl Row {
             what: what.to_owned(),
             demanded_by: demand.asked_by(lang),
             unsure: demand.unsure(lang).unwrap_or_default().to_owned(),
+            by: demand.by.clone().unwrap_or_default(),
             absent: demand.absent.clone().unwrap_or_default(),
         }
     }
@@ -161,6 +164,7 @@ impl Listed for Row {
         let since = [self.silent_since, self.unanswered_since].into_iter().find(|micros| *micros != 0);
         let host = self.hosts.first().and_then(|host| host.split(' ').next()).unwrap_or("-");
         let unsure = if self.unsure.is_empty() { "" } else { " [unsure]" };
+        let by = if self.by.is_empty() { String::new() } else { format!("; by {}", self.by) };
         let absent = if self.absent.is_empty() { String::new() } else { format!("; {}", self.absent) };
         vec![
             self.system.clone(),
@@ -170,7 +174,7 @@ impl Listed for Row {
             age(self.last_stored),
             host.to_owned(),
             since.map_or("-".into(), |since| clock.shown(since)),
-            format!("{}{unsure}{absent}", self.demanded_by),
+            format!("{}{unsure}{by}{absent}", self.demanded_by),
         ]
     }
 
@@ -197,7 +201,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         let system = &demand.place.system_id;
         if args.ids.is_empty() || args.ids.contains(system) {
             let what = table.by_id(&demand.source).map_or("", |kind| table.kind(kind).text.of(args.lang));
-            let known = known.get(&(system.clone(), demand.source.clone()));
+            let holder = demand.by.as_ref().unwrap_or(system);
+            let known = known.get(&(holder.clone(), demand.source.clone()));
             rows.push(Row::of(&demand, what, known, args.lang));
         }
     }
@@ -241,6 +246,7 @@ mod tests {
             stated: true,
             silent_after: 1,
             canary: None,
+            by: None,
             absent: None,
         };
         let row = |last_stored, silent_since, unanswered_since| CoverageRow {
