@@ -253,16 +253,16 @@ fn a_silent_source_alerts_once_and_a_canary_that_does_not_come_alerts_too() -> R
         return Ok(());
     }
     let mut site = Site::start(&portal("silent_after = '1s'"))?;
-    until_raised(&site, "vonggac-source-silent")?;
+    until_raised(&site, "vonggac-source-missing")?;
     let (code, row) = until_state(&site, "server", "silent")?;
     assert_eq!((code, &row["last_stored"]), (1, &serde_json::json!("")), "{row}");
     assert!(row["unsure"].as_str().is_some_and(|text| text.contains("paraphrase")), "{row}");
-    let demanded = &raised(&site, "vonggac-source-silent", "demanded_by")?[0].1;
+    let demanded = &raised(&site, "vonggac-source-missing", "demanded_by")?[0].1;
     assert_eq!(demanded, "TCVN 14423:2026, clause 5.13, clause 6.13.2.1, clause 7.13; the inventory");
     assert_eq!(state(&site, "flow")?.1["state"], "absent");
     assert_eq!(state(&site, "firewall")?.1["state"], "waiting");
 
-    // It reports again: the silence ends. Its canary is asked for, and does not come.
+    // It reports: the silence ends. Its canary is asked for, and does not come.
     reload(&site, &portal("silent_after = '31d', canary = '1s'"))?;
     let syslog = site.path("syslog");
     std::fs::write(&syslog, "2026-11-26T09:00:00+07:00 web01 app: hello\n")?;
@@ -280,20 +280,40 @@ fn a_silent_source_alerts_once_and_a_canary_that_does_not_come_alerts_too() -> R
     let (code, row) = until_state(&site, "server", "reports")?;
     assert_eq!(code, 0, "{row}");
     assert_ne!(row["last_canary"], "", "{row}");
-    let metric = "vonggac_coverage_silent{source=\"server\",system=\"portal\"} 0";
-    assert!(site.metrics()?.contains(metric));
+    assert!(site.metrics()?.contains(&silent(0)));
 
     // A restart forgets nothing, and tells nothing again.
     site.kill_collector()?;
     site.start_collector()?;
+    until_written(&site)?;
+    assert_eq!(until_state(&site, "server", "reports")?.1["last_stored"], row["last_stored"]);
+
+    // It falls silent, which is told once, also over a restart; and comes back.
+    reload(&site, &portal("silent_after = '1s'"))?;
+    until_raised(&site, "vonggac-source-silent")?;
+    assert_eq!(until_state(&site, "server", "silent")?.0, 1);
+    site::until("the metric", || Ok(site.metrics()?.contains(&silent(1)).then_some(())))?;
+    site.kill_collector()?;
+    site.start_collector()?;
+    until_written(&site)?;
+    assert_eq!(until_state(&site, "server", "silent")?.1["last_stored"], row["last_stored"]);
+    let once = [(1, "server".to_owned())];
+    for rule in ["source-missing", "source-silent", "source-back", "canary-missing", "canary-back"] {
+        assert_eq!(raised(&site, &format!("vonggac-{rule}"), "source")?, once, "{rule}");
+    }
+    reload(&site, &portal("silent_after = '31d'"))?;
+    canary(&site, &syslog)?;
+    until_state(&site, "server", "reports")?;
+    Ok(())
+}
+
+fn silent(value: u8) -> String {
+    format!("vonggac_coverage_silent{{source=\"server\",system=\"portal\"}} {value}")
+}
+
+/// Waits until a collector that was started again has written how things stand.
+fn until_written(site: &Site) -> Result<()> {
     let marked = "SELECT max(version) FROM coverage";
     let before = site.number(marked)?;
-    site::until("how things stand after the restart", || Ok((site.number(marked)? > before).then_some(())))?;
-    assert_eq!(until_state(&site, "server", "reports")?.1["last_stored"], row["last_stored"]);
-    for rule in
-        ["vonggac-source-silent", "vonggac-source-back", "vonggac-canary-missing", "vonggac-canary-back"]
-    {
-        assert_eq!(raised(&site, rule, "source")?, [(1, "server".to_owned())], "{rule}");
-    }
-    Ok(())
+    site::until("how things stand", || Ok((site.number(marked)? > before).then_some(())))
 }

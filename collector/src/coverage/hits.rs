@@ -19,6 +19,7 @@ const SENDER: &str = "vonggac-coverage";
 
 /// Makes hits of what is told. They are numbered as batches are: no two of one life of the collector are the same.
 pub(crate) struct CoverageHits {
+    missing: Arc<Cause>,
     silent: Arc<Cause>,
     back: Arc<Cause>,
     unanswered: Arc<Cause>,
@@ -32,6 +33,11 @@ impl CoverageHits {
     pub(crate) fn new(now: Micros) -> Self {
         let (high, info) = (Severity::High, Severity::Informational);
         Self {
+            missing: Cause::own(
+                "vonggac-source-missing",
+                "A log source that must report never did",
+                Severity::Low,
+            ),
             silent: Cause::own("vonggac-source-silent", "A log source that must report is silent", high),
             back: Cause::own("vonggac-source-back", "A log source reports again", info),
             unanswered: Cause::own(
@@ -60,6 +66,8 @@ impl CoverageHits {
             received: told.now,
         };
         let cause = match told.what {
+            // What never was is a gap to close in its time; what stopped may have been stopped.
+            What::Silent if told.row.last_stored == 0 => &self.missing,
             What::Silent => &self.silent,
             What::Back => &self.back,
             What::Unanswered => &self.unanswered,
