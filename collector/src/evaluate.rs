@@ -410,7 +410,9 @@ impl<'b> Pass<'b> {
             let inventory = &self.places.inventory;
             classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
         });
-        self.heard.add(system, self.site.levels.sources().heard(&event.log_source));
+        let inventory = &self.places.inventory;
+        let by_host = self.host_system.is_some() || inventory.by_host(&row.hostname).is_some();
+        self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_host));
         let places: &'b Places = self.places;
         let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
@@ -438,7 +440,7 @@ impl<'b> Pass<'b> {
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
-        let kinds = self.site.levels.sources().heard(&event.log_source);
+        let kinds = self.site.levels.sources().heard(&event.log_source, false);
         [ends.src, ends.dst].into_iter().for_each(|end| self.heard.add(end, kinds));
         let places: &'b Places = self.places;
         let (src, dst) = (places.of(ends.src), places.of(ends.dst));

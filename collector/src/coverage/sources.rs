@@ -34,6 +34,9 @@ pub(crate) struct SourceKind {
     pub(crate) id: String,
     pub(crate) text: Text,
     heard: Vec<Pattern>,
+    /// Whether an event whose host nobody knows counts for the system of an address in it.
+    #[serde(default)]
+    by_address: bool,
     pub(crate) silent_after: Span,
     /// The rule that makes an alert of its canary.
     pub(crate) canary_rule: Option<String>,
@@ -98,11 +101,14 @@ impl SourceTable {
         Ok(Self(kinds))
     }
 
-    /// The kinds that an event of a log source counts for.
-    pub(crate) fn heard(&self, source: &LogSource<'_>) -> SourceSet {
-        let fits = |kind: &&(usize, &SourceKind)| kind.1.heard.iter().any(|pattern| pattern.fits(source));
-        let kinds = self.0.iter().enumerate();
-        SourceSet(kinds.filter(|kind| fits(&kind)).fold(0, |set, (index, _)| set | 1 << index))
+    /// The kinds that an event of a log source counts for. `by_host`: its system is that of the host that wrote it, and not of
+    /// an address in it.
+    pub(crate) fn heard(&self, source: &LogSource<'_>, by_host: bool) -> SourceSet {
+        let fits = |kind: &SourceKind| {
+            (by_host || kind.by_address) && kind.heard.iter().any(|pattern| pattern.fits(source))
+        };
+        let kinds = self.0.iter().enumerate().filter(|(_, kind)| fits(kind));
+        SourceSet(kinds.fold(0, |set, (index, _)| set | 1 << index))
     }
 
     /// The kinds of a set.
@@ -173,7 +179,7 @@ mod tests {
         let text = include_str!("../../../rules/levels/coverage.toml");
         let table = table(text).unwrap();
         let heard = |category, product, service| {
-            let set = table.heard(&LogSource { category, product, service });
+            let set = table.heard(&LogSource { category, product, service }, true);
             table.of(set).map(|kind| &*kind.id).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(heard("webserver", "", ""), "web-server");
@@ -181,7 +187,17 @@ mod tests {
         assert_eq!(heard("process_creation", "linux", "auditd"), "server");
         assert_eq!(heard("flow", "network", "flow"), "flow");
         assert_eq!(heard("", "network", "hunt"), "");
-        assert!(table.heard(&LogSource::default()).is_empty());
+        assert!(table.heard(&LogSource::default(), true).is_empty());
+        let by_address = |product| {
+            let set = table.heard(&LogSource { product, category: "firewall", service: "" }, false);
+            table.of(set).map(|kind| &*kind.id).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(by_address(""), "firewall");
+        assert_eq!(
+            by_address("linux"),
+            "firewall",
+            "a login from an address says nothing of the logs of who has it"
+        );
     }
 
     #[test]
