@@ -20,6 +20,7 @@ use crate::grouping::AlertRow;
 use crate::insert::{Insert, Refused};
 use crate::metrics;
 use crate::row_binary::{Encode, encoded};
+use crate::watch_coverage::Newsroom;
 use crate::write_events::Evaluated;
 
 /// Shortest time between two inserts of alerts: ten small parts a second are merged with ease.
@@ -51,18 +52,20 @@ pub(crate) struct WriteAlerts {
     pub(crate) output: mpsc::Sender<Evaluated>,
     insert: Insert,
     dead_letters: DeadLetters,
+    coverage: Newsroom,
 }
 
 impl WriteAlerts {
     pub(crate) fn new(
         client: &Client,
         dead_letters: DeadLetters,
+        coverage: Newsroom,
         input: mpsc::Receiver<Alerted>,
         output: mpsc::Sender<Evaluated>,
     ) -> Self {
         LazyLock::force(&METRICS);
         let insert = Insert::new(client, "alerts", &AlertRow::COLUMNS.join(", "));
-        Self { input, output, insert, dead_letters }
+        Self { input, output, insert, dead_letters, coverage }
     }
 
     /// Runs until the stage before is gone, or the one behind.
@@ -106,7 +109,10 @@ impl WriteAlerts {
         }
         let rows: Vec<AlertRow> = latest.into_values().collect();
         match self.insert.put(&encoded(&rows)).await {
-            Ok(()) => METRICS.rows.inc_by(u64::try_from(rows.len()).unwrap_or_default()),
+            Ok(()) => {
+                METRICS.rows.inc_by(u64::try_from(rows.len()).unwrap_or_default());
+                self.coverage.alerted(&rows).await;
+            }
             Err(_) => self.one_by_one(rows).await,
         }
     }
@@ -115,7 +121,10 @@ impl WriteAlerts {
     async fn one_by_one(&self, rows: Vec<AlertRow>) {
         for row in rows {
             match self.insert.put(&encoded([&row])).await {
-                Ok(()) => METRICS.rows.inc(),
+                Ok(()) => {
+                    METRICS.rows.inc();
+                    self.coverage.alerted(&[row]).await;
+                }
                 Err(Refused(reason)) => {
                     self.dead_letters.write(vec![DeadLetter::of_alert(&row, reason)]).await;
                 }
