@@ -34,7 +34,7 @@ Examples:
   vonggac systems coverage                        which log sources must report, and which are silent
   vonggac systems reclassify --since 30d --dry-run  what of the last 30 days would move to another system or level";
 
-/// The information systems: list them, show their levels and why, check the inventory
+/// The information systems: their levels and why, faults of the inventory, log sources that must report, classifying anew
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
