@@ -4,6 +4,9 @@
 //! Two alerts are the collector's own: batches of an agent that never came, and rows that the store refused. They take the
 //! same way as those of rules.
 //!
+//! A hit that an exception expects is counted and makes no alert; the correlator sees it all the same
+//! ([`exceptions`](crate::exceptions)).
+//!
 //! Limits: those of [`grouping`](crate::grouping) and of the correlator; lines that are kept as evidence for correlations
 //! ([`LINES_MAX`]); notices that wait ([`NOTICES_MAX`]).
 
@@ -21,10 +24,13 @@ use tokio::sync::mpsc;
 use crate::admit::Origin;
 use crate::batch::{Gap, Identity};
 use crate::clock::now;
+use crate::current::Current;
 use crate::evaluate::{Evaluation, Finding, Rules, Site};
+use crate::exceptions::{Excepted, Exceptions};
 use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, Sample};
 use crate::metrics;
 use crate::write_alerts::Alerted;
+use crate::write_events::Evaluated;
 
 /// Lines of events that correlations may show, kept until newer ones come: some 3 MB of usual lines, 40 MB of the longest.
 const LINES_MAX: usize = 10_000;
@@ -32,6 +38,11 @@ const LINES_MAX: usize = 10_000;
 const NOTICES_MAX: usize = 1_024;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The ids of the collector's own alerts, where those of rules have the rule's.
+pub(crate) const OWN_RULES: [&str; 2] = [GAP, DEAD_LETTERS];
+const GAP: &str = "vonggac-sequence-gap";
+const DEAD_LETTERS: &str = "vonggac-dead-letters";
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     opened: metrics::counters("vonggac_alert_opened_total", "Alerts opened.", &["severity", "priority"]),
@@ -109,9 +120,7 @@ impl AlertStage {
             for notice in self.notices.try_iter() {
                 self.alerts.notice(notice, now());
             }
-            if (alerted.batch.is_some() || !alerted.alerts.is_empty())
-                && self.output.blocking_send(alerted).is_err()
-            {
+            if !alerted.is_empty() && self.output.blocking_send(alerted).is_err() {
                 return;
             }
         }
@@ -123,6 +132,8 @@ pub(crate) struct Alerts {
     grouping: Grouping,
     correlator: Correlator,
     rules: Arc<Rules>,
+    exceptions: Current<Exceptions>,
+    excepted: Excepted,
     lines: Lines,
     own: Own,
     ticked: Micros,
@@ -136,6 +147,8 @@ impl Alerts {
             grouping,
             correlator: rules.engine.correlator(),
             rules,
+            exceptions: site.exceptions.clone(),
+            excepted: Excepted::default(),
             lines: Lines::default(),
             own: Own::new(site),
             ticked: 0,
@@ -167,12 +180,16 @@ impl Alerts {
         if now.saturating_sub(self.ticked) >= i64::try_from(TICK.as_micros()).unwrap_or(i64::MAX) {
             self.expire(now);
         }
-        Alerted { alerts: self.changed(now), batch: Some(evaluated) }
+        self.alerted(Some(evaluated), now)
     }
 
     fn tick(&mut self, now: Micros) -> Alerted {
         self.expire(now);
-        Alerted { alerts: self.changed(now), batch: None }
+        self.alerted(None, now)
+    }
+
+    fn alerted(&mut self, batch: Option<Evaluated>, now: Micros) -> Alerted {
+        Alerted { alerts: self.changed(now), excepted: self.excepted.take(), batch }
     }
 
     fn notice(&mut self, notice: Notice, now: Micros) {
@@ -228,8 +245,13 @@ impl Alerts {
         }
     }
 
+    /// Makes an alert of a hit, unless it is expected where it is.
     fn observe(&mut self, hit: &Hit, now: Micros) {
-        match self.grouping.observe(hit, now) {
+        let exceptions = self.exceptions.get();
+        if let Some(exception) = exceptions.exception(hit, now) {
+            return self.excepted.count(exception, hit);
+        }
+        match self.grouping.observe(hit, exceptions.silence(hit, now), now) {
             Outcome::Opened(priority) => {
                 METRICS.hits.inc();
                 METRICS.opened.with_label_values(&[hit.cause.severity.as_str(), priority.as_str()]).inc();
@@ -286,8 +308,8 @@ impl Own {
             })
         };
         Self {
-            gap: cause("vonggac-sequence-gap", "Batches of an agent never came", Severity::High),
-            dead_letters: cause("vonggac-dead-letters", "The store refused rows", Severity::Medium),
+            gap: cause(GAP, "Batches of an agent never came", Severity::High),
+            dead_letters: cause(DEAD_LETTERS, "The store refused rows", Severity::Medium),
             site,
         }
     }

@@ -74,6 +74,8 @@ pub struct Config {
     pub indicators: Vec<IndicatorFeed>,
     /// Levels, and how they turn the severity of a rule into the priority of an alert.
     pub levels: PathBuf,
+    /// Exceptions and silences: a file or a folder of them.
+    pub exceptions: Option<PathBuf>,
     /// Folders of hunts.
     pub hunts: Vec<PathBuf>,
     /// How much the daemon says on standard error.
@@ -302,6 +304,7 @@ impl Config {
             .chain(&mut self.rules)
             .chain(self.indicators.iter_mut().map(|feed| &mut feed.path))
             .chain(&mut self.hunts)
+            .chain(&mut self.exceptions)
             .chain(&mut self.clickhouse.password_file)
             .chain(&mut self.store.library);
         for path in paths {
@@ -455,6 +458,7 @@ impl Default for Config {
             systems: "/etc/vonggac/systems.toml".into(),
             indicators: Vec::new(),
             levels: "/usr/share/vonggac/rules/levels".into(),
+            exceptions: None,
             hunts: vec!["/usr/share/vonggac/rules/hunts".into()],
             log: LogLevel::default(),
             intake: Intake::default(),
@@ -560,7 +564,7 @@ impl From<LogLevel> for tracing::Level {
 }
 
 /// A name that stands in metrics and events without being quoted.
-fn is_plain_name(name: &str) -> bool {
+pub(crate) fn is_plain_name(name: &str) -> bool {
     (1..=253).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_".contains(&byte))
 }

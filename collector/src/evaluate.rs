@@ -29,6 +29,7 @@ use crate::batch::Gap;
 use crate::classify::classify;
 use crate::current::Current;
 use crate::ends::Ends;
+use crate::exceptions::Exceptions;
 use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
 use crate::indicators;
@@ -91,6 +92,8 @@ pub(crate) struct Site {
     pub(crate) flow_filler: FlowFiller,
     pub(crate) rules: RuleSet,
     pub(crate) indicators: Current<Indicators>,
+    /// None at first.
+    pub(crate) exceptions: Current<Exceptions>,
 }
 
 /// A batch's rows and hits.
@@ -166,8 +169,17 @@ impl Site {
             })
         };
         let places = inventory.systems().iter().map(place).collect();
-        let indicators = Current::default();
-        Self { places, nowhere: Arc::default(), inventory, levels, filler, flow_filler, rules, indicators }
+        Self {
+            places,
+            nowhere: Arc::default(),
+            inventory,
+            levels,
+            filler,
+            flow_filler,
+            rules,
+            indicators: Current::default(),
+            exceptions: Current::default(),
+        }
     }
 
     /// The system of a host.

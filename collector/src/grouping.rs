@@ -118,6 +118,8 @@ pub(crate) struct AlertRow {
     pub(crate) sample_events: Vec<String>,
     pub(crate) counted: Vec<(String, u64)>,
     pub(crate) drill_id: String,
+    /// The silence that all hits so far were under; empty: people are to be notified.
+    pub(crate) silence: String,
 }
 
 encode!(AlertRow {
@@ -149,6 +151,7 @@ encode!(AlertRow {
     sample_events,
     counted,
     drill_id,
+    silence,
 });
 
 /// What a hit did.
@@ -212,8 +215,8 @@ impl Grouping {
         grouping
     }
 
-    /// Takes a hit. `now` is the collector's clock.
-    pub(crate) fn observe(&mut self, hit: &Hit, now: Micros) -> Outcome {
+    /// Takes a hit, and the silence that it is under. `now` is the collector's clock.
+    pub(crate) fn observe(&mut self, hit: &Hit, silence: Option<&str>, now: Micros) -> Outcome {
         let key = Key::of(hit);
         let batch = Batch::of(hit);
         let opens = self.open.entry(key.clone()).or_default();
@@ -225,12 +228,16 @@ impl Grouping {
                 if !open.changed {
                     self.changed.push(key);
                 }
+                if silence.is_none() {
+                    open.row.silence.clear();
+                }
                 open.join(hit, batch, now);
                 Outcome::Joined
             }
             None => {
                 let (priority, reason) = self.levels.priority(hit.cause.severity, hit.place.level);
-                let row = open_row(&key, hit, (priority, reason), now);
+                let mut row = open_row(&key, hit, (priority, reason), now);
+                silence.unwrap_or_default().clone_into(&mut row.silence);
                 let mut open = Open { row, loaded: HashMap::new(), touched: now, changed: false };
                 open.join(hit, batch, now);
                 opens.push(open);
@@ -419,6 +426,7 @@ fn open_row(key: &Key, hit: &Hit, (priority, priority_reason): (Priority, String
         sample_events: Vec::new(),
         counted: Vec::new(),
         drill_id: key.drill_id.clone(),
+        silence: String::new(),
     }
 }
 

@@ -17,6 +17,7 @@ mod drill;
 mod ends;
 mod engine;
 mod evaluate;
+mod exceptions;
 mod expand;
 mod exporters;
 mod flow_row;

@@ -3,8 +3,8 @@
 //! Start: configuration, `/metrics`, certificates and rules, the embedded store, the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules, hunts and indicators anew, each by itself; if something in rules or hunts does not load, or a file of
-//! indicators cannot be read, it is reported, and the set loaded before stays.
+//! SIGHUP loads rules, hunts, indicators and exceptions anew, each by itself; if something in rules, hunts or exceptions does
+//! not load, or a file of indicators cannot be read, it is reported, and the set loaded before stays.
 //!
 //! What it never does: acknowledge what is not stored, on the way out either. Who was not acknowledged sends again.
 
@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::clock::now;
 use crate::config::{Config, ConfigArg, ConfigError, LogLevel};
 use crate::door::{Door, Stop};
+use crate::exceptions::{self, Exceptions};
 use crate::exporters;
 use crate::http::{self, Phase};
 use crate::hunts::{self, Hunt};
@@ -103,6 +104,7 @@ fn check(path: &ConfigArg) -> ExitCode {
     let (rules, problems) = rules::load_in_words(&config.rules);
     let hunts = hunts::load(&config.hunts);
     let indicators = indicators::load(&config.indicators, now());
+    let (_, exceptions) = exceptions::load(config.exceptions.as_deref(), now());
     let findings: Vec<String> = [
         hunts.err().map(|error| format!("hunts: {error}")),
         server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
@@ -112,6 +114,7 @@ fn check(path: &ConfigArg) -> ExitCode {
     .into_iter()
     .flatten()
     .chain(problems)
+    .chain(exceptions.iter().map(|fault| format!("exceptions: {fault}")))
     .chain(indicators.problems().map(|problem| format!("indicators: {problem}")))
     .collect();
     for finding in &findings {
@@ -169,6 +172,7 @@ impl Daemon {
         let pipeline = store::start(&config, rules).await?;
         indicators.measure(true);
         pipeline.indicators.replace(indicators.indicators);
+        pipeline.exceptions.replace(load_exceptions(&config).0);
         let (stop, stopped) = watch::channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
         let mut daemon = Self { config, supervisor, pipeline, hunts, doors: JoinSet::new(), stop };
@@ -222,7 +226,7 @@ impl Daemon {
         }
     }
 
-    /// Loads rules, hunts and indicators anew.
+    /// Loads rules, hunts, indicators and exceptions anew.
     async fn reload(&mut self) {
         self.reload_rules().await;
         match hunts::load(&self.config.hunts) {
@@ -230,6 +234,7 @@ impl Daemon {
             Err(error) => warn!("the hunts are not replaced: {error}"),
         }
         self.reload_indicators().await;
+        self.reload_exceptions();
     }
 
     /// A run that is under way is done again: what it found is stored once.
@@ -271,6 +276,16 @@ impl Daemon {
             self.pipeline.indicators.replace(loaded.indicators);
         } else {
             warn!("the indicators are not replaced: the set that was loaded before stays");
+        }
+    }
+
+    /// Loads exceptions and silences anew. A set in which something is wrong is not taken.
+    fn reload_exceptions(&self) {
+        let (exceptions, is_whole) = load_exceptions(&self.config);
+        if is_whole {
+            self.pipeline.exceptions.replace(exceptions);
+        } else {
+            warn!("the exceptions are not replaced: the set that was loaded before stays");
         }
     }
 
@@ -333,6 +348,22 @@ async fn load_indicators(config: &Config) -> anyhow::Result<Loaded> {
         info!(feed = report.feed, loaded = report.loaded(), not_understood, "indicators loaded");
     }
     Ok(loaded)
+}
+
+/// Loads exceptions and silences, and says what is wrong and what has expired; whether nothing is wrong.
+fn load_exceptions(config: &Config) -> (Exceptions, bool) {
+    let now = now();
+    let (exceptions, faults) = exceptions::load(config.exceptions.as_deref(), now);
+    for fault in &faults {
+        warn!("an exception is not loaded: {fault}");
+    }
+    for waiver in exceptions.waivers().iter().filter(|waiver| waiver.has_expired(now)) {
+        let (kind, file) = (waiver.kind.as_str(), waiver.file.display());
+        warn!("{kind} {:?} has expired and has no effect: {file}:{}", waiver.id, waiver.place);
+    }
+    exceptions.measure(now);
+    info!(loaded = exceptions.waivers().len(), not_loaded = faults.len(), "exceptions loaded");
+    (exceptions, faults.is_empty())
 }
 
 fn start_hunts(config: &Config, hunts: Vec<Hunt>, pipeline: &Pipeline) -> anyhow::Result<RunHunts> {

@@ -30,6 +30,7 @@ use crate::config::{Config, ConfigError};
 use crate::current::Current;
 use crate::dead_letter::DeadLetters;
 use crate::evaluate::{Evaluate, RuleSet, Site};
+use crate::exceptions::Exceptions;
 use crate::flow_row::FlowFiller;
 use crate::grouping::Grouping;
 use crate::insert;
@@ -78,6 +79,8 @@ pub struct Pipeline {
     pub rules: RuleSet,
     /// The indicators, none at first; they may be replaced, too.
     pub(crate) indicators: Current<Indicators>,
+    /// Exceptions and silences, the same.
+    pub(crate) exceptions: Current<Exceptions>,
 }
 
 /// Checks the inventory and the tables of levels as [`start`] does, without a store.
@@ -152,7 +155,13 @@ fn join(
     }
     let (deliveries, input) = mpsc::channel(config.limits.queue_batches);
     tokio::spawn(Admit { admission, input, shards }.run());
-    Ok(Pipeline { deliveries, done, rules: site.rules.clone(), indicators: site.indicators.clone() })
+    Ok(Pipeline {
+        deliveries,
+        done,
+        rules: site.rules.clone(),
+        indicators: site.indicators.clone(),
+        exceptions: site.exceptions.clone(),
+    })
 }
 
 fn threads(config: &Config) -> usize {

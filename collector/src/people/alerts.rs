@@ -120,6 +120,7 @@ struct Alert {
     status: String,
     assignee: String,
     verdict: String,
+    silence: String,
 }
 
 const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severity, a.sys_level AS sys_level, \
@@ -128,7 +129,8 @@ const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severit
     toString(a.src_ip) AS src_ip, a.user AS user, a.hits AS hits, \
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     toUnixTimestamp64Micro(a.created_at) AS created_at, a.drill_id AS drill_id, \
-    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict";
+    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, \
+    a.silence AS silence";
 
 /// An alert that nobody did anything with is in no row of `alert_status`.
 const ALERTS: &str = "alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id";
@@ -182,10 +184,12 @@ impl Listed for Alert {
 }
 
 impl Alert {
-    /// The status, or the verdict once it is closed; and with whom it is.
+    /// The status, or the verdict once it is closed; with whom it is; whether nobody was notified.
     fn standing(&self) -> String {
         let status = if self.verdict.is_empty() { &self.status } else { &self.verdict };
-        if self.assignee.is_empty() { status.clone() } else { format!("{status}, {}", self.assignee) }
+        let silenced = if self.silence.is_empty() { "" } else { ", silenced" };
+        let with = if self.assignee.is_empty() { String::new() } else { format!(", {}", self.assignee) };
+        format!("{status}{with}{silenced}")
     }
 
     /// The address, the user, or what the alert is grouped by.
