@@ -27,8 +27,10 @@ use crate::exporters;
 use crate::http::{self, Phase};
 use crate::hunts::{self, Hunt};
 use crate::indicators::{self, Loaded};
+use crate::insert;
 use crate::intake::Intake;
 use crate::log;
+use crate::notifications;
 use crate::notify::{READY, STOPPING, notify};
 use crate::otlp::{ALPN, Otlp};
 use crate::people::Reader;
@@ -59,6 +61,8 @@ struct Daemon {
     supervisor: Option<Supervisor>,
     pipeline: Pipeline,
     hunts: Option<RunHunts>,
+    /// A stage for each target.
+    notifications: JoinSet<()>,
     doors: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
@@ -110,6 +114,7 @@ fn check(path: &ConfigArg) -> ExitCode {
         server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
         password(&config).err().map(|error| format!("clickhouse.password_file: {error}")),
         store::check(&config).err().map(|error| error.to_string()),
+        notifications::channels(&config.notifications).err().map(|error| error.to_string()),
     ]
     .into_iter()
     .flatten()
@@ -165,6 +170,7 @@ impl Daemon {
         info!(rules = rules.rules().len(), not_loaded = problems.len(), "rules loaded");
         let indicators = load_indicators(&config).await?;
         let hunts = hunts::load(&config.hunts)?;
+        let channels = notifications::channels(&config.notifications)?;
         let supervisor = match config.clickhouse.url {
             None => Some(Supervisor::start(&config).await?),
             Some(_) => None,
@@ -175,7 +181,10 @@ impl Daemon {
         pipeline.exceptions.replace(load_exceptions(&config).0);
         let (stop, stopped) = watch::channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
-        let mut daemon = Self { config, supervisor, pipeline, hunts, doors: JoinSet::new(), stop };
+        let client = insert::client(&config.endpoint())?;
+        let notifications = notifications::start(&config.notifications, channels, &client, &pipeline.bell);
+        let doors = JoinSet::new();
+        let mut daemon = Self { config, supervisor, pipeline, hunts, notifications, doors, stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {
             daemon.open_otlp(otlp_tls, stopped.clone()).await?;
@@ -291,7 +300,7 @@ impl Daemon {
 
     /// Closes the doors, waits until what is under way is stored and acknowledged, closes the store.
     async fn stop(self) {
-        let Self { config, supervisor, pipeline, hunts, mut doors, stop } = self;
+        let Self { config, supervisor, pipeline, hunts, mut notifications, mut doors, stop } = self;
         let Pipeline { deliveries, done, .. } = pipeline;
         stop.send_replace(true);
         if let Some(hunts) = hunts {
@@ -300,7 +309,9 @@ impl Daemon {
         drop(deliveries);
         let drained = async {
             while doors.join_next().await.is_some() {}
-            done.await
+            let stored = done.await;
+            while notifications.join_next().await.is_some() {}
+            stored
         };
         if timeout(config.limits.stop_grace(), drained).await.is_err() {
             warn!(

@@ -3,6 +3,7 @@
 //! ```text
 //! intakes ─▶ admit ─▶ evaluate (a thread for each core, an agent always on the same) ─▶ alert (one thread)
 //!         ─▶ write_alerts ─▶ write_events ─▶ the batch's fate, back to its intake
+//!                 ┄▶ a bell, for who tells people (notifications): it holds up nobody
 //! ```
 //!
 //! Each arrow is a queue with a limit; a store that is away fills them from the end, until the intakes read no further.
@@ -19,7 +20,7 @@ use detect::{Engine, Indicators};
 use event::{Dictionary, DictionaryError, Micros};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admit::{Admission, Admit};
@@ -36,6 +37,7 @@ use crate::grouping::Grouping;
 use crate::insert;
 use crate::inventory::{Inventory, InventoryError};
 use crate::migrate::{MigrateError, migrate};
+use crate::notifications::Bell;
 use crate::priority::{Levels, LevelsError};
 use crate::recover::{self, RecoverError};
 use crate::row::Filler;
@@ -81,6 +83,8 @@ pub struct Pipeline {
     pub(crate) indicators: Current<Indicators>,
     /// Exceptions and silences, the same.
     pub(crate) exceptions: Current<Exceptions>,
+    /// Rings when alerts were written.
+    pub(crate) bell: Bell,
 }
 
 /// Checks the inventory and the tables of levels as [`start`] does, without a store.
@@ -136,7 +140,8 @@ fn join(
     let write_events = WriteEvents::new(client, dead_letters.clone(), notices, events_in);
     let done = tokio::spawn(write_events.run());
     let (alerts_out, alerts_in) = mpsc::channel(QUEUE_BATCHES);
-    tokio::spawn(WriteAlerts::new(client, dead_letters, alerts_in, events_out).run());
+    let (ring, bell) = watch::channel(());
+    tokio::spawn(WriteAlerts::new(client, dead_letters, alerts_in, events_out, ring).run());
     let (hits_out, hits_in) = sync_channel(QUEUE_BATCHES);
     let alert = AlertStage { input: hits_in, notices: notices_in, output: alerts_out, alerts };
     spawn("alert", move || alert.run())?;
@@ -161,6 +166,7 @@ fn join(
         rules: site.rules.clone(),
         indicators: site.indicators.clone(),
         exceptions: site.exceptions.clone(),
+        bell,
     })
 }
 

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use clickhouse::Client;
 use prometheus::IntCounter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 use tracing::error;
 
@@ -68,6 +68,8 @@ pub(crate) struct WriteAlerts {
     insert: Insert,
     excepted: Insert,
     dead_letters: DeadLetters,
+    /// Rings when alerts were written, for who tells people.
+    bell: watch::Sender<()>,
 }
 
 impl WriteAlerts {
@@ -76,11 +78,12 @@ impl WriteAlerts {
         dead_letters: DeadLetters,
         input: mpsc::Receiver<Alerted>,
         output: mpsc::Sender<Evaluated>,
+        bell: watch::Sender<()>,
     ) -> Self {
         LazyLock::force(&METRICS);
         let insert = Insert::new(client, "alerts", &AlertRow::COLUMNS.join(", "));
         let excepted = Insert::new(client, "excepted_hits", &ExceptedRow::COLUMNS.join(", "));
-        Self { input, output, insert, excepted, dead_letters }
+        Self { input, output, insert, excepted, dead_letters, bell }
     }
 
     /// Runs until the stage before is gone, or the one behind.
@@ -131,6 +134,7 @@ impl WriteAlerts {
             Ok(()) => METRICS.rows.inc_by(u64::try_from(rows.len()).unwrap_or_default()),
             Err(_) => self.one_by_one(rows).await,
         }
+        self.bell.send_replace(());
     }
 
     /// What the store refuses of these is told: it is a count, and the events are stored.

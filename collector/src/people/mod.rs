@@ -13,6 +13,7 @@ mod exceptions;
 mod filter;
 mod flows;
 mod hunt;
+mod notifications;
 mod output;
 mod rule;
 pub(crate) mod scrape;
@@ -28,14 +29,15 @@ pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use exceptions::{Args as ExceptionsArgs, run as run_exceptions};
 pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
 pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
+pub(crate) use notifications::{Args as NotificationsArgs, run as run_notifications};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
 pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill` and `scan` use, too.
 pub(crate) use connect::{Reader, block_on, configuration};
 pub(crate) use escape::{json_line, shortened, shown};
-pub(crate) use filter::{Bound, Filter};
+pub(crate) use filter::{Bound, Filter, shown_address};
 pub(crate) use output::{Format, Listed, OutputArgs, Tone, print, print_text};
 pub(crate) use scrape::loopback;
-pub(crate) use select::{as_iso, as_map, counted, grouped};
+pub(crate) use select::{as_address, as_iso, as_map, counted, grouped};
 pub(crate) use when::{Clock, MICROS_PER_S, iso, offset_s};
