@@ -143,9 +143,7 @@ fn site_with(receivers: &Receivers) -> Result<Site> {
 /// A line that the rule matches, of a user whose name tries everything that fits into one.
 fn attack(address: &str) -> String {
     let now = jiff::Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000");
-    format!(
-        "{address} - <b>x</b>\"&'{{secret}} [{now}] \"GET /a?q=1;cat+/etc/passwd HTTP/1.1\" 200 12 \"-\" \"x\"\n"
-    )
+    format!("{address} - <b>x</b>\"&'{{secret}} [{now}] \"GET /a?q=1;id HTTP/1.1\" 200 12 \"-\" \"x\"\n")
 }
 
 fn append(site: &Site, lines: &[String]) -> Result<()> {

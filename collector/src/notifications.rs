@@ -227,10 +227,10 @@ impl Notify {
         }
         let failed = if outcome == Outcome::Failed { i64::from(attempt) } else { 0 };
         METRICS.failed.with_label_values(&[target]).set(failed);
-        let message = &*message.id;
+        let id = &*message.id;
         match outcome {
-            Outcome::Sent => info!(target, message, alerts, attempt, "people are notified"),
-            _ => warn!(target, message, alerts, attempt, outcome = outcome.as_str(), detail, "not notified"),
+            Outcome::Sent => info!(target, id, alerts, attempt, "people are notified"),
+            _ => warn!(target, id, alerts, attempt, outcome = outcome.as_str(), detail, "not notified"),
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! A message keeps its `Message-ID` through all attempts: whoever gets it twice sees one mail.
 
-use lettre::message::header::ContentType;
+use lettre::message::header::{ContentType, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
@@ -82,6 +82,7 @@ impl Post {
             .from(self.from.clone())
             .message_id(Some(format!("<{}@{domain}>", message.id)))
             .subject(message.title(self.lang))
+            .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN);
         let head = self.to.iter().fold(head, |head, to| head.to(to.clone()));
         head.body(message.text(self.lang, &Clock::new(false), TEXT_CHARS_MAX))
@@ -118,4 +119,36 @@ fn own_name() -> ClientId {
 
 fn words(response: &lettre::transport::smtp::response::Response) -> String {
     response.message().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notifications::message::Alert;
+
+    #[test]
+    fn no_header_begins_in_a_text() {
+        let from: Mailbox = "Vọng Gác <soc@example.vn>".parse().unwrap();
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1").build();
+        let post = Post { transport, to: vec![from.clone()], from, password: None, lang: Lang::Vi };
+        let title = "Đăng nhập lạ\r\nBcc: x@example.vn\r\n\r\n<html>".to_owned();
+        let alert = Alert {
+            priority: "P1".to_owned(),
+            host: "web01\n.\n".to_owned(),
+            rule_title: title,
+            ..Alert::default()
+        };
+        let mail = post.mail(&Message::new("t", vec![alert], 0)).unwrap().formatted();
+        let text = String::from_utf8(mail).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let names: Vec<&str> = head
+            .lines()
+            .filter(|line| !line.starts_with(' '))
+            .filter_map(|line| Some(line.split_once(": ")?.0))
+            .collect();
+        let expected = ["From", "Message-ID", "Subject", "MIME-Version", "Content-Type", "To"];
+        assert_eq!(names[..6], expected, "{head}");
+        assert!(names[6..].iter().all(|name| ["Content-Transfer-Encoding", "Date"].contains(name)), "{head}");
+        assert!(head.is_ascii() && !body.lines().any(|line| line == "."), "{text}");
+    }
 }
