@@ -4,12 +4,15 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
 use crate::site::PATIENCE;
+
+/// Requests and mails that wait to be looked at; who brings more waits, too.
+const WAITING_MAX: usize = 1_000;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -51,12 +54,12 @@ impl HttpReceiver {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let answers = Arc::new(Answers { failures: failures.into(), status: 200.into() });
-        let (sender, requests) = channel();
+        let (sender, requests) = sync_channel(WAITING_MAX);
         let in_thread = Arc::clone(&answers);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A connection that is cut off, as by a kill, is none.
-                let _cut = in_thread.serve(stream, &sender);
+                let _cut = in_thread.serve(&stream, &sender);
             }
         });
         Ok(Self { port, answers, requests: Mutex::new(requests) })
@@ -80,14 +83,14 @@ impl HttpReceiver {
 }
 
 impl Answers {
-    fn serve(&self, stream: TcpStream, requests: &Sender<Request>) -> Result<()> {
-        let request = read(&stream)?;
+    fn serve(&self, mut stream: &TcpStream, requests: &SyncSender<Request>) -> Result<()> {
+        let request = read(stream)?;
         let fails =
             self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         let status = if fails.is_ok() { 503 } else { self.status.load(Ordering::SeqCst) };
         requests.send(request)?;
         let head = "Content-Length: 4\r\nConnection: close\r\n\r\nsaid";
-        Ok(write!(&stream, "HTTP/1.1 {status} -\r\n{head}")?)
+        Ok(write!(stream, "HTTP/1.1 {status} -\r\n{head}")?)
     }
 }
 
@@ -126,7 +129,7 @@ impl MailReceiver {
     pub(crate) fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let (sender, mails) = channel();
+        let (sender, mails) = sync_channel(WAITING_MAX);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let _cut = take_mail(stream, &sender);
@@ -143,7 +146,7 @@ impl MailReceiver {
 }
 
 /// As much of RFC 5321 as a client needs that sends one mail.
-fn take_mail(stream: TcpStream, mails: &Sender<Mail>) -> Result<()> {
+fn take_mail(stream: TcpStream, mails: &SyncSender<Mail>) -> Result<()> {
     let mut out = stream.try_clone()?;
     let mut lines = BufReader::new(stream).lines();
     let mut envelope = Vec::new();

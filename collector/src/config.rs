@@ -619,6 +619,10 @@ mod tests {
         let config = parse(&uncommented).unwrap();
         assert_eq!(config.endpoint().url, "https://clickhouse.example.vn:8443");
         assert_eq!(config.indicators.len(), 2);
+        assert_eq!(config.notifications.targets.len(), 3);
+        let chat = config.notifications.targets[2].http.as_ref().unwrap();
+        assert_eq!(chat.secret_file.as_deref(), Some(Path::new("/site/etc/telegram.token")));
+        assert_eq!(config.exceptions.unwrap(), Path::new("/etc/vonggac/exceptions"));
         assert_eq!(config.store.library.unwrap(), Path::new("/usr/lib/vonggac/libchdb.so"));
     }
 

@@ -275,3 +275,6 @@ impl Notify {
 fn micros(duration: Duration) -> Micros {
     Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
 }
+
+#[cfg(test)]
+mod tests;

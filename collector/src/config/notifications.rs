@@ -252,3 +252,44 @@ fn a_minute() -> u64 {
 fn vietnamese() -> Lang {
     Lang::Vi
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    #[test]
+    fn rejects_with_the_key_and_what_was_expected() {
+        let cases = [
+            (
+                "[notifications]\nretry_first_ms = 5000\nretry_max_ms = 100",
+                "notifications.retry_max_ms: expected no less than retry_first_ms",
+            ),
+            (
+                "[notifications]\ntargets = [{ name = \"a\" }]",
+                "one of webhook, mail and http, found 0 of \"a\"",
+            ),
+            (
+                "[notifications]\ntargets = [{ name = \"a\", webhook = { url = \"ftp://x\" } }]",
+                "notifications.targets.url: expected http://HOST/... or https://HOST/...",
+            ),
+            (
+                "[notifications]\ntargets = [{ name = \"a\", priority = \"P9\", webhook = { url = \"http://x\" } }]",
+                "P9",
+            ),
+            (
+                "[notifications]\ntargets = [{ name = \"a\", mail = { server = \"x\", from = \"x\", to = [\"a@b\"] } }]",
+                "notifications.targets.mail: expected addresses",
+            ),
+            (
+                "[notifications]\ntargets = [{ name = \"a\", mail = { server = \"x\", from = \"a@b\", to = [\"a@b\"], tls = \"none\", user = \"u\", password_file = \"p\" } }]",
+                "notifications.targets.mail.tls: expected tls where there is a password",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = Config::parse(text, Path::new("/site/etc/vonggac.toml")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

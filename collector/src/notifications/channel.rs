@@ -44,15 +44,15 @@ pub(crate) struct Channel(Way);
 
 #[derive(Debug)]
 enum Way {
-    Web(Web),
+    Web(Box<Web>),
     Post(Box<Post>),
 }
 
 impl Channel {
     pub(crate) fn open(target: &NotificationTarget) -> Result<Self, ChannelError> {
         let way = match (&target.webhook, &target.http, &target.mail) {
-            (Some(webhook), ..) => Way::Web(Web::webhook(target, webhook)?),
-            (_, Some(http), _) => Way::Web(Web::template(target, http)?),
+            (Some(webhook), ..) => Way::Web(Box::new(Web::webhook(target, webhook)?)),
+            (_, Some(http), _) => Way::Web(Box::new(Web::template(target, http)?)),
             (.., Some(mail)) => Way::Post(Box::new(Post::open(target, mail)?)),
             (None, None, None) => {
                 let expected = "one of webhook, mail and http";

@@ -138,6 +138,8 @@ pub(super) struct Ledger {
     client: Client,
     insert: Insert,
     target: NotificationTarget,
+    /// When this was made: before anybody could bring what makes alerts.
+    made_at: Micros,
     /// When the target was first seen: alerts of before are none of its business. None: not yet known.
     begun: Option<Micros>,
     /// Before these nothing is to be found.
@@ -151,6 +153,7 @@ impl Ledger {
             client: client.clone(),
             insert: Insert::new(client, "notifications", &StoredRow::COLUMNS.join(", ")),
             target: target.clone(),
+            made_at: now(),
             begun: None,
             alerts_since: 0,
             messages_since: 0,
@@ -175,8 +178,7 @@ impl Ledger {
     }
 
     async fn begin_now(&self) -> Micros {
-        let at = now();
-        let outcome = Outcome::Begun;
+        let (at, outcome) = (self.made_at, Outcome::Begun);
         let (message, detail) = (String::new(), String::new());
         let (alerts, priorities) = (Vec::new(), Vec::new());
         self.record(Row { message, at, outcome, attempt: 0, alerts, priorities, detail }).await;

@@ -32,7 +32,35 @@ Examples:
   vonggac notifications retry --all
   vonggac notifications test telegram           a message about nothing, and the receiver's answer
 
-Targets stand in the configuration under [notifications]; deploy/vonggac.toml shows a webhook, a mail and a chat service.
+Targets stand in the configuration; a webhook, a mail and a chat service:
+
+  [[notifications.targets]]
+  name = \"tickets\"
+  webhook = { url = \"https://tickets.example.vn/in\", secret_file = \"tickets.secret\" }
+
+  [[notifications.targets]]
+  name = \"soc-mail\"
+  priority = \"P3\"                    # and more urgent ones
+  interval_s = 300                   # messages are so far apart; one tells of all that came meanwhile
+  [notifications.targets.mail]
+  server = \"mail.example.vn\"         # tls = \"starttls\" (port 587), \"implicit\" (465) or \"none\" (25)
+  user = \"soc\"
+  password_file = \"mail.password\"
+  from = \"Vọng Gác <soc@example.vn>\"
+  to = [\"truc@example.vn\"]
+
+  [[notifications.targets]]
+  name = \"chat\"
+  systems = [\"portal\"]
+  [notifications.targets.http]
+  url = \"https://api.telegram.org/bot{secret}/sendMessage\"
+  secret_file = \"telegram.token\"
+  body = '{\"chat_id\": \"-1001234567890\", \"parse_mode\": \"HTML\", \"text\": \"{text}\"}'
+  text = \"html\"
+
+A webhook with a secret can be checked: X-Vonggac-Signature is \"sha256=\" and HMAC-SHA256, in hexadecimal, of X-Vonggac-Timestamp, a
+full stop and the body. X-Vonggac-Message is the same for all attempts of a message.
+
 `retry` needs the writer's password, `test` the target's secrets: the daemon's user or root.
 
 Exit codes: 0 done; 1 (retry) there is no such message, (test) the receiver did not take it; 2 it could not be done.";
