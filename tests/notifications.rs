@@ -184,6 +184,13 @@ fn until_outcomes(site: &Site, target: &str, expected: &str) -> Result<()> {
     until(&format!("{target}: {expected}"), || Ok((outcomes(site, target)? == expected).then_some(())))
 }
 
+fn until_told(site: &Site, target: &str, alerts: u64) -> Result<()> {
+    let sql = format!(
+        "SELECT uniqExact(arrayJoin(alerts)) FROM notifications WHERE target = '{target}' AND outcome = 'sent'"
+    );
+    until(&format!("{target}: {alerts} told"), || Ok((site.number(&sql)? == alerts).then_some(())))
+}
+
 fn listed(site: &Site, arguments: &[&str]) -> Result<Vec<Value>> {
     let text = site.run(&[arguments, &["--format", "json"]].concat())?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
@@ -381,26 +388,14 @@ fn is_told_after_a_restart(site: &mut Site, receivers: &Receivers) -> Result<()>
         site.run(&["notifications", "retry", "--all"])?;
     }
     assert_eq!(entities(&receivers.hook.next()?)?, [AFTER_RESTART]);
-    until("it is sent", || Ok(outcomes(site, "hook")?.ends_with("sent").then_some(())))?;
-    for (target, urgent) in [("dead", 2), ("chat", 2), ("hook", 3)] {
-        let told = site.number(&format!(
-            "SELECT uniqExact(arrayJoin(alerts)) FROM notifications WHERE target = '{target}' AND outcome = 'sent'"
-        ))?;
-        assert!(told >= urgent, "{target}: {told}");
-    }
-    Ok(())
+    until_told(site, "hook", 3)
 }
 
 /// 300 alerts at once, of which some are a drill's and some are not urgent.
 fn a_flood_is_one_message_by_the_filters_of_each(site: &Site, receivers: &Receivers) -> Result<()> {
     // All that went before is told.
     for target in ["dead", "chat", "mail"] {
-        until("all was told", || {
-            let told = site.number(&format!(
-                "SELECT uniqExact(arrayJoin(alerts)) FROM notifications WHERE target = '{target}' AND outcome = 'sent'"
-            ))?;
-            Ok((told == 3).then_some(()))
-        })?;
+        until_told(site, target, 3)?;
     }
     receivers.dead.rest();
     receivers.chat.rest();
@@ -411,6 +406,8 @@ fn a_flood_is_one_message_by_the_filters_of_each(site: &Site, receivers: &Receiv
             'Cổng dịch vụ công', 'UBND tỉnh', 'web01', 'x', 1, now64(6), now64(6), now64(6), if(number < 50, 'd', '') \
         FROM numbers(300)",
     )?;
+    // The collector's own writing rings; this hit joins an alert that was told.
+    append(site, &[attack(TOLD)])?;
     let of = |request: Request| -> Result<(u64, u64, u64)> {
         let json = request.json()?;
         let number = |value: &Value| value.as_u64().context("a number");

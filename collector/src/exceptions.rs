@@ -31,7 +31,7 @@ use crate::row_binary::encode;
 
 pub(crate) use read::load;
 
-/// Waivers in force at once. One costs some 20 ns a hit where its rule is another one.
+/// Waivers at once. A hit is held against one in 10 ns when its rule is another one, in 180 ns when its host is: at worst 0.2 ms.
 const WAIVERS_MAX: usize = 1_000;
 /// Furthest day of expiry, counted from the day on which the file is read: what nobody looked at for a year is not known to
 /// be true any more.

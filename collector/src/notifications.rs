@@ -100,6 +100,7 @@ pub(crate) fn start(
             channel,
             bell: bell.clone(),
             next_message: 0,
+            rung: true,
         };
         stages.spawn(notify.run());
     }
@@ -115,6 +116,8 @@ struct Notify {
     bell: Bell,
     /// No new message before this.
     next_message: Micros,
+    /// Alerts may wait that nobody has looked for.
+    rung: bool,
 }
 
 /// The pipeline is gone.
@@ -167,10 +170,15 @@ impl Notify {
             self.attempt(&message, unsettled).await;
             return Ok(());
         }
+        if !self.rung {
+            return Ok(self.wait().await?);
+        }
         self.sleep_until(self.next_message).await?;
         let alerts = self.ledger.waiting().await?;
-        if alerts.is_empty() {
-            return Ok(self.wait().await?);
+        // What rings from here on wakes the next wait.
+        self.rung = !alerts.is_empty();
+        if !self.rung {
+            return Ok(());
         }
         let message = Message::new(&self.target.name, alerts, now());
         self.attempt(&message, Unsettled::new(&message)).await;
@@ -251,6 +259,7 @@ impl Notify {
             rung = self.bell.changed() => rung.map_err(|_| Ended)?,
             () = tokio::time::sleep(LOOK_EVERY) => return Ok(()),
         }
+        self.rung = true;
         self.sleep(GATHER).await
     }
 
@@ -262,9 +271,13 @@ impl Notify {
         self.sleep(Duration::from_micros(left)).await
     }
 
-    /// Sleeps through the ringing: who wakes looks anyway.
+    /// Sleeps through the ringing, and remembers it.
     async fn sleep(&mut self, duration: Duration) -> Result<(), Ended> {
-        let ended = async { while self.bell.changed().await.is_ok() {} };
+        let ended = async {
+            while self.bell.changed().await.is_ok() {
+                self.rung = true;
+            }
+        };
         tokio::select! {
             () = ended => Err(Ended),
             () = tokio::time::sleep(duration) => Ok(()),

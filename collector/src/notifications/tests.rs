@@ -33,6 +33,7 @@ async fn waits_double_up_to_the_longest_a_quarter_more_or_less() {
         patience: Arc::new(config.clone()),
         bell,
         next_message: 0,
+        rung: true,
     };
     for (attempts, middle) in
         [(1, 1_000), (2, 2_000), (3, 4_000), (6, 32_000), (7, 60_000), (u16::MAX, 60_000)]
