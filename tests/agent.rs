@@ -282,6 +282,29 @@ fn tells_the_centre_of_lines_that_were_truncated_unread() -> Result<()> {
     Ok(())
 }
 
+/// A file that was seen while nothing could be sent, and copied and truncated before a line of it was read, while no agent ran.
+#[test]
+fn finds_the_copy_of_a_file_that_it_had_only_seen() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.sink.withhold(true);
+    scene.write(50_000)?;
+    scene.start_agent()?;
+    scene.until_metric("vonggac_agent_batches_formed_total", |formed| formed == (WINDOW + QUEUE) as f64)?;
+    scene.rotate_by_renaming(0)?;
+    scene.until_metric("vonggac_agent_rotations_total", |rotations| rotations == 1.0)?;
+    let before = scene.metric("vonggac_agent_lag_bytes")?;
+    scene.write(1000)?;
+    scene.until_metric("vonggac_agent_lag_bytes", |lag| lag > before)?;
+    scene.kill_agent()?;
+    scene.rotate_by_copying()?;
+    scene.sink.withhold(false);
+    scene.start_agent()?;
+    scene.until_received(scene.next)?;
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
 /// kill -9 of the agent wherever it is, also in the middle of a rotation; a sink that breaks connections and goes away.
 #[test]
 fn sends_the_same_batches_again_after_kills() -> Result<()> {

@@ -6,10 +6,12 @@ use serde_json::Value;
 use crate::site::{self, Site};
 
 const ALERTS: &str = "INSERT INTO vonggac.alerts (id, version, rule_id, rule_title, severity, priority, host, entity, hits, \
-    first_seen, last_seen, created_at) VALUES \
-    ('aaaa1111', 1, 'r1', 'Brute force', 'high', 'P2', 'web01', 'x', 1, now64(6), now64(6), now64(6)), \
-    ('bbbb2222', 1, 'r2', 'Web scan', 'low', 'P4', 'web01', 'y', 1, now64(6), now64(6), now64(6)), \
-    ('bbbb3333', 1, 'r2', 'Web scan', 'low', 'P4', 'web01', 'z', 1, now64(6), now64(6), now64(6))";
+    first_seen, last_seen, created_at, ack_due, contain_due, close_due) VALUES \
+    ('aaaa1111', 1, 'r1', 'Brute force', 'high', 'P2', 'web01', 'x', 1, now64(6), now64(6), now64(6), \
+        now64(6) + 3600, now64(6) - 60, now64(6) + 86400), \
+    ('bbbb2222', 1, 'r2', 'Web scan', 'low', 'P4', 'web01', 'y', 1, now64(6), now64(6), now64(6), \
+        now64(6) - 60, 0, now64(6) + 86400), \
+    ('bbbb3333', 1, 'r2', 'Web scan', 'low', 'P4', 'web01', 'z', 1, now64(6), now64(6), now64(6), 0, 0, 0)";
 
 /// The exit code, what was printed, what was said beside it.
 fn answer(site: &Site, arguments: &[&str]) -> Result<(i32, String, String)> {
@@ -38,10 +40,49 @@ fn people_handle_alerts_and_a_change_afterwards_shows() -> Result<()> {
     let site = Site::start("")?;
     assert_eq!(answer(&site, &["alerts", "verify"])?.1, "the history holds: 0 entries\n");
     site.query(ALERTS)?;
+    counts_what_is_late(&site)?;
     handles_alerts(&site)?;
+    tells_which_clocks_were_met(&site)?;
     refuses_what_cannot_be(&site)?;
     writers_at_once_make_one_chain(&site)?;
     finds_what_was_changed(&site)
+}
+
+/// Alerts with what is due next, of those that are late.
+fn overdue(site: &Site) -> Result<Vec<String>> {
+    let (_, text, _) = answer(site, &["alerts", "--overdue", "--format", "json"])?;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let row: Value = serde_json::from_str(line)?;
+        found.push([&row["id"], &row["next_step"]].map(|value| value.as_str().unwrap_or_default()).join(" "));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn counts_what_is_late(site: &Site) -> Result<()> {
+    // Of the first the time to contain it has run out, though it could still be acknowledged in time.
+    assert_eq!(overdue(site)?, ["aaaa1111 contain", "bbbb2222 acknowledge"]);
+    let page = answer(site, &["alert", "bbbb2"])?.1;
+    assert!(page.contains("late by 1") && !page.contains("contain  "), "{page}");
+    Ok(())
+}
+
+fn tells_which_clocks_were_met(site: &Site) -> Result<()> {
+    assert!(overdue(site)?.is_empty(), "one was contained, the other acknowledged");
+    let states = site.query(
+        "SELECT alert_id, clock, state FROM vonggac.alert_clocks ORDER BY alert_id, number FORMAT CSVWithNames",
+    )?;
+    let expected = [
+        "\"aaaa1111\",\"acknowledge\",\"met\"",
+        "\"aaaa1111\",\"contain\",\"missed\"",
+        // It was opened again.
+        "\"aaaa1111\",\"close\",\"open\"",
+        "\"bbbb2222\",\"acknowledge\",\"missed\"",
+        "\"bbbb2222\",\"close\",\"open\"",
+    ];
+    assert_eq!(states.lines().skip(1).collect::<Vec<_>>(), expected);
+    Ok(())
 }
 
 fn handles_alerts(site: &Site) -> Result<()> {

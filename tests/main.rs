@@ -21,6 +21,7 @@ mod hunts; // SQL on a schedule, over weeks of flows
 mod indicators; // feeds of indicators: what names them raises alerts
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod levels; // vonggac systems: the levels of a province, and a file of planted faults
+mod links; // vonggac links: how full the lines of sites are
 mod messages; // what flows say, against arkime's reading of it
 mod notifications; // who is told of alerts, by what way, and what exceptions and silences do
 mod parsers; // golden pairs of the parsers

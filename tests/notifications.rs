@@ -1,5 +1,6 @@
 //! The life of an alert as people are told of it: a line that an exception expects, one under a silence, one that is told by
-//! webhook, mail and a chat service; a receiver that fails and one that takes nothing; a restart; a flood.
+//! webhook, mail and a chat service; a receiver that fails and one that takes nothing; a restart; a flood; a priority that
+//! rises; what is due of it.
 
 use std::fs;
 use std::io::Write;
@@ -218,6 +219,8 @@ fn an_alert_is_expected_silenced_told_or_given_up() -> Result<()> {
     is_silenced_until_the_silence_is_over(&site, &receivers)?;
     is_told_after_a_restart(&mut site, &receivers)?;
     a_flood_is_one_message_by_the_filters_of_each(&site, &receivers)?;
+    a_priority_that_rises_is_told(&site, &receivers)?;
+    has_its_clocks(&site)?;
     a_person_tries_a_way(&site, &receivers)?;
     no_secret_is_anywhere(&mut site)
 }
@@ -420,6 +423,33 @@ fn a_flood_is_one_message_by_the_filters_of_each(site: &Site, receivers: &Receiv
     let text = chat["text"].as_str().context("a text")?;
     assert!(text.starts_with("[P1] [diễn tập] 300 cảnh báo: 200 P1, 100 P4\n"), "{text}");
     assert!(text.contains("cảnh báo nữa"), "{text}");
+    Ok(())
+}
+
+/// An alert that was told of is told of again, and once.
+fn a_priority_that_rises_is_told(site: &Site, receivers: &Receivers) -> Result<()> {
+    site.query(
+        "INSERT INTO alerts SELECT * REPLACE ('P2' AS priority, version + 1 AS version) FROM alerts FINAL WHERE id = hex(250)",
+    )?;
+    append(site, &[attack(TOLD)])?;
+    let told = receivers.hook.next()?.json()?;
+    assert_eq!((&told["count"], &told["alerts"][0]["priority"]), (&json!(1), &json!("P2")));
+    assert_eq!(told["alerts"][0]["id"], "FA");
+    Ok(())
+}
+
+/// What is due of the alert that was told, before and after somebody looked at it.
+fn has_its_clocks(site: &Site) -> Result<()> {
+    let told = || -> Result<Value> {
+        let alerts = listed(site, &["alerts"])?;
+        alerts.into_iter().find(|alert| alert["entity"] == TOLD).context("it is listed")
+    };
+    let before = told()?;
+    assert_eq!(before["next_step"], "acknowledge");
+    assert!(before["next_due"].as_str() > before["created_at"].as_str(), "{before}");
+    let id = before["id"].as_str().context("an id")?;
+    assert_eq!(site.vonggac(&["alert", "ack", id])?.status.code(), Some(0));
+    assert_eq!(told()?["next_step"], "contain");
     Ok(())
 }
 

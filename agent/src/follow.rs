@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::cut::Ending;
 use crate::fingerprint::{Fingerprint, read_full_at};
-use crate::ledger::Known;
+use crate::ledger::{Entry, Known, Ledger};
 use crate::limits::{
     COMPRESSED_SUFFIXES, FINGERPRINT_COPY_BYTES_MIN, GROUP_HOLD, ROTATED_QUIET, SIBLINGS_MAX,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Followed {
     pub(crate) utc_offset_s: Option<i32>,
     pub(crate) place: Place,
     /// The fingerprint that the ledger has.
-    pub(crate) recorded: Fingerprint,
+    recorded: Fingerprint,
     file: File,
     /// Longest that it was seen.
     seen: u64,
@@ -100,6 +100,21 @@ impl Followed {
 
     pub(crate) fn is(&self, metadata: &Metadata) -> bool {
         (self.known.device, self.known.inode) == (metadata.dev(), metadata.ino())
+    }
+
+    /// Whether the ledger would tell a copy of the file, should its content be taken away.
+    pub(crate) fn is_copy_known(&self) -> bool {
+        is_telling(self.recorded)
+    }
+
+    /// Tells the ledger how the file begins. True when it did not know.
+    pub(crate) fn record(&mut self, ledger: &mut Ledger) -> bool {
+        if self.recorded == self.known.fingerprint {
+            return false;
+        }
+        ledger.append(Entry::File(self.known.clone()));
+        self.recorded = self.known.fingerprint;
+        true
     }
 
     /// Bytes seen that are in no batch.
@@ -223,7 +238,12 @@ pub(crate) fn find_copy(known: &mut Known) -> Option<File> {
 }
 
 fn has_a_known_beginning(_: &Metadata, known: &Known) -> bool {
-    usize::from(known.fingerprint.bytes) >= FINGERPRINT_COPY_BYTES_MIN
+    is_telling(known.fingerprint)
+}
+
+/// Whether a file that begins so may be taken for a copy.
+fn is_telling(fingerprint: Fingerprint) -> bool {
+    usize::from(fingerprint.bytes) >= FINGERPRINT_COPY_BYTES_MIN
 }
 
 /// The candidate, when it holds what is known of the file.

@@ -71,8 +71,8 @@ pub(crate) struct Tail {
     scanned: Option<Instant>,
     /// When names were looked at last, by this agent or, by its ledger, the one before: what was born since is unread.
     looked: Option<SystemTime>,
-    /// A file was taken up that the ledger does not durably have yet.
-    is_name_new: bool,
+    /// A file was taken up, or its beginning was seen, that the ledger does not durably have yet.
+    is_file_new: bool,
     /// Which file is first in its turn.
     turn: usize,
     /// When losses of the spool were told last.
@@ -113,7 +113,7 @@ impl Tail {
             troubled: HashSet::new(),
             scanned: None,
             looked,
-            is_name_new: false,
+            is_file_new: false,
             turn: 0,
             noticed: None,
         })
@@ -247,11 +247,8 @@ impl Tail {
         let followed = &mut self.files[index];
         let offset = followed.utc_offset_s.unwrap_or_else(utc_offset_s);
         let mut ledger = self.ledger.borrow_mut();
+        followed.record(&mut ledger);
         let known = &mut followed.known;
-        if followed.recorded != known.fingerprint {
-            ledger.append(Entry::File(known.clone()));
-            followed.recorded = known.fingerprint;
-        }
         let seq = ledger.state().seq_next;
         let (descriptor, frame) =
             self.former.lines(known, seq, offset, &self.buffer[..count], &self.spans)?;
@@ -411,8 +408,9 @@ impl Tail {
         }
         self.follow_segments();
         self.looked = looking.checked_sub(CLOCK_GRAIN);
-        // Where reading of a new file began must be known after a crash, or `start = "end"` would skip lines then.
-        if std::mem::take(&mut self.is_name_new) {
+        // Where reading of a new file began must be known after a crash, or `start = "end"` would skip lines then; and how it
+        // begins, or its copy would not be found.
+        if std::mem::take(&mut self.is_file_new) {
             let committed = self.ledger.borrow_mut().commit();
             self.report_commit(committed);
         }
@@ -421,7 +419,12 @@ impl Tail {
     /// Looks whether contents were taken away: at once, because a copy may be compressed before `ship` has room again.
     fn follow_contents(&mut self, now: Instant) {
         for index in 0..self.files.len() {
-            match self.files[index].is_whole() {
+            let followed = &mut self.files[index];
+            match followed.is_whole() {
+                // Its copy must be known after a crash, though nothing was read.
+                Ok(true) if !followed.is_copy_known() => {
+                    self.is_file_new |= followed.record(&mut self.ledger.borrow_mut());
+                }
                 Ok(true) => {}
                 Ok(false) => self.follow_truncation(index, now),
                 Err(error) => {
@@ -549,7 +552,7 @@ impl Tail {
         self.ledger.borrow_mut().append(Entry::File(known.clone()));
         self.met.insert(known.path.clone());
         self.files.push(Followed::new(known, file, place, utc_offset_s));
-        self.is_name_new = true;
+        self.is_file_new = true;
         Ok(())
     }
 

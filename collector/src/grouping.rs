@@ -4,6 +4,9 @@
 //! comes within the window of what the alert already spans, in the events' own time, and the whole spans at most a day.
 //! The entity is what a correlation groups by, else the address that acts, else the user, else the host.
 //!
+//! A hit that is more urgent than its alert (the system was given a higher level, the rule a higher severity) raises the
+//! alert's priority: it gets the clocks of that priority from then on, where they end earlier than its own. No hit lowers one.
+//!
 //! Nothing is counted twice. The id is made of what the alert is about and of the first event, so a replay after a crash
 //! writes the same id; and a row tells for each agent up to which batch its hits are counted, so hits of a batch that comes
 //! again after a restart are left out. Within one life of the collector a batch comes here once
@@ -23,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::admit::Origin;
-use crate::priority::{Levels, Priority};
+use crate::priority::{Dues, Levels, Priority};
 use crate::row_binary::encode;
 
 /// Alerts open at once. About 3 KB each; a scan that raises one alert for each of a /18's addresses.
@@ -113,6 +116,10 @@ pub(crate) struct AlertRow {
     pub(crate) first_seen: Micros,
     pub(crate) last_seen: Micros,
     pub(crate) created_at: Micros,
+    /// Until when; 0: no time is set.
+    pub(crate) ack_due: Micros,
+    pub(crate) contain_due: Micros,
+    pub(crate) close_due: Micros,
     pub(crate) matched: Vec<(String, String)>,
     pub(crate) samples: Vec<String>,
     pub(crate) sample_events: Vec<String>,
@@ -146,6 +153,9 @@ encode!(AlertRow {
     first_seen,
     last_seen,
     created_at,
+    ack_due,
+    contain_due,
+    close_due,
     matched,
     samples,
     sample_events,
@@ -232,12 +242,14 @@ impl Grouping {
                     open.row.silence.clear();
                 }
                 open.join(hit, batch, now);
+                open.row.raise(&self.levels, hit, now);
                 Outcome::Joined
             }
             None => {
                 let (priority, reason) = self.levels.priority(hit.cause.severity, hit.place.level);
                 let mut row = open_row(&key, hit, (priority, reason), now);
                 silence.unwrap_or_default().clone_into(&mut row.silence);
+                row.take(self.levels.dues(priority, now));
                 let mut open = Open { row, loaded: HashMap::new(), touched: now, changed: false };
                 open.join(hit, batch, now);
                 opens.push(open);
@@ -331,6 +343,36 @@ impl Open {
     }
 }
 
+impl AlertRow {
+    /// Takes the priority of a hit that is more urgent.
+    fn raise(&mut self, levels: &Levels, hit: &Hit, now: Micros) {
+        let (severity, level) = (hit.cause.severity, hit.place.level);
+        // "P1" stands before "P2".
+        if levels.urgency(severity, level).as_str() >= self.priority.as_str() {
+            return;
+        }
+        let (priority, reason) = levels.priority(severity, level);
+        self.severity = severity.as_str().to_owned();
+        self.sys_level = level;
+        self.level_basis.clone_from(&hit.place.level_basis);
+        self.priority = priority.as_str().to_owned();
+        self.priority_reason = reason;
+        self.take(self.dues().or_earlier(levels.dues(priority, now)));
+    }
+
+    fn dues(&self) -> Dues {
+        let due = |micros: Micros| Some(micros).filter(|micros| *micros > 0);
+        Dues { acknowledge: due(self.ack_due), contain: due(self.contain_due), close: due(self.close_due) }
+    }
+
+    fn take(&mut self, dues: Dues) {
+        let Dues { acknowledge, contain, close } = dues;
+        self.ack_due = acknowledge.unwrap_or_default();
+        self.contain_due = contain.unwrap_or_default();
+        self.close_due = close.unwrap_or_default();
+    }
+}
+
 impl Cause {
     pub(crate) fn of(rule: &detect::Rule) -> Self {
         Self {
@@ -421,6 +463,9 @@ fn open_row(key: &Key, hit: &Hit, (priority, priority_reason): (Priority, String
         first_seen: hit.ts,
         last_seen: hit.ts,
         created_at: now,
+        ack_due: 0,
+        contain_due: 0,
+        close_due: 0,
         matched: hit.matched.clone(),
         samples: Vec::new(),
         sample_events: Vec::new(),

@@ -1,5 +1,5 @@
-//! `systems.toml`: the organisations of a site, its information systems, their facts and approved security levels, and which
-//! hosts, addresses, networks and domains belong to them.
+//! `systems.toml`: the organisations of a site, its information systems, their facts and approved security levels, which
+//! hosts, addresses, networks and domains belong to them, and the lines that join its places.
 //!
 //! The tree of organisations is data: nothing here knows what a department or a commune is. An approved level stands only with
 //! the decision that approved it (number, date, authority) and its legal basis, because every alert shows them. The path may
@@ -137,6 +137,25 @@ pub(crate) struct System {
     pub(crate) origin: Origin,
 }
 
+/// A line that joins a site to others, and who sees what crosses it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// Whose site it is.
+    pub(crate) organisation: At<String>,
+    /// What it carries each way, in Mbit/s.
+    pub(crate) mbps: u32,
+    /// What is asked of it; 0 nothing.
+    pub(crate) mbps_min: u32,
+    /// What is behind it.
+    pub(crate) networks: Vec<At<IpNet>>,
+    /// The host whose agent meters it, or the address of the exporter.
+    pub(crate) observer: String,
+    /// The one source of the observer that counts, as flows name it; none when it has only one.
+    pub(crate) source: Option<String>,
+}
+
 /// The approved security level, and by what right.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Level {
@@ -170,6 +189,7 @@ pub struct Inventory {
     organisations: Vec<Organisation>,
     organisations_by_id: HashMap<String, usize>,
     systems: Vec<System>,
+    links: Vec<Link>,
     by_id: HashMap<String, SystemIndex>,
     /// Hosts and domains, in lower case.
     by_host: Lookup<String>,
@@ -300,6 +320,10 @@ impl Inventory {
         &self.systems
     }
 
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
     pub(crate) fn indices(&self) -> impl Iterator<Item = SystemIndex> {
         (0..self.systems.len()).map(SystemIndex)
     }
@@ -324,6 +348,13 @@ impl SystemIndex {
     /// Position in [`Inventory::systems`].
     pub(crate) fn number(self) -> usize {
         self.0
+    }
+}
+
+impl Link {
+    /// Whether it carries less than is asked of it.
+    pub(crate) fn is_below_minimum(&self) -> bool {
+        self.mbps < self.mbps_min
     }
 }
 

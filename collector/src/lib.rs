@@ -31,6 +31,7 @@ mod insert;
 mod intake;
 mod inventory;
 mod level;
+mod link;
 mod log;
 mod metrics;
 mod migrate;
@@ -52,6 +53,7 @@ mod site;
 mod store;
 mod supervise;
 mod tls;
+mod watch_clocks;
 mod write_alerts;
 mod write_events;
 

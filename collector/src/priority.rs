@@ -1,18 +1,24 @@
 //! The folder of levels: the decrees that set them ([`crate::level`]), and what a level means for an alert and for an event: its
-//! priority (`priority.toml`) and how long it is kept (`retention.toml`). Both are tables that a site may change; both are
-//! checked whole when they are read, so that no cell can be missing when an alert comes. Every other `*.toml` of the folder is
-//! a decree; folders in it are not looked at.
+//! priority and the response clocks of that ([`response`]; both in `priority.toml`), and how long it is kept (`retention.toml`).
+//! Both are tables that a site may change; both are checked whole when they are read, so that no cell can be missing when an
+//! alert comes. Every other `*.toml` of the folder is a decree; folders in it are not looked at.
 //!
 //! What this never does: shorten a retention below what the decree in force asks.
+
+mod response;
 
 use std::path::{Path, PathBuf};
 
 use detect::Severity;
+use event::Micros;
 use jiff::civil::Date;
 use serde::Deserialize;
 use thiserror::Error;
 
+pub(crate) use response::Dues;
+
 use crate::level::{Decree, DecreeError, Decrees, Lang, RetentionMinimum};
+use crate::priority::response::{ResponseClocks, ResponseTimes};
 
 /// Levels 0 (not classified) to 5.
 pub(crate) const LEVELS: usize = 6;
@@ -79,11 +85,21 @@ impl Levels {
     pub(crate) fn priority(&self, severity: Severity, level: u8) -> (Priority, String) {
         let table = &self.priority;
         let at = usize::from(level).min(LEVELS - 1);
-        let priority = table.severity.of(severity)[at];
+        let priority = self.urgency(severity, level);
         let says = &table.levels.says[at];
         let duty = table.priorities.of(priority);
         let (severity, name, id) = (severity.as_str(), priority.as_str(), &table.id);
         (priority, format!("{name}: severity {severity} on level {at} (table {id}). {says} {duty}"))
+    }
+
+    /// The priority alone.
+    pub(crate) fn urgency(&self, severity: Severity, level: u8) -> Priority {
+        self.priority.severity.of(severity)[usize::from(level).min(LEVELS - 1)]
+    }
+
+    /// Until when an alert wants to be acknowledged, contained and closed that has this priority from a moment on.
+    pub(crate) fn dues(&self, priority: Priority, from: Micros) -> Dues {
+        self.priority.clocks.of(priority).dues(from)
     }
 
     /// How long an event is kept.
@@ -102,6 +118,7 @@ struct PriorityTable {
     severity: Severities,
     levels: Says,
     priorities: Priorities,
+    clocks: ResponseClocks,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -148,7 +165,23 @@ impl PriorityTable {
             let (expected, found) = ("a text".into(), "an empty one".into());
             return Err(LevelsError::Invalid { path: path.into(), key, expected, found });
         }
+        if let Some((key, expected)) = table.clocks.fault() {
+            let (expected, found) = (expected.into(), "another order".into());
+            return Err(LevelsError::Invalid { path: path.into(), key, expected, found });
+        }
         Ok(table)
+    }
+}
+
+impl ResponseClocks {
+    fn of(&self, priority: Priority) -> &ResponseTimes {
+        match priority {
+            Priority::P1 => &self.p1,
+            Priority::P2 => &self.p2,
+            Priority::P3 => &self.p3,
+            Priority::P4 => &self.p4,
+            Priority::P5 => &self.p5,
+        }
     }
 }
 
@@ -294,6 +327,9 @@ mod tests {
             (r#"high = ["P3""#, r#"high = ["P6""#),
             ("low = ", "lower = "),
             ("Act within the hour.", ""),
+            ("P5 = { ", "P6 = { "),
+            ("acknowledge = \"15m\"", "acknowledge = \"15s\""),
+            ("acknowledge = \"15m\"", "acknowledge = \"2h\""),
         ] {
             assert!(text.contains(from));
             assert!(PriorityTable::parse(&text.replace(from, to), Path::new("p")).is_err(), "{to}");

@@ -39,6 +39,7 @@ use crate::run_hunts::RunHunts;
 use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
+use crate::watch_clocks::WatchClocks;
 
 /// Run the collector: take batches, OTLP logs and flow records, detect, classify, store
 ///
@@ -183,7 +184,9 @@ impl Daemon {
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
         let client = insert::client(&config.endpoint())?;
         let notifications = notifications::start(&config.notifications, channels, &client, &pipeline.bell);
-        let doors = JoinSet::new();
+        let clocks = WatchClocks { reader: Reader::open(&config)?, stop: stopped.clone() };
+        let mut doors = JoinSet::new();
+        doors.spawn(clocks.run());
         let mut daemon = Self { config, supervisor, pipeline, hunts, notifications, doors, stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {

@@ -209,10 +209,20 @@ def look(shape, columns, rows):
         raise Fault("the times do not ascend")
 
 
-def ask_all(store, period, chosen, folder=DASHBOARDS):
-    """Of each query of the dashboards what came of it, without the rows."""
+def opens_with(dashboard):
+    """How many seconds back a dashboard shows when it is opened."""
+    number, unit = re.fullmatch(r"now-(\d+)([mhd])", dashboard["time"]["from"]).groups()
+    return int(number) * {"m": 60, "h": 3600, "d": 86400}[unit]
+
+
+def ask_all(store, period, chosen, folder=DASHBOARDS, as_opened=False):
+    """Of each query of the dashboards what came of it, without the rows. `as_opened`: each dashboard only over the end of the
+    period, as long as it shows when it is opened."""
+    since, until = period
     for path in sorted(folder.glob("*.json")):
-        for answer in Page(json.loads(path.read_text()), store, period, chosen).answers():
+        dashboard = json.loads(path.read_text())
+        shown = (max(since, until - opens_with(dashboard)), until) if as_opened else period
+        for answer in Page(dashboard, store, shown, chosen).answers():
             answer.pop("data", None)
             yield answer
 

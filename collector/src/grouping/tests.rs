@@ -69,6 +69,37 @@ fn hits_of_one_rule_system_and_entity_are_one_alert() {
 }
 
 #[test]
+fn a_more_urgent_hit_raises_the_alert_and_no_hit_lowers_it() {
+    const MINUTE: Micros = 60 * SECOND;
+    let mut grouping = grouping(Vec::new());
+    let at_level = |level, seq| {
+        let place = Arc::new(Place {
+            system_id: "portal".into(),
+            level,
+            level_basis: format!("QĐ {level}"),
+            ..Place::default()
+        });
+        Hit { place, ..hit("r", seq, 0, NOW) }
+    };
+    grouping.observe(&at_level(3, 1), None, NOW);
+    let first = only(grouping.changed(NOW));
+    assert_eq!(
+        (&*first.priority, first.ack_due, first.close_due),
+        ("P2", NOW + 60 * MINUTE, NOW + 5 * 24 * 60 * MINUTE)
+    );
+    // P1 has a quarter of an hour, from now; and what was due earlier stays so.
+    let later = NOW + 50 * MINUTE;
+    grouping.observe(&at_level(4, 2), None, later);
+    let raised = only(grouping.changed(later));
+    assert_eq!((&*raised.priority, raised.sys_level, &*raised.level_basis), ("P1", 4, "QĐ 4"));
+    assert_eq!((raised.ack_due, raised.contain_due), (first.ack_due, later + 4 * 60 * MINUTE));
+    assert!(raised.priority_reason.starts_with("P1: severity high on level 4"), "{}", raised.priority_reason);
+    grouping.observe(&at_level(1, 3), None, later);
+    let kept = only(grouping.changed(later));
+    assert_eq!((&*kept.priority, kept.sys_level, kept.ack_due, kept.hits), ("P1", 4, raised.ack_due, 3));
+}
+
+#[test]
 fn what_differs_in_rule_system_entity_or_drill_is_another_alert() {
     let mut grouping = grouping(Vec::new());
     let first = hit("r", 1, 0, NOW);

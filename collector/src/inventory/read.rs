@@ -9,8 +9,8 @@ use serde::Deserialize;
 use toml::{Spanned, Value as Toml};
 
 use crate::inventory::{
-    At, Contact, DEPTH_MAX, Days, Finding, Grade, Inventory, InventoryError, Level, Organisation, Origin,
-    System, SystemIndex, Tenure, address, mapped, shown,
+    At, Contact, DEPTH_MAX, Days, Finding, Grade, Inventory, InventoryError, Level, Link, Organisation,
+    Origin, System, SystemIndex, Tenure, address, mapped, shown,
 };
 use crate::level::LEVEL_MAX;
 use crate::place::Lines;
@@ -42,6 +42,22 @@ struct File {
     organisation: Vec<OrganisationDraft>,
     #[serde(default)]
     system: Vec<SystemDraft>,
+    #[serde(default)]
+    link: Vec<LinkDraft>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkDraft {
+    id: Spanned<String>,
+    name: String,
+    organisation: Spanned<String>,
+    mbps: Spanned<u32>,
+    #[serde(default)]
+    mbps_min: u32,
+    networks: Vec<Spanned<String>>,
+    observer: Spanned<String>,
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -154,6 +170,7 @@ impl Draft {
         };
         file.organisation.into_iter().for_each(|draft| self.add_organisation(&source, draft));
         file.system.into_iter().for_each(|draft| self.add_system(&source, draft));
+        file.link.into_iter().for_each(|draft| self.add_link(&source, draft));
     }
 
     fn add_organisation(&mut self, source: &Source<'_>, draft: OrganisationDraft) {
@@ -210,6 +227,45 @@ impl Draft {
         };
         self.index(&subject, &system);
         self.inventory.systems.push(system);
+    }
+
+    fn add_link(&mut self, source: &Source<'_>, draft: LinkDraft) {
+        let origin = source.origin(&draft.id);
+        let subject = format!("link {:?}", draft.id.get_ref());
+        let id = draft.id.get_ref();
+        if id.is_empty() || draft.name.trim().is_empty() {
+            self.expected(origin, &subject, "id, name", "not empty", "an empty one");
+        }
+        if self.inventory.links.iter().any(|link| link.id == *id) {
+            self.expected(origin, &subject, "id", "an id that no other link has", id);
+        }
+        if *draft.mbps.get_ref() == 0 {
+            self.expected(source.origin(&draft.mbps), &subject, "mbps", "what the line carries", "0");
+        }
+        if draft.networks.is_empty() {
+            self.expected(origin, &subject, "networks", "what is behind the line", "none");
+        }
+        let observer = source.at(draft.observer);
+        if observer.value.trim().is_empty() {
+            self.expected(
+                observer.origin,
+                &subject,
+                "observer",
+                "a host or an exporter's address",
+                "nothing",
+            );
+        }
+        let networks = self.networks(source, &subject, Vec::new(), draft.networks);
+        self.inventory.links.push(Link {
+            networks,
+            id: draft.id.into_inner(),
+            name: draft.name,
+            organisation: source.at(draft.organisation),
+            mbps: draft.mbps.into_inner(),
+            mbps_min: draft.mbps_min,
+            observer: observer.value,
+            source: draft.source,
+        });
     }
 
     fn holders(
@@ -348,6 +404,7 @@ impl Draft {
         self.check_tree();
         self.check_holders();
         self.check_components();
+        self.check_links();
         (self.inventory, self.findings)
     }
 
@@ -379,6 +436,16 @@ impl Draft {
         }
         for (origin, subject, expected, found) in wrong {
             self.expected(origin, &subject, "parent", &expected, &found);
+        }
+    }
+
+    fn check_links(&mut self) {
+        let unknown = |link: &&Link| self.inventory.organisation(&link.organisation.value).is_none();
+        let wrong: Vec<Link> = self.inventory.links.iter().filter(unknown).cloned().collect();
+        for Link { id, organisation, .. } in wrong {
+            let subject = format!("link {id:?}");
+            let expected = "the id of an organisation";
+            self.expected(organisation.origin, &subject, "organisation", expected, &organisation.value);
         }
     }
 

@@ -205,6 +205,31 @@ fn the_sample_of_the_province_has_no_fault_and_the_two_findings_that_it_shows() 
 }
 
 #[test]
+fn reads_lines_and_rejects_those_that_cannot_be_measured() {
+    let link = "[[link]]\nid = 'a'\nname = 'A'\norganisation = 'so'\nmbps = 60\nnetworks = ['10.1.0.0/16']\nobserver = 'gw'\n";
+    let inventory = parse(&[HEAD, link].concat()).unwrap();
+    let [found] = inventory.links() else { panic!("{:?}", inventory.links()) };
+    assert_eq!((&*found.id, found.mbps, found.is_below_minimum()), ("a", 60, false));
+    for (from, to, expected) in [
+        ("'so'", "'nobody'", "organisation: expected the id of an organisation, found nobody"),
+        ("mbps = 60", "mbps = 0", "mbps: expected what the line carries, found 0"),
+        ("['10.1.0.0/16']", "[]", "networks: expected what is behind the line, found none"),
+        (
+            "10.1.0.0/16",
+            "10.1.0.1/16",
+            "networks: expected a network without host bits (10.1.0.0/16), found 10.1.0.1/16",
+        ),
+        ("'gw'", "' '", "observer: expected a host or an exporter's address, found nothing"),
+        ("name = 'A'", "name = ''", "id, name: expected not empty, found an empty one"),
+    ] {
+        let error = parse(&[HEAD, &link.replace(from, to)].concat()).unwrap_err().to_string();
+        assert!(error.contains(&format!("link \"a\", {expected}")), "{error}");
+    }
+    let error = parse(&[HEAD, link, link].concat()).unwrap_err().to_string();
+    assert!(error.contains("link \"a\", id: expected an id that no other link has, found a"), "{error}");
+}
+
+#[test]
 fn the_sample_has_a_tree_of_four_tiers_and_one_of_three() {
     let sample = Inventory::load(&root().join("deploy/systems"), None).unwrap();
     let tiers = |id: &str| {

@@ -122,13 +122,34 @@ const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_ti
     arrayMap(line -> hex(line), a.samples) AS samples, a.sample_events AS sample_events, a.drill_id AS drill_id, \
     if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, a.silence AS silence";
 
+/// By when something was to be done, and whether it was.
+#[derive(Debug, Deserialize, Row, Serialize)]
+struct Due {
+    clock: String,
+    #[serde(serialize_with = "as_iso")]
+    due: Micros,
+    /// 1970: not yet.
+    #[serde(serialize_with = "as_iso")]
+    done_at: Micros,
+    /// open, met or missed
+    state: String,
+}
+
+/// What people did and have to do.
+#[derive(Debug, Default, Serialize)]
+struct Handling {
+    clocks: Vec<Due>,
+    history: Vec<Entry>,
+}
+
 /// An alert with what its rule file says, for programs.
 #[derive(Serialize)]
 struct Explained<'a> {
     #[serde(flatten)]
     alert: &'a Alert,
     rule: Option<&'a Words>,
-    history: &'a [Entry],
+    #[serde(flatten)]
+    handling: &'a Handling,
     next: Vec<String>,
 }
 
@@ -161,9 +182,24 @@ fn ask(args: &ShowArgs) -> Result<ExitCode> {
         eprint!("{}", not_one(&id, &alerts, &clock));
         return Ok(ExitCode::FAILURE);
     };
-    let history = block_on(history(&reader, &alert.id))?;
-    show(alert, &history, &config, args.format, &clock)?;
+    let handling = block_on(async {
+        let (clocks, history) = (clocks(&reader, &alert.id).await?, history(&reader, &alert.id).await?);
+        anyhow::Ok(Handling { clocks, history })
+    })?;
+    show(alert, &handling, &config, args.format, &clock)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is due, in the order in which it is done.
+async fn clocks(reader: &Reader, id: &str) -> Result<Vec<Due>> {
+    let mut filter = Filter::default();
+    filter.and("c.alert_id = {}", Bound::Text(id.to_owned()));
+    let sql = format!(
+        "SELECT c.clock AS clock, toUnixTimestamp64Micro(c.due) AS due, toUnixTimestamp64Micro(c.done_at) AS done_at, \
+           c.state AS state FROM alert_clocks AS c WHERE {} ORDER BY c.number",
+        filter.sql()
+    );
+    reader.rows(&sql, &filter).await
 }
 
 /// What people did with the alert, in the order of time.
@@ -178,13 +214,13 @@ async fn history(reader: &Reader, id: &str) -> Result<Vec<Entry>> {
     reader.rows(&sql, &filter).await
 }
 
-fn show(alert: &Alert, history: &[Entry], config: &Config, format: Format, clock: &Clock) -> Result<()> {
+fn show(alert: &Alert, handling: &Handling, config: &Config, format: Format, clock: &Clock) -> Result<()> {
     let rule = words(config, &alert.rule_path, &alert.rule_id);
     match format {
-        Format::Text => print_text(&explained(alert, rule.as_ref(), history, clock)),
+        Format::Text => print_text(&explained(alert, rule.as_ref(), handling, clock)),
         Format::Json => {
             let next = alert.next_commands(rule.as_ref());
-            let explained = Explained { alert, rule: rule.as_ref(), history, next };
+            let explained = Explained { alert, rule: rule.as_ref(), handling, next };
             print_text(&(json_line(&explained)? + "\n"))
         }
     }
@@ -206,7 +242,7 @@ fn not_one(id: &str, alerts: &[Alert], clock: &Clock) -> String {
 }
 
 /// The page for eyes. Every value is escaped by [`Page`].
-fn explained(alert: &Alert, rule: Option<&Words>, history: &[Entry], clock: &Clock) -> String {
+fn explained(alert: &Alert, rule: Option<&Words>, handling: &Handling, clock: &Clock) -> String {
     let mut page = Page::default();
     page.title(&format!("{}  {}", alert.priority, alert.rule_title));
     page.section("What");
@@ -216,7 +252,7 @@ fn explained(alert: &Alert, rule: Option<&Words>, history: &[Entry], clock: &Clo
     page.line("priority", &alert.why_urgent());
     page.line("tactics", &alert.tactics.join(", "));
     page.line("techniques", &alert.techniques.join(", "));
-    page.handling(alert, history, clock);
+    page.handling(alert, handling, clock);
     page.section("Where");
     page.line("host", &alert.host);
     page.line(
@@ -292,6 +328,17 @@ impl Alert {
     }
 }
 
+impl Due {
+    fn told(&self, clock: &Clock) -> String {
+        let (due, done) = (clock.shown(self.due), clock.shown(self.done_at));
+        match (self.state.as_str(), self.done_at) {
+            ("met", _) => format!("done {done}, in time (by {due})"),
+            (_, 0) => format!("by {due}, {}", clock.until(self.due)),
+            _ => format!("done {done}, too late (by {due})"),
+        }
+    }
+}
+
 /// A word for a POSIX shell. A name out of a log must not become a command when a person pastes it.
 fn quoted(word: &str) -> String {
     let plain = |char: char| char.is_ascii_alphanumeric() || "-_.:@/+".contains(char);
@@ -325,12 +372,15 @@ impl Page {
         self.push(&format!("  {}\n", shown_bytes(line)));
     }
 
-    fn handling(&mut self, alert: &Alert, history: &[Entry], clock: &Clock) {
+    fn handling(&mut self, alert: &Alert, handling: &Handling, clock: &Clock) {
         self.line("status", &alert.status);
         self.line("assigned to", &alert.assignee);
         self.line("verdict", &alert.verdict);
         self.line("silenced by", &alert.silence);
-        for entry in history {
+        for due in &handling.clocks {
+            self.line(&due.clock, &due.told(clock));
+        }
+        for entry in &handling.history {
             let to =
                 if entry.assignee.is_empty() { String::new() } else { format!(" to {}", entry.assignee) };
             let of = if entry.verdict.is_empty() { String::new() } else { format!(" as {}", entry.verdict) };
@@ -402,13 +452,31 @@ mod tests {
         }
     }
 
+    fn handling() -> Handling {
+        let due = |clock: &str, state: &str, done_at| Due {
+            clock: clock.into(),
+            due: 1_787_153_600_000_000,
+            done_at,
+            state: state.into(),
+        };
+        let clocks = vec![
+            due("acknowledge", "met", 1_787_150_400_000_000),
+            due("contain", "missed", 1_787_154_000_000_000),
+            due("close", "missed", 0),
+        ];
+        Handling { clocks, history: vec![closed()] }
+    }
+
     #[test]
     fn explains_on_one_page_and_escapes_every_value() {
-        let page = explained(&alert(), None, &[closed()], &Clock::new(true));
+        let page = explained(&alert(), None, &handling(), &Clock::new(true));
         assert!(!page.chars().any(|char| char != '\n' && crate::people::escape::is_unsafe(char)));
         for part in [
             "P1  SSH brute force\n",
             "  status       closed\n",
+            "  acknowledge  done 2026-08-19 14:40:00, in time (by 2026-08-19 15:33:20)\n",
+            "  contain      done 2026-08-19 15:40:00, too late (by 2026-08-19 15:33:20)\n",
+            "  close        by 2026-08-19 15:33:20, late by ",
             "  close        2026-08-19 15:40:00 by Lan as true_positive: reset\\x1b[2J\n",
             "  level        4, by QĐ 100/QĐ-UBND\n",
             "  matched      src_ip = 192.0.2.7\\x1b[2J\n",
@@ -425,7 +493,7 @@ mod tests {
     fn json_leaves_nothing_out() {
         let alert = alert();
         let explained =
-            Explained { alert: &alert, rule: None, history: &[closed()], next: alert.next_commands(None) };
+            Explained { alert: &alert, rule: None, handling: &handling(), next: alert.next_commands(None) };
         let value: serde_json::Value = serde_json::from_str(&json_line(&explained).unwrap()).unwrap();
         assert_eq!(value["matched"]["src_ip"], "192.0.2.7\u{1b}[2J");
         assert_eq!(value["src_ip"], "192.0.2.7");

@@ -7,6 +7,7 @@ use clickhouse::Row;
 use event::Micros;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now;
 use crate::config::ConfigArg;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
@@ -19,6 +20,8 @@ use crate::people::when::{Clock, When};
 const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
 /// Characters of an alert's id in the table. 64 bits: enough to be unique for ever; `vonggac alert` takes any unique prefix.
 const ID_CHARS: usize = 16;
+/// The column of what is due.
+const DUE: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +33,7 @@ Examples:
   vonggac alerts --format json | jq -r .id        for programs: one object a line
   vonggac alerts --drill all                      drills as well
   vonggac alerts --status new --since 1w          what nobody has looked at yet
+  vonggac alerts --overdue --since 30d            what should have been acknowledged, contained or closed by now
   vonggac alerts verify                           did anybody change what people did with alerts
 
 Exit codes: 0 answered, with or without alerts (with --exit-code: at least one alert); 1 only with --exit-code: none;
@@ -76,6 +80,9 @@ pub(crate) struct Args {
     /// How it stands: new, acknowledged, closed; `open` is what is not closed
     #[arg(long, value_parser = ["new", "acknowledged", "closed", "open"], hide_possible_values = true, help_heading = "Filters")]
     status: Option<String>,
+    /// Only alerts of which a clock (acknowledge, contain, close) has run out
+    #[arg(long, help_heading = "Filters")]
+    overdue: bool,
     #[command(flatten)]
     drill: DrillArg,
     /// At most so many rows
@@ -121,6 +128,10 @@ struct Alert {
     assignee: String,
     verdict: String,
     silence: String,
+    /// What must be done next of acknowledge, contain, close, and by when; empty when nothing must.
+    next_step: String,
+    #[serde(serialize_with = "as_iso")]
+    next_due: Micros,
 }
 
 const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severity, a.sys_level AS sys_level, \
@@ -130,10 +141,12 @@ const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severit
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     toUnixTimestamp64Micro(a.created_at) AS created_at, a.drill_id AS drill_id, \
     if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, \
-    a.silence AS silence";
+    a.silence AS silence, c.clock AS next_step, toUnixTimestamp64Micro(c.due) AS next_due";
 
-/// An alert that nobody did anything with is in no row of `alert_status`.
-const ALERTS: &str = "alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id";
+/// An alert that nobody did anything with is in no row of `alert_status`, and one of which nothing is due in none of
+/// `alert_next`.
+const ALERTS: &str = "alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id \
+    LEFT JOIN alert_next AS c ON c.alert_id = a.id";
 
 /// How many alerts of one priority match.
 #[derive(Debug, Deserialize, Row)]
@@ -155,6 +168,7 @@ impl Listed for Alert {
         "who",
         "hits",
         "status",
+        "due",
         "id",
     ];
 
@@ -170,12 +184,14 @@ impl Listed for Alert {
             self.who(),
             grouped(self.hits),
             self.standing(),
+            self.due(clock),
             self.id.chars().take(ID_CHARS).collect(),
         ]
     }
 
     fn tone(&self, column: usize) -> Tone {
         match (column, self.priority.as_str()) {
+            (DUE, _) if self.next_due > 0 && self.next_due < now() => Tone::Alarm,
             (0, "P1" | "P2") => Tone::Alarm,
             (0, "P3") => Tone::Notice,
             _ => Tone::Plain,
@@ -190,6 +206,14 @@ impl Alert {
         let silenced = if self.silence.is_empty() { "" } else { ", silenced" };
         let with = if self.assignee.is_empty() { String::new() } else { format!(", {}", self.assignee) };
         format!("{status}{with}{silenced}")
+    }
+
+    /// What must be done next, and by when.
+    fn due(&self, clock: &Clock) -> String {
+        if self.next_step.is_empty() {
+            return "-".to_owned();
+        }
+        format!("{} {}", self.next_step, clock.until(self.next_due))
     }
 
     /// The address, the user, or what the alert is grouped by.
@@ -252,6 +276,9 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
             one => Bound::Texts(vec![one.to_owned()]),
         }),
     );
+    if args.overdue {
+        filter.and_always("c.clock != '' AND c.due < now64(6)");
+    }
     args.drill.apply(&mut filter);
     Ok(filter)
 }

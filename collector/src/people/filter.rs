@@ -52,6 +52,17 @@ impl Filter {
         self.and_plain(&condition.replace("{first}", &first).replace("{last}", &last))
     }
 
+    /// Whether an address is in one of the networks, for the place of an expression.
+    pub(crate) fn is_within(&mut self, column: &'static str, networks: &[Network]) -> String {
+        let ends = networks.iter().map(|network| {
+            let first = self.keep(Bound::Address(network.first));
+            let last = self.keep(Bound::Address(network.last));
+            format!("{column} BETWEEN {first} AND {last}")
+        });
+        let ends: Vec<String> = ends.collect();
+        if ends.is_empty() { "false".to_owned() } else { format!("({})", ends.join(" OR ")) }
+    }
+
     /// For the place of a WHERE's condition.
     pub(crate) fn sql(&self) -> &str {
         if self.sql.is_empty() { "true" } else { &self.sql }
@@ -113,11 +124,18 @@ impl FromStr for Network {
                     "{text:?} is no address; expected 10.1.2.3, 2001:db8::1, 10.1.0.0/16 or 2001:db8::/32"
                 )
             })?;
-        Ok(Self { first: mapped(net.network()), last: mapped(net.broadcast()) })
+        Ok(Self::from(net))
     }
 }
 
-fn mapped(address: IpAddr) -> Ipv6Addr {
+impl From<IpNet> for Network {
+    fn from(net: IpNet) -> Self {
+        Self { first: mapped(net.network()), last: mapped(net.broadcast()) }
+    }
+}
+
+/// As it is stored.
+pub(crate) fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
         IpAddr::V6(address) => address,

@@ -107,14 +107,14 @@ impl Clock {
 
     /// How long ago, roughly: `12 s ago`, `3 h ago`.
     pub(crate) fn age(&self, micros: Micros) -> String {
-        let seconds = self.now.as_microsecond().saturating_sub(micros) / MICROS_PER_S;
-        match seconds {
-            ..0 => "in the future".to_owned(),
-            0..120 => format!("{seconds} s ago"),
-            120..7_200 => format!("{} min ago", seconds / 60),
-            7_200..172_800 => format!("{} h ago", seconds / 3_600),
-            _ => format!("{} days ago", seconds / 86_400),
-        }
+        let passed = self.now.as_microsecond().saturating_sub(micros);
+        if passed < 0 { "in the future".to_owned() } else { format!("{} ago", roughly(passed)) }
+    }
+
+    /// How long until then, roughly: `in 12 min`, `late by 3 h`.
+    pub(crate) fn until(&self, micros: Micros) -> String {
+        let left = micros.saturating_sub(self.now.as_microsecond());
+        if left < 0 { format!("late by {}", roughly(-left)) } else { format!("in {}", roughly(left)) }
     }
 
     fn format(&self, micros: Micros, format: &str) -> String {
@@ -122,6 +122,17 @@ impl Clock {
             Ok(timestamp) => timestamp.to_zoned(self.zone.clone()).strftime(format).to_string(),
             Err(_) => format!("{micros} µs"),
         }
+    }
+}
+
+/// A length of time that is not negative, with one unit.
+fn roughly(micros: Micros) -> String {
+    let seconds = micros / MICROS_PER_S;
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

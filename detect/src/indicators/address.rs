@@ -94,6 +94,11 @@ pub(super) fn put(net: IpNet, out: &mut Vec<u8>) {
     out.push(net.prefix_len());
 }
 
+/// Whether a key is of more than one address.
+pub(super) fn is_network(key: &[u8]) -> bool {
+    key.split_last().is_some_and(|(prefix, octets)| usize::from(*prefix) < octets.len().saturating_mul(8))
+}
+
 /// Whether a feed may name the network.
 pub(super) fn check(key: &[u8], local_allowed: bool) -> Result<(), IndicatorError> {
     let Some(net) = network_of(key) else { return Ok(()) };

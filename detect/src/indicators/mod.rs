@@ -8,6 +8,7 @@
 //! keys      the values one behind another: 5 bytes an IPv4 address, 16 to 32 a hash, a name or URL as long as it is
 //! entries   24 bytes each: where the key stands, since when and until when, which words, the next entry of the same value
 //! table     key ─▶ entry: 4 bytes a place of a hash table, and one of its own
+//! networks  the same for networks: they are few and asked for most, a dozen times an address, so they stay in a cache
 //! words     what a feed says of its indicators; feeds repeat themselves, so equal ones are kept once
 //! ```
 //!
@@ -50,6 +51,7 @@ pub struct Indicators {
     keys: Vec<u8>,
     entries: Vec<Entry>,
     table: HashTable<u32>,
+    networks: HashTable<u32>,
     words: Vec<Words>,
     sources: Vec<Source>,
     /// How many there are of each kind, in the order of [`IndicatorKind::ALL`].
@@ -213,7 +215,8 @@ impl IndicatorsBuilder {
         match first.and_then(|first| self.set.entries.get_mut(index(first))) {
             Some(first) => entry.next = std::mem::replace(&mut first.next, at),
             None => {
-                let Indicators { table, entries, keys, .. } = &mut self.set;
+                let Indicators { table, networks, entries, keys, .. } = &mut self.set;
+                let table = if entry.is_network(keys) { networks } else { table };
                 table.insert_unique(hash, at, |at| hash_of(entries, keys, *at));
             }
         }
@@ -286,9 +289,8 @@ impl Indicators {
     pub fn bytes(&self) -> usize {
         let words = self.words.iter().map(Words::bytes).sum::<usize>();
         let entries = self.entries.capacity().saturating_mul(size_of::<Entry>());
-        [words, entries, self.keys.capacity(), self.table.allocation_size()]
-            .into_iter()
-            .fold(0, usize::saturating_add)
+        let tables = self.table.allocation_size().saturating_add(self.networks.allocation_size());
+        [words, entries, self.keys.capacity(), tables].into_iter().fold(0, usize::saturating_add)
     }
 
     fn has(&self, kind: IndicatorKind) -> bool {
@@ -304,7 +306,8 @@ impl Indicators {
         let is_it = |at: &u32| {
             self.entry(*at).is_some_and(|entry| entry.kind == kind && entry.key(&self.keys) == key)
         };
-        self.table.find(hash, is_it).copied()
+        let table = if is_network(kind, key) { &self.networks } else { &self.table };
+        table.find(hash, is_it).copied()
     }
 
     /// The entries of a value, one for each feed that names it.
@@ -327,6 +330,10 @@ impl Indicators {
 }
 
 impl Entry {
+    fn is_network(&self, keys: &[u8]) -> bool {
+        is_network(self.kind, self.key(keys))
+    }
+
     fn key<'k>(&self, keys: &'k [u8]) -> &'k [u8] {
         let at = index(self.key_at);
         keys.get(at..at.saturating_add(self.key_len.into())).unwrap_or_default()
@@ -418,6 +425,11 @@ impl<'s> Indicator<'s> {
     fn source(&self) -> Option<&'s Source> {
         self.set.sources.get(index(self.words()?.source))
     }
+}
+
+/// Whether a key is of more than one address.
+fn is_network(kind: IndicatorKind, key: &[u8]) -> bool {
+    kind == IndicatorKind::Address && address::is_network(key)
 }
 
 fn hash(kind: IndicatorKind, key: &[u8]) -> u64 {
