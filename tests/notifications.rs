@@ -441,7 +441,7 @@ fn a_priority_that_rises_is_told(site: &Site, receivers: &Receivers) -> Result<(
 /// What is due of the alert that was told, before and after somebody looked at it.
 fn has_its_clocks(site: &Site) -> Result<()> {
     let told = || -> Result<Value> {
-        let alerts = listed(site, &["alerts"])?;
+        let alerts = listed(site, &["alerts", "--rule", RULE])?;
         alerts.into_iter().find(|alert| alert["entity"] == TOLD).context("it is listed")
     };
     let before = told()?;
