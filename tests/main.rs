@@ -8,6 +8,7 @@ mod bruteforce; // the rule against a count of our own, on real logs
 mod capture; // packets of real interfaces, counted, spooled and shipped
 mod conversations; // our flows against tshark, packet for packet
 mod corpus; // where the public data lies
+mod coverage; // the inventory in SQL, sources that fall silent, canaries
 mod dashboards; // every query of every panel, Grafana's schema, Prometheus and its alerts
 mod differences; // tables of what is known to differ, and why
 mod drills; // the recorded drills, all of them

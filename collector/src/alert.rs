@@ -1,8 +1,8 @@
 //! From hits to alerts: correlate, group, and hand on what changed together with its batch. One thread, the only one with a
 //! memory: the windows of correlations and the open alerts.
 //!
-//! Two alerts are the collector's own: batches of an agent that never came, and rows that the store refused. They take the
-//! same way as those of rules.
+//! Some alerts are the collector's own: batches of an agent that never came, rows that the store refused, log sources that fall
+//! silent. They take the same way as those of rules.
 //!
 //! A hit that an exception expects is counted and makes no alert; the correlator sees it all the same
 //! ([`exceptions`](crate::exceptions)).
@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::admit::Origin;
 use crate::batch::{Gap, Identity};
 use crate::clock::now;
+use crate::coverage::{CoverageHits, Told};
 use crate::current::Current;
 use crate::evaluate::{Evaluation, Finding, Rules, Site};
 use crate::exceptions::{Excepted, Exceptions};
@@ -39,10 +40,8 @@ const NOTICES_MAX: usize = 1_024;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The ids of the collector's own alerts, where those of rules have the rule's.
-pub(crate) const OWN_RULES: [&str; 2] = [GAP, DEAD_LETTERS];
-const GAP: &str = "vonggac-sequence-gap";
-const DEAD_LETTERS: &str = "vonggac-dead-letters";
+/// How the ids of the collector's own alerts begin, which stand in the place of a rule's.
+pub(crate) const OWN_RULE: &str = "vonggac-";
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     opened: metrics::counters("vonggac_alert_opened_total", "Alerts opened.", &["severity", "priority"]),
@@ -80,6 +79,8 @@ struct Metrics {
 pub(crate) enum Notice {
     /// The store refused rows of a batch.
     DeadLetters { origin: Arc<Origin>, rows: usize },
+    /// A log source fell silent, or reports again.
+    Coverage(Box<Told>),
 }
 
 /// The way of a notice to this stage. Never blocks: the stage that sends is behind this one.
@@ -193,8 +194,10 @@ impl Alerts {
     }
 
     fn notice(&mut self, notice: Notice, now: Micros) {
-        let Notice::DeadLetters { origin, rows } = notice;
-        let hit = self.own.dead_letters(&origin, rows, now);
+        let hit = match notice {
+            Notice::DeadLetters { origin, rows } => self.own.dead_letters(&origin, rows, now),
+            Notice::Coverage(told) => self.own.coverage.hit(&told),
+        };
         self.observe(&hit, now);
     }
 
@@ -292,24 +295,16 @@ impl Lines {
 struct Own {
     gap: Arc<Cause>,
     dead_letters: Arc<Cause>,
+    coverage: CoverageHits,
     site: Arc<Site>,
 }
 
 impl Own {
     fn new(site: Arc<Site>) -> Self {
-        let cause = |id: &str, title: &str, severity| {
-            Arc::new(Cause {
-                id: id.to_owned(),
-                title: title.to_owned(),
-                path: String::new(),
-                severity,
-                tactics: Vec::new(),
-                techniques: Vec::new(),
-            })
-        };
         Self {
-            gap: cause(GAP, "Batches of an agent never came", Severity::High),
-            dead_letters: cause(DEAD_LETTERS, "The store refused rows", Severity::Medium),
+            gap: Cause::own("vonggac-sequence-gap", "Batches of an agent never came", Severity::High),
+            dead_letters: Cause::own("vonggac-dead-letters", "The store refused rows", Severity::Medium),
+            coverage: CoverageHits::new(now()),
             site,
         }
     }
@@ -349,7 +344,7 @@ impl Own {
         let Identity { agent, .. } = &origin.identity;
         Hit {
             cause: Arc::clone(cause),
-            place: Arc::clone(self.site.place_of_host(agent)),
+            place: Arc::clone(self.site.places.get().of_host(agent)),
             origin: Arc::clone(origin),
             ts,
             host: agent.clone(),

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use crate::admit::{Admitted, Origin};
 use crate::batch::Gap;
 use crate::classify::classify;
+use crate::coverage::SourceSet;
 use crate::current::Current;
 use crate::ends::Ends;
 use crate::exceptions::Exceptions;
@@ -38,6 +39,7 @@ use crate::metrics;
 use crate::priority::Levels;
 use crate::recover;
 use crate::row::{Blocks, EventRow, Filler};
+use crate::watch_coverage::Heard;
 use crate::write_events::Evaluated;
 
 /// Sources that have a label of their own in metrics. Agents' configurations name some dozens; a path with a number in it,
@@ -83,10 +85,8 @@ pub(crate) struct Rules {
 
 /// What all threads share.
 pub(crate) struct Site {
-    pub(crate) inventory: Inventory,
-    /// What alerts show of each system of the inventory, in its order.
-    places: Vec<Arc<Place>>,
-    nowhere: Arc<Place>,
+    /// Whose hosts and addresses are; swapped whole, a batch is classified by one.
+    pub(crate) places: Current<Places>,
     pub(crate) levels: Levels,
     pub(crate) filler: Filler,
     pub(crate) flow_filler: FlowFiller,
@@ -94,6 +94,14 @@ pub(crate) struct Site {
     pub(crate) indicators: Current<Indicators>,
     /// None at first.
     pub(crate) exceptions: Current<Exceptions>,
+}
+
+/// The inventory, and what alerts show of each of its systems.
+pub(crate) struct Places {
+    pub(crate) inventory: Inventory,
+    /// In the order of the inventory.
+    places: Vec<Arc<Place>>,
+    nowhere: Arc<Place>,
 }
 
 /// A batch's rows and hits.
@@ -155,10 +163,17 @@ impl Site {
     pub(crate) fn new(
         inventory: Inventory,
         levels: Levels,
-        fillers: (Filler, FlowFiller),
+        (filler, flow_filler): (Filler, FlowFiller),
         rules: RuleSet,
     ) -> Self {
-        let (filler, flow_filler) = fillers;
+        let places = Current::new(Places::new(inventory));
+        let (indicators, exceptions) = (Current::default(), Current::default());
+        Self { places, levels, filler, flow_filler, rules, indicators, exceptions }
+    }
+}
+
+impl Places {
+    pub(crate) fn new(inventory: Inventory) -> Self {
         let place = |system: &System| {
             Arc::new(Place {
                 system_id: system.id.clone(),
@@ -169,25 +184,16 @@ impl Site {
             })
         };
         let places = inventory.systems().iter().map(place).collect();
-        Self {
-            places,
-            nowhere: Arc::default(),
-            inventory,
-            levels,
-            filler,
-            flow_filler,
-            rules,
-            indicators: Current::default(),
-            exceptions: Current::default(),
-        }
+        Self { places, nowhere: Arc::default(), inventory }
     }
 
     /// The system of a host.
-    pub(crate) fn place_of_host(&self, host: &str) -> &Arc<Place> {
-        self.place(self.inventory.by_host(host))
+    pub(crate) fn of_host(&self, host: &str) -> &Arc<Place> {
+        self.of(self.inventory.by_host(host))
     }
 
-    fn place(&self, system: Option<SystemIndex>) -> &Arc<Place> {
+    /// What alerts show of a system, or of none.
+    pub(crate) fn of(&self, system: Option<SystemIndex>) -> &Arc<Place> {
         system.and_then(|index| self.places.get(index.number())).unwrap_or(&self.nowhere)
     }
 }
@@ -241,32 +247,39 @@ impl Thread {
         let Admitted { ticket, batch, gap } = admitted;
         let rules = self.site.rules.current();
         let indicators = self.site.indicators.get();
+        let places = self.site.places.get();
         let mut pass = Pass {
             site: &self.site,
+            places: &places,
             rules: &rules,
             indicators: &indicators,
             scratch: &mut self.scratch,
             sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
-            host_system: self.site.inventory.by_host(&ticket.origin.identity.agent),
+            host_system: places.inventory.by_host(&ticket.origin.identity.agent),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
             blocks: Blocks::default(),
             findings: Vec::new(),
             seen: Seen::default(),
+            heard: HeardOf::default(),
         };
         let mut events = Events::of(&batch);
         while let Some(event) = events.next() {
             pass.seen.add(&event);
             pass.take(event);
         }
-        let Pass { blocks, findings, seen, .. } = pass;
+        let Pass { blocks, findings, seen, heard, .. } = pass;
+        // What a drill makes would hide that a source is silent.
+        let is_drill = !ticket.origin.drill_id.is_empty();
+        let heard = if is_drill { Heard::new() } else { heard.told(&places) };
         self.count(&batch, &seen, findings.len());
         let received = ticket.origin.received;
         let (first_event, last_event) = seen.times.unwrap_or((received, received));
         drop(events);
-        Evaluation { evaluated: Evaluated { ticket, blocks, first_event, last_event }, rules, findings, gap }
+        let evaluated = Evaluated { ticket, blocks, first_event, last_event, heard };
+        Evaluation { evaluated, rules, findings, gap }
     }
 
     fn count(&mut self, batch: &Batch, seen: &Seen, matches: usize) {
@@ -305,6 +318,25 @@ impl Seen {
     }
 }
 
+/// Which kinds of sources a batch was heard of, by system in the inventory's order.
+#[derive(Default)]
+struct HeardOf(Vec<SourceSet>);
+
+impl HeardOf {
+    fn add(&mut self, system: Option<SystemIndex>, kinds: SourceSet) {
+        let Some(number) = system.map(SystemIndex::number).filter(|_| !kinds.is_empty()) else { return };
+        if self.0.len() <= number {
+            self.0.resize(number + 1, SourceSet::default());
+        }
+        self.0[number].add(kinds);
+    }
+
+    fn told(self, places: &Places) -> Heard {
+        let heard = places.places.iter().zip(self.0).filter(|(_, kinds)| !kinds.is_empty());
+        heard.map(|(place, kinds)| (Arc::clone(place), kinds)).collect()
+    }
+}
+
 /// What the alerts of an event are about.
 struct Subject<'b> {
     place: &'b Arc<Place>,
@@ -315,6 +347,7 @@ struct Subject<'b> {
 /// One batch on its way through a thread.
 struct Pass<'b> {
     site: &'b Site,
+    places: &'b Places,
     rules: &'b Rules,
     indicators: &'b Indicators,
     scratch: &'b mut Scratch,
@@ -327,6 +360,7 @@ struct Pass<'b> {
     blocks: Blocks,
     findings: Vec<Finding>,
     seen: Seen,
+    heard: HeardOf,
 }
 
 impl<'b> Pass<'b> {
@@ -334,10 +368,10 @@ impl<'b> Pass<'b> {
     where
         'b: 'e,
     {
-        let site: &'b Site = self.site;
-        let ends = Ends::of(&site.inventory, &event);
+        let places: &'b Places = self.places;
+        let ends = Ends::of(&places.inventory, &event);
         if let Some(ends) = &ends {
-            ends.tell(&site.inventory, &mut event);
+            ends.tell(&places.inventory, &mut event);
         }
         let matches = self.rules.engine.evaluate(&event, self.scratch);
         let named = Named::of(self.indicators.observe(&event, self.sightseer));
@@ -377,11 +411,14 @@ impl<'b> Pass<'b> {
         row.offset = records.first().map_or(0, |record| record.offset);
         // Who looked on at a network is not who is concerned.
         let system = ends.and_then(Ends::concerned).or(self.host_system).or_else(|| {
-            let inventory = &self.site.inventory;
+            let inventory = &self.places.inventory;
             classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
         });
-        let site: &'b Site = self.site;
-        let place = site.place(system);
+        let inventory = &self.places.inventory;
+        let by_host = self.host_system.is_some() || inventory.by_host(&row.hostname).is_some();
+        self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_host));
+        let places: &'b Places = self.places;
+        let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
         row.retention_days = self.site.levels.retention_days(place.level, !drill_id.is_empty());
         self.blocks.push(&row);
@@ -407,8 +444,10 @@ impl<'b> Pass<'b> {
             (&identity.agent, &identity.agent, source, drill_id);
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
-        let site: &'b Site = self.site;
-        let (src, dst) = (site.place(ends.src), site.place(ends.dst));
+        let kinds = self.site.levels.sources().heard(&event.log_source, false);
+        [ends.src, ends.dst].into_iter().for_each(|end| self.heard.add(end, kinds));
+        let places: &'b Places = self.places;
+        let (src, dst) = (places.of(ends.src), places.of(ends.dst));
         row.direction = ends.direction;
         (row.src_system_id, row.src_sys_level) = (&src.system_id, src.level);
         (row.dst_system_id, row.dst_sys_level) = (&dst.system_id, dst.level);
@@ -416,7 +455,7 @@ impl<'b> Pass<'b> {
         let days = [src, dst].map(|place| self.site.levels.retention_days(place.level, drill));
         row.retention_days = days.into_iter().max().unwrap_or_default();
         self.blocks.push(&row);
-        let place = site.place(ends.concerned().or(self.host_system));
+        let place = places.of(ends.concerned().or(self.host_system));
         Subject { place, src_ip: row.src_ip.0, user: String::new() }
     }
 

@@ -374,6 +374,18 @@ impl AlertRow {
 }
 
 impl Cause {
+    /// What an alert of the collector's own shows.
+    pub(crate) fn own(id: &str, title: &str, severity: detect::Severity) -> Arc<Self> {
+        Arc::new(Self {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            path: String::new(),
+            severity,
+            tactics: Vec::new(),
+            techniques: Vec::new(),
+        })
+    }
+
     pub(crate) fn of(rule: &detect::Rule) -> Self {
         Self {
             id: rule.id.clone(),

@@ -30,8 +30,9 @@ use toml::Value as Toml;
 
 pub(crate) use survey::stated;
 
-use crate::level::Decrees;
+use crate::coverage::Span;
 use crate::place::Place;
+use crate::priority::Levels;
 
 /// Deepest tree of organisations, and of systems that are parts of others: a state has five tiers at most; what is deeper is
 /// a circle or a mistake.
@@ -132,8 +133,8 @@ pub(crate) struct System {
     pub(crate) domains: Vec<At<String>>,
     /// Addresses (as the longest networks) and networks.
     pub(crate) networks: Vec<At<IpNet>>,
-    /// Log sources that must report.
-    pub(crate) sources: Vec<String>,
+    /// Log sources that must report, or of which it is said that there are none.
+    pub(crate) sources: Vec<At<Source>>,
     pub(crate) origin: Origin,
 }
 
@@ -154,6 +155,21 @@ pub(crate) struct Link {
     pub(crate) observer: String,
     /// The one source of the observer that counts, as flows name it; none when it has only one.
     pub(crate) source: Option<String>,
+}
+
+/// What the inventory says of a log source of a system.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Source {
+    /// The id of its kind (`coverage.toml`).
+    pub(crate) id: String,
+    /// After which silence it is alerted, where that is not as for all systems.
+    pub(crate) silent_after: Option<Span>,
+    /// How often its canary must come out as an alert.
+    pub(crate) canary: Option<Span>,
+    /// The system that has it for this one: the firewall of the data centre.
+    pub(crate) by: Option<String>,
+    /// Why the system has no such source, though its level asks for it.
+    pub(crate) absent: Option<String>,
 }
 
 /// The approved security level, and by what right.
@@ -233,15 +249,16 @@ impl fmt::Display for Finding {
 }
 
 impl Inventory {
-    /// Reads a file, or all `*.toml` of a folder, as [`load`](Self::load) does without decrees.
+    /// Reads a file, or all `*.toml` of a folder, as [`load`](Self::load) does without levels.
     pub fn open(path: &Path) -> Result<Self, InventoryError> {
         Self::load(path, None)
     }
 
-    /// Reads a file, or all `*.toml` of a folder. With decrees, facts must be of the types that these ask for.
-    pub(crate) fn load(path: &Path, decrees: Option<&Decrees>) -> Result<Self, InventoryError> {
+    /// Reads a file, or all `*.toml` of a folder. With levels, facts must be of the types that their decrees ask for, and log
+    /// sources of the kinds that they know.
+    pub(crate) fn load(path: &Path, levels: Option<&Levels>) -> Result<Self, InventoryError> {
         let (inventory, findings) = Self::read(path)?;
-        inventory.unless_refused(findings, decrees)
+        inventory.unless_refused(findings, levels)
     }
 
     /// Reads as much as can be read, and what is wrong.
@@ -257,16 +274,16 @@ impl Inventory {
     }
 
     /// Everything that a person must know about it on a day; the errors of reading it are not repeated.
-    pub(crate) fn survey(&self, decrees: &Decrees, date: Date) -> Vec<Finding> {
-        survey::survey(self, decrees, date)
+    pub(crate) fn survey(&self, levels: &Levels, date: Date) -> Vec<Finding> {
+        survey::survey(self, levels, date)
     }
 
     fn unless_refused(
         self,
         mut findings: Vec<Finding>,
-        decrees: Option<&Decrees>,
+        levels: Option<&Levels>,
     ) -> Result<Self, InventoryError> {
-        findings.extend(decrees.map(|decrees| survey::facts(&self, decrees)).unwrap_or_default());
+        findings.extend(levels.map(|levels| survey::refused(&self, levels)).unwrap_or_default());
         let mut problems: Vec<String> = findings.iter().map(ToString::to_string).collect();
         let more = problems.len().saturating_sub(PROBLEMS_MAX);
         problems.truncate(PROBLEMS_MAX);
@@ -296,6 +313,11 @@ impl Inventory {
         let wider = self.by_network.range(..length).rev();
         let found = wider.filter_map(|(length, systems)| systems.get(&masked(prefix.into(), *length)));
         found.copied().next()
+    }
+
+    /// The id of a system of this inventory.
+    pub fn id(&self, index: SystemIndex) -> &str {
+        &self.system(index).id
     }
 
     /// A system of this inventory.
@@ -396,6 +418,12 @@ fn mapped(network: IpNet) -> (u8, u128) {
 fn masked(address: Ipv6Addr, length: u8) -> u128 {
     let host_bits = 128_u32.saturating_sub(u32::from(length));
     address.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)
+}
+
+/// A network as the store has it: `PREFIX/LENGTH` in IPv6.
+pub(crate) fn prefix(network: IpNet) -> String {
+    let (length, prefix) = mapped(network);
+    format!("{}/{length}", Ipv6Addr::from_bits(prefix))
 }
 
 /// An address or a network as a person writes it: an address without `/32` or `/128`.

@@ -1,7 +1,8 @@
 //! The folder of levels: the decrees that set them ([`crate::level`]), and what a level means for an alert and for an event: its
-//! priority and the response clocks of that ([`response`]; both in `priority.toml`), and how long it is kept (`retention.toml`).
-//! Both are tables that a site may change; both are checked whole when they are read, so that no cell can be missing when an
-//! alert comes. Every other `*.toml` of the folder is a decree; folders in it are not looked at.
+//! priority and the response clocks of that ([`response`]; both in `priority.toml`), how long it is kept (`retention.toml`), and
+//! which log sources there are (`coverage.toml`). These are tables that a site may change; all are checked whole when they are
+//! read, so that no cell can be missing when an alert comes. Every other `*.toml` of the folder is a decree; folders in it are
+//! not looked at.
 //!
 //! What this never does: shorten a retention below what the decree in force asks.
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub(crate) use response::Dues;
 
+use crate::coverage::SourceTable;
 use crate::level::{Decree, DecreeError, Decrees, Lang, RetentionMinimum};
 use crate::priority::response::{ResponseClocks, ResponseTimes};
 
@@ -31,6 +33,7 @@ const RETENTION_DAYS_MAX: u16 = 3650;
 /// The files of the folder that are no decrees.
 const PRIORITY_FILE: &str = "priority.toml";
 const RETENTION_FILE: &str = "retention.toml";
+const COVERAGE_FILE: &str = "coverage.toml";
 
 /// Why a table or a decree is not taken.
 #[derive(Debug, Error)]
@@ -63,6 +66,7 @@ pub(crate) struct Levels {
     decrees: Decrees,
     priority: PriorityTable,
     retention: RetentionTable,
+    sources: SourceTable,
 }
 
 impl Levels {
@@ -71,6 +75,7 @@ impl Levels {
         let decrees = decrees(folder)?;
         let (priority, retention) = (folder.join(PRIORITY_FILE), folder.join(RETENTION_FILE));
         Ok(Self {
+            sources: source_table(&folder.join(COVERAGE_FILE), &decrees)?,
             priority: PriorityTable::parse(&read(&priority)?, &priority)?,
             retention: RetentionTable::parse(&read(&retention)?, &retention, decrees.in_force(date))?,
             decrees,
@@ -79,6 +84,11 @@ impl Levels {
 
     pub(crate) fn decrees(&self) -> &Decrees {
         &self.decrees
+    }
+
+    /// The kinds of log sources.
+    pub(crate) fn sources(&self) -> &SourceTable {
+        &self.sources
     }
 
     /// The priority of an alert and the sentence that explains it. A level above 5 counts as 5.
@@ -258,13 +268,32 @@ impl Priority {
     }
 }
 
+/// The kinds of log sources; every decree asks for those only.
+fn source_table(path: &Path, decrees: &Decrees) -> Result<SourceTable, LevelsError> {
+    let invalid = |(key, expected, found): (&str, String, String)| LevelsError::Invalid {
+        path: path.into(),
+        key: key.into(),
+        expected,
+        found,
+    };
+    let table = SourceTable::new(toml(&read(path)?, path)?).map_err(invalid)?;
+    let mut asked = decrees.iter().flat_map(|decree| decree.sources.iter().map(move |duty| (decree, duty)));
+    match asked.find(|(_, duty)| table.by_id(&duty.provision.id).is_none()) {
+        Some((decree, duty)) => {
+            let found = format!("{:?} in the decree {}", duty.provision.id, decree.id);
+            Err(invalid(("source.id", "every source that a decree asks for".into(), found)))
+        }
+        None => Ok(table),
+    }
+}
+
 /// The decrees of a folder.
 fn decrees(folder: &Path) -> Result<Decrees, LevelsError> {
     let failed = |source| LevelsError::Read { path: folder.into(), source };
     let mut decrees = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let table = [PRIORITY_FILE, RETENTION_FILE].iter().any(|name| path.ends_with(name));
+        let table = [PRIORITY_FILE, RETENTION_FILE, COVERAGE_FILE].iter().any(|name| path.ends_with(name));
         if table || path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }

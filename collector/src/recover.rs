@@ -5,6 +5,7 @@
 //! - A batch that may have been sent before is looked up by its identity, the host and the time range of its events: that
 //!   reads a few granules.
 //! - Alerts that were touched of late are opened again, with the numbers of the batches that they count.
+//! - Of log sources it is asked when they reported, and which silences were told.
 //! - Correlations get back what their windows held: the events that their rules matched, as far back as decides what fires
 //!   next (`Engine::reach`), but at most [`RECALL_MAX`] and [`RECALLED_MAX`] of them. A window that is longer starts with these.
 //!   They come in the order of the events' time: where events were late, a correlation of correlations may take a firing for
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::batch::Identity;
+use crate::coverage::CoverageRow;
 use crate::flow_row::FlowColumn;
 use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
 use crate::row::{Filler, Table, VALUES_SEPARATOR};
@@ -108,6 +110,17 @@ pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Vec<AlertRow> {
     let sql = "SELECT ?fields FROM alerts FINAL WHERE version >= ? ORDER BY version DESC LIMIT ?";
     let limit = u64::try_from(OPEN_MAX).unwrap_or(u64::MAX);
     answer("open alerts", || client.query(sql).bind(since).bind(limit).fetch_all()).await
+}
+
+/// The digest of the inventory that was loaded last; none when the store has none.
+pub(crate) async fn inventory_digest(client: &Client) -> Option<String> {
+    let sql = "SELECT digest FROM systems_history ORDER BY loaded_at DESC LIMIT 1";
+    answer("the inventory", || client.query(sql).fetch_optional()).await
+}
+
+/// What is known of log sources.
+pub(crate) async fn coverage(client: &Client) -> Vec<CoverageRow> {
+    answer("coverage", || client.query("SELECT ?fields FROM coverage FINAL").fetch_all()).await
 }
 
 /// How far each agent is stored.

@@ -3,8 +3,9 @@
 //! Start: configuration, `/metrics`, certificates and rules, the embedded store, the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules, hunts, indicators and exceptions anew, each by itself; if something in rules, hunts or exceptions does
-//! not load, or a file of indicators cannot be read, it is reported, and the set loaded before stays.
+//! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself; if something in rules,
+//! inventory, hunts or exceptions does not load, or a file of indicators cannot be read, it is reported, and what was loaded before
+//! stays.
 //!
 //! What it never does: acknowledge what is not stored, on the way out either. Who was not acknowledged sends again.
 
@@ -238,9 +239,13 @@ impl Daemon {
         }
     }
 
-    /// Loads rules, hunts, indicators and exceptions anew.
+    /// Loads rules, inventory, hunts, indicators and exceptions anew.
     async fn reload(&mut self) {
         self.reload_rules().await;
+        match self.pipeline.systems.reload(&self.config) {
+            Ok(systems) => info!(systems, "inventory loaded anew"),
+            Err(error) => warn!("the inventory is not replaced: {error}"),
+        }
         match hunts::load(&self.config.hunts) {
             Ok(hunts) => self.replace_hunts(hunts).await,
             Err(error) => warn!("the hunts are not replaced: {error}"),

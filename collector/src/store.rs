@@ -6,6 +6,8 @@
 //!                 ┄▶ a bell, for who tells people (notifications): it holds up nobody
 //! ```
 //!
+//! Beside it `watch_coverage` hears from both writers which log sources report, and what it finds goes to `alert` as a notice.
+//!
 //! Each arrow is a queue with a limit; a store that is away fills them from the end, until the intakes read no further.
 //! Nothing is dropped on the way. When the intakes are gone each stage ends after the one before it, with all that is under
 //! way stored.
@@ -20,7 +22,7 @@ use detect::{Engine, Indicators};
 use event::{Dictionary, DictionaryError, Micros};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admit::{Admission, Admit};
@@ -28,9 +30,10 @@ use crate::alert::{AlertStage, Alerts, Notices};
 use crate::batch::Delivery;
 use crate::clock::{now, today};
 use crate::config::{Config, ConfigError};
+use crate::coverage::CoverageRow;
 use crate::current::Current;
 use crate::dead_letter::DeadLetters;
-use crate::evaluate::{Evaluate, RuleSet, Site};
+use crate::evaluate::{Evaluate, Places, RuleSet, Site};
 use crate::exceptions::Exceptions;
 use crate::flow_row::FlowFiller;
 use crate::grouping::Grouping;
@@ -39,8 +42,10 @@ use crate::inventory::{Inventory, InventoryError};
 use crate::migrate::{MigrateError, migrate};
 use crate::notifications::Bell;
 use crate::priority::{Levels, LevelsError};
+use crate::publish_systems::{Load, PublishSystems};
 use crate::recover::{self, RecoverError};
 use crate::row::Filler;
+use crate::watch_coverage::{Newsroom, WatchCoverage};
 use crate::write_alerts::WriteAlerts;
 use crate::write_events::WriteEvents;
 
@@ -85,6 +90,46 @@ pub struct Pipeline {
     pub(crate) exceptions: Current<Exceptions>,
     /// Rings when alerts were written.
     pub(crate) bell: Bell,
+    pub(crate) systems: Systems,
+}
+
+/// The inventory; it may be replaced while batches pass.
+#[derive(Clone)]
+pub(crate) struct Systems {
+    site: Arc<Site>,
+    publish: PublishSystems,
+    /// One at a time: the inventory that came last is published last.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Systems {
+    fn new(config: &Config, client: &Client, site: &Arc<Site>) -> Result<Self, ConfigError> {
+        let publish = PublishSystems::new(config, client)?;
+        Ok(Self { site: Arc::clone(site), publish, turn: Arc::default() })
+    }
+
+    /// Reads the inventory of a configuration, puts it in place of the one in force, and has it published: nobody waits for a
+    /// store that is away.
+    pub(crate) fn reload(&self, config: &Config) -> Result<usize, InventoryError> {
+        let inventory = Inventory::load(&config.systems, Some(&self.site.levels))?;
+        let systems = inventory.systems().len();
+        self.site.places.replace(Places::new(inventory));
+        tokio::spawn(self.clone().publish());
+        Ok(systems)
+    }
+
+    async fn publish(self) {
+        let _turn = self.turn.lock().await;
+        let places = self.site.places.get();
+        let load = Load::of(&places.inventory, self.site.levels.decrees(), today());
+        self.publish.publish(load, now()).await;
+    }
+}
+
+impl std::fmt::Debug for Systems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Systems").finish_non_exhaustive()
+    }
 }
 
 /// Checks the inventory and the tables of levels as [`start`] does, without a store.
@@ -100,17 +145,20 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
     let client = insert::client(&endpoint)?;
     migrate(&client, &endpoint.database).await?;
     recover::until_quiet(&client, &endpoint.database).await?;
+    let systems = Systems::new(config, &client, &site)?;
+    systems.clone().publish().await;
     let admission = Arc::new(Admission::default());
     for agent in recover::agents(&client).await {
         admission.stored_before(&agent.agent, agent.epoch, agent.seq);
     }
     let alerts = alerts(config, &client, &site).await;
-    join(config, &client, &site, admission, alerts)
+    let coverage = recover::coverage(&client).await;
+    join(config, &client, systems, admission, (alerts, coverage))
 }
 
 fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
     let levels = Levels::load(&config.levels, today())?;
-    let inventory = Inventory::load(&config.systems, Some(levels.decrees()))?;
+    let inventory = Inventory::load(&config.systems, Some(&levels))?;
     let filler = Filler::new(Dictionary::shipped()?).map_err(StartError::Columns)?;
     Ok(Site::new(inventory, levels, (filler, FlowFiller::new()?), RuleSet::new(engine)))
 }
@@ -130,18 +178,26 @@ async fn alerts(config: &Config, client: &Client, site: &Arc<Site>) -> Alerts {
 fn join(
     config: &Config,
     client: &Client,
-    site: &Arc<Site>,
+    systems: Systems,
     admission: Arc<Admission>,
-    alerts: Alerts,
+    (alerts, coverage): (Alerts, Vec<CoverageRow>),
 ) -> Result<Pipeline, StartError> {
+    let site = &systems.site;
     let (notices, notices_in) = Notices::channel();
+    let (newsroom, news) = Newsroom::channel(site);
+    let watch = WatchCoverage::new(client, site, coverage, news, notices.clone());
+    let watch = tokio::spawn(watch.run());
     let dead_letters = DeadLetters::new(client);
     let (events_out, events_in) = mpsc::channel(QUEUE_BATCHES);
-    let write_events = WriteEvents::new(client, dead_letters.clone(), notices, events_in);
-    let done = tokio::spawn(write_events.run());
+    let write_events = WriteEvents::new(client, dead_letters.clone(), notices, newsroom.clone(), events_in);
+    let done = tokio::spawn(async {
+        write_events.run().await;
+        // Ends once nobody brings it news.
+        let _ended = watch.await;
+    });
     let (alerts_out, alerts_in) = mpsc::channel(QUEUE_BATCHES);
     let (ring, bell) = watch::channel(());
-    tokio::spawn(WriteAlerts::new(client, dead_letters, alerts_in, events_out, ring).run());
+    tokio::spawn(WriteAlerts::new(client, dead_letters, newsroom, alerts_in, events_out, ring).run());
     let (hits_out, hits_in) = sync_channel(QUEUE_BATCHES);
     let alert = AlertStage { input: hits_in, notices: notices_in, output: alerts_out, alerts };
     spawn("alert", move || alert.run())?;
@@ -160,14 +216,9 @@ fn join(
     }
     let (deliveries, input) = mpsc::channel(config.limits.queue_batches);
     tokio::spawn(Admit { admission, input, shards }.run());
-    Ok(Pipeline {
-        deliveries,
-        done,
-        rules: site.rules.clone(),
-        indicators: site.indicators.clone(),
-        exceptions: site.exceptions.clone(),
-        bell,
-    })
+    let (rules, indicators) = (site.rules.clone(), site.indicators.clone());
+    let exceptions = site.exceptions.clone();
+    Ok(Pipeline { deliveries, done, rules, indicators, exceptions, bell, systems })
 }
 
 fn threads(config: &Config) -> usize {

@@ -24,6 +24,7 @@ use crate::grouping::AlertRow;
 use crate::insert::{Insert, Refused};
 use crate::metrics;
 use crate::row_binary::{Encode, encoded};
+use crate::watch_coverage::Newsroom;
 use crate::write_events::Evaluated;
 
 /// Shortest time between two inserts of alerts: ten small parts a second are merged with ease.
@@ -68,6 +69,7 @@ pub(crate) struct WriteAlerts {
     insert: Insert,
     excepted: Insert,
     dead_letters: DeadLetters,
+    coverage: Newsroom,
     /// Rings when alerts were written, for who tells people.
     bell: watch::Sender<()>,
 }
@@ -76,6 +78,7 @@ impl WriteAlerts {
     pub(crate) fn new(
         client: &Client,
         dead_letters: DeadLetters,
+        coverage: Newsroom,
         input: mpsc::Receiver<Alerted>,
         output: mpsc::Sender<Evaluated>,
         bell: watch::Sender<()>,
@@ -83,7 +86,7 @@ impl WriteAlerts {
         LazyLock::force(&METRICS);
         let insert = Insert::new(client, "alerts", &AlertRow::COLUMNS.join(", "));
         let excepted = Insert::new(client, "excepted_hits", &ExceptedRow::COLUMNS.join(", "));
-        Self { input, output, insert, excepted, dead_letters, bell }
+        Self { input, output, insert, excepted, dead_letters, coverage, bell }
     }
 
     /// Runs until the stage before is gone, or the one behind.
@@ -131,7 +134,10 @@ impl WriteAlerts {
             return;
         }
         match self.insert.put(&encoded(&rows)).await {
-            Ok(()) => METRICS.rows.inc_by(u64::try_from(rows.len()).unwrap_or_default()),
+            Ok(()) => {
+                METRICS.rows.inc_by(u64::try_from(rows.len()).unwrap_or_default());
+                self.coverage.alerted(&rows).await;
+            }
             Err(_) => self.one_by_one(rows).await,
         }
         self.bell.send_replace(());
@@ -151,7 +157,10 @@ impl WriteAlerts {
     async fn one_by_one(&self, rows: Vec<AlertRow>) {
         for row in rows {
             match self.insert.put(&encoded([&row])).await {
-                Ok(()) => METRICS.rows.inc(),
+                Ok(()) => {
+                    METRICS.rows.inc();
+                    self.coverage.alerted(&[row]).await;
+                }
                 Err(Refused(reason)) => {
                     self.dead_letters.write(vec![DeadLetter::of_alert(&row, reason)]).await;
                 }

@@ -27,6 +27,7 @@ use crate::insert::{Insert, Refused};
 use crate::metrics;
 use crate::row::{self, Blocks, Partition, Table};
 use crate::row_binary::{Encode, encode, encoded};
+use crate::watch_coverage::{Heard, Newsroom};
 
 /// Rows that are worth an insert. A batch has at most as many, so a group has fewer than 20,000: one insert of that size
 /// with the text index needs some 100 MB in the store.
@@ -63,6 +64,8 @@ pub(crate) struct Evaluated {
     /// Times of its first and its last event.
     pub(crate) first_event: Micros,
     pub(crate) last_event: Micros,
+    /// Log sources that report with it.
+    pub(crate) heard: Heard,
 }
 
 /// A row of the table `agents`.
@@ -90,6 +93,7 @@ struct Writer {
     agents: Insert,
     dead_letters: DeadLetters,
     notices: Notices,
+    coverage: Newsroom,
 }
 
 /// Batches that are written together.
@@ -122,12 +126,13 @@ impl WriteEvents {
         client: &Client,
         dead_letters: DeadLetters,
         notices: Notices,
+        coverage: Newsroom,
         input: mpsc::Receiver<Evaluated>,
     ) -> Self {
         LazyLock::force(&METRICS);
         let tables = Table::ALL.map(|table| Insert::new(client, table.as_str(), &table.column_list()));
         let agents = Insert::new(client, "agents", &AgentRow::COLUMNS.join(", "));
-        Self { input, writer: Arc::new(Writer { tables, agents, dead_letters, notices }) }
+        Self { input, writer: Arc::new(Writer { tables, agents, dead_letters, notices, coverage }) }
     }
 
     /// Runs until the stage before is gone and all is written.
@@ -190,8 +195,9 @@ impl Writer {
     async fn write(self: Arc<Self>, group: Group) {
         let mut batches = Vec::with_capacity(group.batches.len());
         let mut partitions: BTreeMap<Partition, Gathered> = BTreeMap::new();
-        for (index, Evaluated { ticket, blocks, last_event, .. }) in group.batches.into_iter().enumerate() {
-            batches.push(Written { rows: blocks.rows(), dead: 0, last_event, ticket });
+        for (index, batch) in group.batches.into_iter().enumerate() {
+            let Evaluated { ticket, blocks, last_event, heard, .. } = batch;
+            batches.push(Written { rows: blocks.rows(), dead: 0, last_event, heard, ticket });
             for block in blocks {
                 partitions.entry(block.partition).or_default().append(&block, index);
             }
@@ -205,7 +211,8 @@ impl Writer {
             tracing::error!(reason, "row of agents refused");
         }
         for batch in batches {
-            batch.settle();
+            let (origin, heard) = (Arc::clone(&batch.ticket.origin), batch.settle());
+            self.coverage.stored(&origin, heard).await;
         }
     }
 
@@ -279,16 +286,19 @@ struct Written {
     rows: usize,
     dead: usize,
     last_event: Micros,
+    heard: Heard,
 }
 
 impl Written {
-    fn settle(self) {
+    /// Tells the fate; gives what is heard of log sources with what was stored.
+    fn settle(self) -> Heard {
         let agent = &self.ticket.origin.identity.agent;
         let stored = u64::try_from(self.rows - self.dead).unwrap_or_default();
         METRICS.stored.with_label_values(&[agent]).inc_by(stored);
         METRICS.batches.inc();
         let all_dead = self.rows > 0 && self.rows == self.dead;
         self.ticket.settle(if all_dead { Fate::DeadLettered } else { Fate::Stored });
+        if all_dead { Heard::new() } else { self.heard }
     }
 }
 

@@ -8,9 +8,10 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::{Spanned, Value as Toml};
 
+use crate::coverage::Span;
 use crate::inventory::{
     At, Contact, DEPTH_MAX, Days, Finding, Grade, Inventory, InventoryError, Level, Link, Organisation,
-    Origin, System, SystemIndex, Tenure, address, mapped, shown,
+    Origin, Source as ListedSource, System, SystemIndex, Tenure, address, mapped, shown,
 };
 use crate::level::LEVEL_MAX;
 use crate::place::Lines;
@@ -96,7 +97,39 @@ struct SystemDraft {
     #[serde(default)]
     networks: Vec<Spanned<String>>,
     #[serde(default)]
-    sources: Vec<String>,
+    sources: Vec<Spanned<SourceDraft>>,
+}
+
+/// A log source: its id alone, or more about it.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected the id of a log source, or { id, silent_after, canary, by, absent } with times such as \"30m\""
+)]
+enum SourceDraft {
+    Id(String),
+    More(SourceMore),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceMore {
+    id: String,
+    silent_after: Option<Span>,
+    canary: Option<Span>,
+    by: Option<String>,
+    absent: Option<String>,
+}
+
+impl From<SourceDraft> for ListedSource {
+    fn from(draft: SourceDraft) -> Self {
+        match draft {
+            SourceDraft::Id(id) => Self { id, ..Self::default() },
+            SourceDraft::More(SourceMore { id, silent_after, canary, by, absent }) => {
+                Self { id, silent_after, canary, by, absent }
+            }
+        }
+    }
 }
 
 /// One organisation, or several one after another.
@@ -203,9 +236,7 @@ impl Draft {
         if id.is_empty() || draft.name.trim().is_empty() {
             self.expected(origin, &subject, "id, name", "not empty", "an empty one");
         }
-        if draft.sources.iter().any(|name| name.trim().is_empty()) {
-            self.expected(origin, &subject, "sources", "names of log sources", "an empty one");
-        }
+        let sources = self.sources(source, &subject, draft.sources);
         let facts = draft
             .facts
             .map(|facts| facts.into_iter().map(|(name, value)| (name, source.at(value))).collect());
@@ -220,7 +251,7 @@ impl Draft {
             domains: source.all(draft.domains),
             name: draft.name,
             purpose: draft.purpose,
-            sources: draft.sources,
+            sources,
             id,
             facts,
             origin,
@@ -353,6 +384,28 @@ impl Draft {
             }
         }
         found
+    }
+
+    fn sources(
+        &mut self,
+        source: &Source<'_>,
+        subject: &str,
+        drafts: Vec<Spanned<SourceDraft>>,
+    ) -> Vec<At<ListedSource>> {
+        let mut sources: Vec<At<ListedSource>> = Vec::with_capacity(drafts.len());
+        for At { value, origin } in source.all(drafts) {
+            let value = ListedSource::from(value);
+            let twice = sources.iter().any(|other| other.value.id == value.id);
+            if value.id.trim().is_empty() || twice {
+                let expected = "each log source once, by its id";
+                self.expected(origin, subject, "sources", expected, &format!("{:?}", value.id));
+            }
+            if value.absent.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+                self.expected(origin, subject, "sources", "why there is no such source", "nothing");
+            }
+            sources.push(At { value, origin });
+        }
+        sources
     }
 
     fn index(&mut self, subject: &str, system: &System) {

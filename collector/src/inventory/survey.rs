@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::civil::Date;
 use toml::Value as Toml;
 
+use crate::coverage::SourceTable;
 use crate::inventory::{
-    At, Finding, Grade, Inventory, Level, Origin, System, SystemIndex, Tenure, holder, shown,
+    At, Finding, Grade, Inventory, Level, Origin, Source, System, SystemIndex, Tenure, holder, shown,
 };
 use crate::level::{Decrees, Judgement, Lang};
+use crate::priority::Levels;
 
 /// Everything, in the order of the files.
-pub(super) fn survey(inventory: &Inventory, decrees: &Decrees, date: Date) -> Vec<Finding> {
-    let mut survey = Survey { inventory, date, decrees, findings: facts(inventory, decrees) };
+pub(super) fn survey(inventory: &Inventory, levels: &Levels, date: Date) -> Vec<Finding> {
+    let (decrees, findings) = (levels.decrees(), refused(inventory, levels));
+    let mut survey = Survey { inventory, date, decrees, findings };
     for index in inventory.indices() {
         let system = inventory.system(index);
         survey.belongings(system);
@@ -28,8 +31,52 @@ pub(super) fn survey(inventory: &Inventory, decrees: &Decrees, date: Date) -> Ve
     survey.findings
 }
 
+/// What a collector with these levels does not take.
+pub(super) fn refused(inventory: &Inventory, levels: &Levels) -> Vec<Finding> {
+    let mut findings = facts(inventory, levels.decrees());
+    findings.extend(sources(inventory, levels.sources()));
+    findings
+}
+
+/// Log sources of which nobody knows what they are, or that have no canary: errors.
+fn sources(inventory: &Inventory, table: &SourceTable) -> Vec<Finding> {
+    let fault = |source: &At<Source>| {
+        let expected = match table.by_id(&source.value.id) {
+            None => format!("one of {}", table.ids()),
+            Some(_) if !is_held(inventory, source) => {
+                let by = source.value.by.as_deref().unwrap_or_default();
+                return Some(format!(
+                    "expected by: the id of a system that has the source itself, found {by}"
+                ));
+            }
+            Some(kind) if source.value.canary.is_some() && table.kind(kind).canary_rule.is_none() => {
+                format!("a canary of one of {}", table.ids_with_canary())
+            }
+            Some(_) => return None,
+        };
+        Some(format!("expected {expected}, found {}", source.value.id))
+    };
+    let mut findings = Vec::new();
+    for system in inventory.systems() {
+        for source in &system.sources {
+            let finding =
+                |message| inventory.finding(Grade::Error, source.origin, subject(system), "sources", message);
+            findings.extend(fault(source).map(finding));
+        }
+    }
+    findings
+}
+
+/// Whether the system that is said to have a source for another one does not pass it on in its turn.
+fn is_held(inventory: &Inventory, source: &At<Source>) -> bool {
+    let Some(by) = &source.value.by else { return true };
+    let Some(index) = inventory.by_id(by) else { return false };
+    let its = inventory.system(index).sources.iter().find(|its| its.value.id == source.value.id);
+    its.is_none_or(|its| its.value.by.is_none() && its.value.absent.is_none())
+}
+
 /// Facts that no decree asks for, or of another type than it asks for: errors.
-pub(super) fn facts(inventory: &Inventory, decrees: &Decrees) -> Vec<Finding> {
+fn facts(inventory: &Inventory, decrees: &Decrees) -> Vec<Finding> {
     let mut findings = Vec::new();
     for system in inventory.systems() {
         for (name, fact) in system.facts.iter().flatten() {

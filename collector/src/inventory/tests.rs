@@ -66,7 +66,7 @@ fn finds_a_system_by_host_and_by_the_longest_prefix() {
 fn reads_the_shipped_sample_and_that_of_the_drills() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let levels = Levels::load(&root.join("rules/levels"), date(2026, 10, 1)).unwrap();
-    let sample = Inventory::load(&root.join("deploy/systems.toml"), Some(levels.decrees())).unwrap();
+    let sample = Inventory::load(&root.join("deploy/systems.toml"), Some(&levels)).unwrap();
     assert!(sample.by_host("web01").is_some());
     assert!(sample.systems().iter().all(|system| (1..=5).contains(&system.level())));
     let drills = Inventory::load(&root.join("tests/drills/systems.toml"), None).unwrap();
@@ -180,7 +180,7 @@ fn rejects_facts_of_another_type_when_decrees_are_known() {
     ] {
         let text = [HEAD, &system("a", &format!("[system.facts]\n{facts}"))].concat();
         let (inventory, findings) = read::parse(&text, Path::new("systems.toml"));
-        let error = inventory.unless_refused(findings, Some(levels.decrees())).unwrap_err().to_string();
+        let error = inventory.unless_refused(findings, Some(&levels)).unwrap_err().to_string();
         let expected = format!("systems.toml:16: system \"a\", facts: {expected}");
         assert!(error.starts_with(&expected), "{error}");
     }
@@ -189,10 +189,10 @@ fn rejects_facts_of_another_type_when_decrees_are_known() {
 #[test]
 fn the_sample_of_the_province_has_no_fault_and_the_two_findings_that_it_shows() {
     let levels = Levels::load(&root().join("rules/levels"), date(2026, 11, 1)).unwrap();
-    let sample = Inventory::load(&root().join("deploy/systems"), Some(levels.decrees())).unwrap();
+    let sample = Inventory::load(&root().join("deploy/systems"), Some(&levels)).unwrap();
     assert_eq!(sample.systems().len(), 28);
     let told = |day| {
-        let findings = sample.survey(levels.decrees(), day).into_iter();
+        let findings = sample.survey(&levels, day).into_iter();
         let findings = findings.filter(|finding| finding.grade == Grade::Warning);
         findings.map(|finding| format!("{}, {}", finding.subject, finding.key)).collect::<Vec<_>>()
     };
@@ -237,4 +237,37 @@ fn the_sample_has_a_tree_of_four_tiers_and_one_of_three() {
             .count()
     };
     assert_eq!((tiers("cu-ubnd-xa"), tiers("ubnd-xa")), (4, 3));
+}
+
+#[test]
+fn reads_log_sources_by_id_or_with_more_and_rejects_those_that_nobody_knows() {
+    let levels = Levels::load(&root().join("rules/levels"), date(2026, 10, 1)).unwrap();
+    let loaded = |sources: &str| {
+        let text = [HEAD, &system("a", &format!("sources = {sources}\n"))].concat();
+        let (inventory, findings) = read::parse(&text, Path::new("systems.toml"));
+        inventory.unless_refused(findings, Some(&levels)).map_err(|error| error.to_string())
+    };
+    let sources = "['firewall', { id = 'server', silent_after = '5m', canary = '1h' }, { id = 'flow', absent = 'none here' }]";
+    assert!(loaded("[{ id = 'flow', by = 'a' }]").is_err(), "nobody has it itself");
+    let inventory = loaded(sources).unwrap();
+    let [firewall, server, flow] = &*inventory.systems()[0].sources else { panic!("three sources") };
+    assert_eq!((&*firewall.value.id, firewall.value.canary), ("firewall", None));
+    assert_eq!(server.value.silent_after.map(|span| span.0), Some(300 * 1_000_000));
+    assert_eq!(flow.value.absent.as_deref(), Some("none here"));
+    for (sources, expected) in [
+        ("['fire-wall']", "expected one of web-server, server, firewall, sensor, flow, found fire-wall"),
+        ("[{ id = 'flow', canary = '1h' }]", "expected a canary of one of web-server, server, found flow"),
+        ("['flow', 'flow']", "expected each log source once, by its id, found \"flow\""),
+        (
+            "[{ id = 'flow', by = 'b' }]",
+            "expected by: the id of a system that has the source itself, found b",
+        ),
+        ("['']", "expected each log source once, by its id, found \"\""),
+        ("[{ id = 'flow', absent = ' ' }]", "expected why there is no such source, found nothing"),
+        ("[{ id = 'flow', silent_after = '40d' }]", "expected the id of a log source, or { id,"),
+        ("[{ id = 'flow', quiet = '1h' }]", "expected the id of a log source, or { id,"),
+    ] {
+        let error = loaded(sources).unwrap_err();
+        assert!(error.contains(expected) && error.starts_with("systems.toml:"), "{sources}: {error}");
+    }
 }

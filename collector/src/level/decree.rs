@@ -13,7 +13,7 @@ use crate::level::expression;
 use crate::level::input::{Facts, Input, Kind};
 use crate::level::period::Period;
 use crate::level::provision::{
-    Day, Deadline, Duty, Provision, RetentionMinimum, Review, Role, Rule, RuleLevel, YearDay,
+    Day, Deadline, Duty, Provision, RetentionMinimum, Review, Role, Rule, RuleLevel, SourceDuty, YearDay,
 };
 use crate::level::{LEVEL_MAX, Text};
 use crate::place::{Lines, Place};
@@ -49,6 +49,7 @@ pub(crate) struct Decree {
     pub(crate) duties: Vec<Duty>,
     pub(crate) deadlines: Vec<Deadline>,
     pub(crate) roles: Vec<Role>,
+    pub(crate) sources: Vec<SourceDuty>,
 }
 
 impl Decree {
@@ -162,6 +163,8 @@ struct Draft {
     deadline: Vec<DeadlineDraft>,
     #[serde(default)]
     role: Vec<RoleDraft>,
+    #[serde(default)]
+    source: Vec<SourceDraft>,
 }
 
 #[derive(Deserialize)]
@@ -261,6 +264,16 @@ struct RoleDraft {
     unsure: Option<Text>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceDraft {
+    id: Spanned<String>,
+    levels: Spanned<Vec<u8>>,
+    article: Spanned<String>,
+    text: Text,
+    unsure: Option<Text>,
+}
+
 /// What the entries of a decree are checked against.
 struct Builder<'t> {
     text: &'t str,
@@ -282,6 +295,7 @@ impl Builder<'_> {
         self.check_ids(&draft.duty, |duty| &duty.id)?;
         self.check_ids(&draft.deadline, |deadline| &deadline.id)?;
         self.check_ids(&draft.role, |role| &role.id)?;
+        self.check_ids(&draft.source, |source| &source.id)?;
         Ok(Decree {
             rules: each(draft.rule, |rule| self.rule(rule))?,
             reviews: each(draft.review, |review| self.review(review))?,
@@ -291,6 +305,7 @@ impl Builder<'_> {
             duties: each(draft.duty, |duty| self.duty(duty))?,
             deadlines: each(draft.deadline, |deadline| self.deadline(deadline))?,
             roles: each(draft.role, |role| self.role(role))?,
+            sources: each(draft.source, |source| self.source(source))?,
             id: draft.id,
             title: draft.title,
             levels: draft.levels.into_inner(),
@@ -438,12 +453,24 @@ impl Builder<'_> {
     }
 
     fn role(&self, draft: RoleDraft) -> Result<Role, DecreeError> {
-        if !draft.levels.get_ref().iter().all(|level| self.has(*level)) {
-            return self.fault(&draft.levels, format!("levels: expected 1 to {}", self.levels));
-        }
+        let levels = self.levels(draft.levels)?;
         let provision =
             self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
-        Ok(Role { provision, levels: draft.levels.into_inner(), within: draft.within })
+        Ok(Role { provision, levels, within: draft.within })
+    }
+
+    fn source(&self, draft: SourceDraft) -> Result<SourceDuty, DecreeError> {
+        let levels = self.levels(draft.levels)?;
+        let provision =
+            self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
+        Ok(SourceDuty { provision, levels })
+    }
+
+    fn levels(&self, levels: Spanned<Vec<u8>>) -> Result<Vec<u8>, DecreeError> {
+        if levels.get_ref().iter().all(|level| self.has(*level)) {
+            return Ok(levels.into_inner());
+        }
+        self.fault(&levels, format!("levels: expected 1 to {}", self.levels))
     }
 
     fn note(&self, id: &str, draft: NoteDraft) -> Result<Provision, DecreeError> {

@@ -78,6 +78,13 @@ pub(crate) struct Role {
     pub(crate) within: Option<Period>,
 }
 
+/// A log source that systems of some levels need; the id is that of its kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SourceDuty {
+    pub(crate) provision: Provision,
+    pub(crate) levels: Vec<u8>,
+}
+
 impl Duty {
     /// How often a system of this level owes it.
     pub(crate) fn every(&self, level: u8) -> Option<Period> {

@@ -305,6 +305,10 @@ impl Alert {
 
     /// Commands that lead on from here.
     fn next_commands(&self, rule: Option<&Words>) -> Vec<String> {
+        if self.host.is_empty() {
+            // A log source of a system: no host, and no event.
+            return vec![format!("vonggac systems coverage {}", quoted(&self.system_id))];
+        }
         let since = iso(self.first_seen.saturating_sub(AROUND));
         let until = iso(self.last_seen.saturating_add(AROUND));
         let drill = match self.drill_id.as_str() {

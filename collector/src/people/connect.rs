@@ -60,10 +60,18 @@ impl Reader {
     where
         T: RowOwned + RowRead,
     {
+        self.rows_within(sql, filter, ANSWER_TIMEOUT).await
+    }
+
+    /// The same for a question that reads much.
+    pub(crate) async fn rows_within<T>(&self, sql: &str, filter: &Filter, timeout: Duration) -> Result<Vec<T>>
+    where
+        T: RowOwned + RowRead,
+    {
         let query = filter.bind(self.client.query_raw(sql)).fetch_all::<T>();
-        match tokio::time::timeout(ANSWER_TIMEOUT, query).await {
+        match tokio::time::timeout(timeout, query).await {
             Ok(rows) => rows.map_err(|error| self.explained(error)),
-            Err(_) => Err(self.silent()),
+            Err(_) => Err(self.silent(timeout)),
         }
     }
 
@@ -89,7 +97,7 @@ impl Reader {
         let answer = async { query.fetch_bytes("JSONEachRow")?.collect().await };
         let bytes = match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(bytes) => bytes.map_err(|error| self.explained(error))?,
-            Err(_) => return Err(self.silent()),
+            Err(_) => return Err(self.silent(ANSWER_TIMEOUT)),
         };
         let rows = serde_json::Deserializer::from_slice(&bytes).into_iter();
         rows.collect::<Result<_, _>>().context("the store's answer is no JSON")
@@ -104,8 +112,8 @@ impl Reader {
         Ok(self.rows::<Last>(&sql, &filter).await?.first().map(|last| last.seq))
     }
 
-    fn silent(&self) -> anyhow::Error {
-        anyhow!("the store at {} gave no answer within {} s", self.url, ANSWER_TIMEOUT.as_secs())
+    fn silent(&self, timeout: Duration) -> anyhow::Error {
+        anyhow!("the store at {} gave no answer within {} s", self.url, timeout.as_secs())
     }
 
     fn explained(&self, error: clickhouse::error::Error) -> anyhow::Error {
@@ -147,11 +155,24 @@ impl Writer {
 
     /// Writes one row; comes back when it is stored.
     pub(crate) async fn insert<R: Encode>(&self, table: &'static str, row: &R) -> Result<()> {
+        self.insert_all(table, std::slice::from_ref(row)).await
+    }
+
+    /// Writes rows, all of them or none; comes back when they are stored.
+    pub(crate) async fn insert_all<R: Encode>(&self, table: &'static str, rows: &[R]) -> Result<()> {
         let client = self.reader.client.clone().with_validation(false);
         let insert = Insert::new(&client, table, &R::COLUMNS.join(", "));
-        match tokio::time::timeout(ANSWER_TIMEOUT, insert.put(&encoded([row]))).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, insert.put(&encoded(rows))).await {
             Ok(stored) => stored.map_err(|Refused(reason)| anyhow!("the store refuses: {reason}")),
-            Err(_) => Err(self.reader.silent()),
+            Err(_) => Err(self.reader.silent(ANSWER_TIMEOUT)),
+        }
+    }
+
+    /// Has the store do something.
+    pub(crate) async fn execute(&self, sql: &str, timeout: Duration) -> Result<()> {
+        match tokio::time::timeout(timeout, self.reader.client.query_raw(sql).execute()).await {
+            Ok(done) => done.map_err(|error| self.reader.explained(error)),
+            Err(_) => Err(self.reader.silent(timeout)),
         }
     }
 }

@@ -8,7 +8,7 @@ use clickhouse::Row;
 use event::Micros;
 use serde::{Deserialize, Serialize};
 
-use crate::alert::OWN_RULES;
+use crate::alert::OWN_RULE;
 use crate::clock::{now, today};
 use crate::config::{Config, ConfigArg};
 use crate::exceptions::{self, Waiver};
@@ -94,7 +94,8 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let now = now();
     let (exceptions, faults) = exceptions::load(config.exceptions.as_deref(), now);
     let (rules, systems) = (known_rules(&config), known_systems(&config)?);
-    let unknown = exceptions.unknown(|rule| rules.contains(rule), |system| systems.contains(system));
+    let is_rule = |rule: &str| rules.contains(rule) || rule.starts_with(OWN_RULE);
+    let unknown = exceptions.unknown(is_rule, |system| systems.contains(system));
     let expired = exceptions.waivers().iter().filter(|waiver| waiver.has_expired(now)).map(expired);
     let said: Vec<String> = faults.iter().chain(&unknown).map(ToString::to_string).chain(expired).collect();
     let findings: String = said.iter().map(|line| format!("{}\n", shown(line))).collect();
@@ -109,18 +110,18 @@ fn expired(waiver: &Waiver) -> String {
     format!("{}:{place}: {} {id:?}: has expired and has no effect", file.display(), kind.as_str())
 }
 
-/// Whatever an alert may name as its rule.
+/// Whatever an alert may name as its rule, but for the collector's own.
 fn known_rules(config: &Config) -> HashSet<String> {
     let (engine, _) = rules::load(&config.rules);
     let indicators = indicators::load(&config.indicators, now()).indicators;
     let indicators = indicators.iter().map(|indicator| indicator.id());
     let rules = engine.rules().iter().map(|rule| rule.id.clone());
-    rules.chain(indicators).chain(OWN_RULES.map(str::to_owned)).collect()
+    rules.chain(indicators).collect()
 }
 
 fn known_systems(config: &Config) -> Result<HashSet<String>> {
     let levels = Levels::load(&config.levels, today())?;
-    let inventory = Inventory::load(&config.systems, Some(levels.decrees()))?;
+    let inventory = Inventory::load(&config.systems, Some(&levels))?;
     Ok(inventory.systems().iter().map(|system| system.id.clone()).collect())
 }
 

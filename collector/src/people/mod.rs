@@ -1,7 +1,8 @@
 //! What people type: questions to the store, answered on the terminal or for a program.
 //!
-//! Nothing here changes the daemon, or writes to the store but what people do with alerts ([`deed`]). What came out of a log
-//! reaches the output only through [`escape`], and reaches a query only as a bound parameter ([`filter`]).
+//! Nothing here changes the daemon, or writes to the store but what people do with alerts ([`deed`]) and the classification of
+//! what is stored (`systems reclassify`). What came out of a log reaches the output only through [`escape`], and reaches a query
+//! only as a bound parameter ([`filter`]).
 
 mod alert;
 mod alerts;

@@ -1,12 +1,14 @@
 //! `vonggac systems`: the information systems of a site, their levels by every decree, and what is wrong or due about them.
 //!
-//! Nothing here needs the daemon or the store: the inventory and the decrees are read where the configuration says, or where
-//! the command says. The level that was approved and the one that a decree computes stand side by side; which counts is for
+//! The inventory and the decrees are read where the configuration says, or where the command says; only `reclassify` and
+//! `coverage` need the store. The level that was approved and the one that a decree computes stand side by side; which counts is for
 //! people to decide.
 
 mod check;
+mod coverage;
 mod level;
 mod list;
+mod reclassify;
 mod show;
 
 use std::path::PathBuf;
@@ -28,9 +30,11 @@ Examples:
   vonggac systems show cong-dvc --lang vi         why it has its level, rule by rule, by every decree
   vonggac systems level --format csv              levels by every decree, for a spreadsheet
   vonggac systems level --date 2024-06-01         as on that day
-  vonggac systems check --systems new-systems/    before an inventory is put into place";
+  vonggac systems check --systems new-systems/    before an inventory is put into place
+  vonggac systems coverage                        which log sources must report, and which are silent
+  vonggac systems reclassify --since 30d --dry-run  what of the last 30 days would move to another system or level";
 
-/// The information systems: list them, show their levels and why, check the inventory
+/// The information systems: their levels and why, faults of the inventory, log sources that must report, classifying anew
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -48,6 +52,10 @@ enum Command {
     Level(level::Args),
     /// Check the inventory: faults, levels that are due or differ, missing facts, systems that look split
     Check(check::Args),
+    /// List the log sources that the systems must have, by which article, and which are silent
+    Coverage(coverage::Args),
+    /// Classify stored events, flows and alerts anew, by today's inventory
+    Reclassify(reclassify::Args),
 }
 
 /// Where the inventory and the decrees are, and for which day they are looked at.
@@ -131,5 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Command::Show(args) => show::run(args),
         Command::Level(args) => level::run(args),
         Command::Check(args) => check::run(args),
+        Command::Coverage(args) => coverage::run(args),
+        Command::Reclassify(args) => reclassify::run(args),
     }
 }

@@ -74,7 +74,7 @@ impl Listed for Row {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let sources = args.sources.read()?;
     let mut findings = sources.faults;
-    findings.extend(sources.inventory.survey(sources.levels.decrees(), sources.date));
+    findings.extend(sources.inventory.survey(&sources.levels, sources.date));
     findings
         .sort_by(|one, other| (&one.file, one.line, one.grade).cmp(&(&other.file, other.line, other.grade)));
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count() as u64;

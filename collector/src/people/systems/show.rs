@@ -61,6 +61,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Log sources that the inventory asks for; one that is not there is none.
+fn source_ids(system: &System) -> Vec<&str> {
+    let present = system.sources.iter().filter(|source| source.value.absent.is_none());
+    present.map(|source| &*source.value.id).collect()
+}
+
 /// Text in one language, line by line.
 struct Page<'s> {
     sources: &'s Sources,
@@ -85,7 +91,7 @@ impl Page<'_> {
         self.pair("Địa chỉ, mạng", "Addresses, networks", &networks.join(", "));
         self.pair("Cơ sở dữ liệu", "Databases", &join(&system.databases));
         self.pair("Thành phần", "Components", &join(&system.components));
-        self.pair("Nguồn nhật ký bắt buộc", "Required log sources", &system.sources.join(", "));
+        self.pair("Nguồn nhật ký bắt buộc", "Required log sources", &source_ids(system).join(", "));
         for (name, fact) in system.facts.iter().flatten() {
             self.pair("Thông tin đã khai", "Fact", &format!("{name} = {}", stated(&fact.value)));
         }
@@ -288,7 +294,7 @@ fn as_json(sources: &Sources, system: &System, judgements: &[Judgement<'_>], lan
     json!({
         "id": system.id, "name": system.name, "purpose": system.purpose, "date": sources.date.to_string(),
         "owner": sources.holder(&system.owner), "operator": sources.holder(&system.operator),
-        "sources": system.sources, "facts": facts, "level": level, "decrees": decrees,
+        "sources": source_ids(system), "facts": facts, "level": level, "decrees": decrees,
     })
 }
 
