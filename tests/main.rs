@@ -24,12 +24,14 @@ mod intake; // OTLP from a sender that is not ours; a collector that ends in ord
 mod levels; // vonggac systems: the levels of a province, and a file of planted faults
 mod links; // vonggac links: how full the lines of sites are
 mod messages; // what flows say, against arkime's reading of it
+mod notifications; // who is told of alerts, by what way, and what exceptions and silences do
 mod parsers; // golden pairs of the parsers
 mod people; // what people type: answers, exit codes, hostile text, a small drill
 mod pipeline; // a log line becomes a row exactly once, whatever is killed
 mod public_logs; // the parsers against public logs and the truth that comes with them
 mod public_rules; // SigmaHQ's rules and the lanes, for two engines
 mod python; // environments for clients that exist in Python only
+mod receivers; // of notifications: HTTP and SMTP
 mod rules; // our rules and public ones; our evaluator against another one
 mod sink; // a collector that only remembers
 mod site; // the real processes that the others use

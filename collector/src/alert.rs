@@ -4,6 +4,9 @@
 //! Some alerts are the collector's own: batches of an agent that never came, rows that the store refused, log sources that fall
 //! silent. They take the same way as those of rules.
 //!
+//! A hit that an exception expects is counted and makes no alert; the correlator sees it all the same
+//! ([`exceptions`](crate::exceptions)).
+//!
 //! Limits: those of [`grouping`](crate::grouping) and of the correlator; lines that are kept as evidence for correlations
 //! ([`LINES_MAX`]); notices that wait ([`NOTICES_MAX`]).
 
@@ -22,10 +25,13 @@ use crate::admit::Origin;
 use crate::batch::{Gap, Identity};
 use crate::clock::now;
 use crate::coverage::{CoverageHits, Told};
+use crate::current::Current;
 use crate::evaluate::{Evaluation, Finding, Rules, Site};
+use crate::exceptions::{Excepted, Exceptions};
 use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, Sample};
 use crate::metrics;
 use crate::write_alerts::Alerted;
+use crate::write_events::Evaluated;
 
 /// Lines of events that correlations may show, kept until newer ones come: some 3 MB of usual lines, 40 MB of the longest.
 const LINES_MAX: usize = 10_000;
@@ -33,6 +39,9 @@ const LINES_MAX: usize = 10_000;
 const NOTICES_MAX: usize = 1_024;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How the ids of the collector's own alerts begin, which stand in the place of a rule's.
+pub(crate) const OWN_RULE: &str = "vonggac-";
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     opened: metrics::counters("vonggac_alert_opened_total", "Alerts opened.", &["severity", "priority"]),
@@ -112,9 +121,7 @@ impl AlertStage {
             for notice in self.notices.try_iter() {
                 self.alerts.notice(notice, now());
             }
-            if (alerted.batch.is_some() || !alerted.alerts.is_empty())
-                && self.output.blocking_send(alerted).is_err()
-            {
+            if !alerted.is_empty() && self.output.blocking_send(alerted).is_err() {
                 return;
             }
         }
@@ -126,6 +133,8 @@ pub(crate) struct Alerts {
     grouping: Grouping,
     correlator: Correlator,
     rules: Arc<Rules>,
+    exceptions: Current<Exceptions>,
+    excepted: Excepted,
     lines: Lines,
     own: Own,
     ticked: Micros,
@@ -139,6 +148,8 @@ impl Alerts {
             grouping,
             correlator: rules.engine.correlator(),
             rules,
+            exceptions: site.exceptions.clone(),
+            excepted: Excepted::default(),
             lines: Lines::default(),
             own: Own::new(site),
             ticked: 0,
@@ -170,12 +181,16 @@ impl Alerts {
         if now.saturating_sub(self.ticked) >= i64::try_from(TICK.as_micros()).unwrap_or(i64::MAX) {
             self.expire(now);
         }
-        Alerted { alerts: self.changed(now), batch: Some(evaluated) }
+        self.alerted(Some(evaluated), now)
     }
 
     fn tick(&mut self, now: Micros) -> Alerted {
         self.expire(now);
-        Alerted { alerts: self.changed(now), batch: None }
+        self.alerted(None, now)
+    }
+
+    fn alerted(&mut self, batch: Option<Evaluated>, now: Micros) -> Alerted {
+        Alerted { alerts: self.changed(now), excepted: self.excepted.take(), batch }
     }
 
     fn notice(&mut self, notice: Notice, now: Micros) {
@@ -233,8 +248,13 @@ impl Alerts {
         }
     }
 
+    /// Makes an alert of a hit, unless it is expected where it is.
     fn observe(&mut self, hit: &Hit, now: Micros) {
-        match self.grouping.observe(hit, now) {
+        let exceptions = self.exceptions.get();
+        if let Some(exception) = exceptions.exception(hit, now) {
+            return self.excepted.count(exception, hit);
+        }
+        match self.grouping.observe(hit, exceptions.silence(hit, now), now) {
             Outcome::Opened(priority) => {
                 METRICS.hits.inc();
                 METRICS.opened.with_label_values(&[hit.cause.severity.as_str(), priority.as_str()]).inc();

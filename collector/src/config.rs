@@ -7,6 +7,7 @@
 //! What is never in it: a secret. Passwords stand in files of their own, named here.
 
 mod feeds;
+mod notifications;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -19,6 +20,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use feeds::{FeedFormat, IndicatorFeed};
+pub use notifications::{
+    Content, HttpTemplate, Mail, MailTls, NotificationTarget, Notifications, TextForm, Webhook,
+};
 
 /// Where the configuration is looked for when nobody says otherwise.
 pub const CONFIG_PATH: &str = "/etc/vonggac/vonggac.toml";
@@ -74,6 +78,8 @@ pub struct Config {
     pub indicators: Vec<IndicatorFeed>,
     /// Levels, and how they turn the severity of a rule into the priority of an alert.
     pub levels: PathBuf,
+    /// Exceptions and silences: a file or a folder of them.
+    pub exceptions: Option<PathBuf>,
     /// Folders of hunts.
     pub hunts: Vec<PathBuf>,
     /// How much the daemon says on standard error.
@@ -86,6 +92,7 @@ pub struct Config {
     pub store: Store,
     pub metrics: Metrics,
     pub alert: Alert,
+    pub notifications: Notifications,
     pub limits: Limits,
 }
 
@@ -302,8 +309,10 @@ impl Config {
             .chain(&mut self.rules)
             .chain(self.indicators.iter_mut().map(|feed| &mut feed.path))
             .chain(&mut self.hunts)
+            .chain(&mut self.exceptions)
             .chain(&mut self.clickhouse.password_file)
-            .chain(&mut self.store.library);
+            .chain(&mut self.store.library)
+            .chain(self.notifications.paths());
         for path in paths {
             *path = folder.join(&*path);
         }
@@ -331,8 +340,11 @@ impl Config {
         {
             return invalid("clickhouse.url", "http://HOST:PORT or https://HOST:PORT".into(), url.clone());
         }
-        if let Some((key, expected, found)) =
-            self.exporters.fault().or_else(|| feeds::fault(&self.indicators))
+        if let Some((key, expected, found)) = self
+            .exporters
+            .fault()
+            .or_else(|| feeds::fault(&self.indicators))
+            .or_else(|| self.notifications.fault())
         {
             return invalid(key, expected.into(), found);
         }
@@ -345,7 +357,7 @@ impl Config {
     }
 
     /// Numbers that make sense only within a range.
-    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 19] {
+    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 23] {
         let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let limits = &self.limits;
         let batch = wide(event::BATCH_BYTES_MAX);
@@ -354,6 +366,10 @@ impl Config {
             ("store.listen (port)", 1..=65_535, self.store.listen.port().into()),
             ("store.memory_bytes_max", 256 << 20..=1 << 50, self.store.memory_bytes_max),
             ("alert.window_s", 1..=86_400, self.alert.window_s),
+            ("notifications.attempts_max", 1..=100, self.notifications.attempts_max.into()),
+            ("notifications.retry_first_ms", 10..=3_600_000, self.notifications.retry_first_ms),
+            ("notifications.retry_max_ms", 10..=86_400_000, self.notifications.retry_max_ms),
+            ("notifications.age_max_s", 1..=2_592_000, self.notifications.age_max_s),
             ("limits.connections_max", 1..=100_000, wide(limits.connections_max)),
             ("limits.handshake_timeout_ms", 10..=60_000, limits.handshake_timeout_ms),
             ("limits.idle_timeout_s", 1..=86_400, limits.idle_timeout_s),
@@ -455,6 +471,7 @@ impl Default for Config {
             systems: "/etc/vonggac/systems.toml".into(),
             indicators: Vec::new(),
             levels: "/usr/share/vonggac/rules/levels".into(),
+            exceptions: None,
             hunts: vec!["/usr/share/vonggac/rules/hunts".into()],
             log: LogLevel::default(),
             intake: Intake::default(),
@@ -465,6 +482,7 @@ impl Default for Config {
             store: Store::default(),
             metrics: Metrics::default(),
             alert: Alert::default(),
+            notifications: Notifications::default(),
             limits: Limits::default(),
         }
     }
@@ -560,7 +578,7 @@ impl From<LogLevel> for tracing::Level {
 }
 
 /// A name that stands in metrics and events without being quoted.
-fn is_plain_name(name: &str) -> bool {
+pub(crate) fn is_plain_name(name: &str) -> bool {
     (1..=253).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_".contains(&byte))
 }
@@ -601,6 +619,10 @@ mod tests {
         let config = parse(&uncommented).unwrap();
         assert_eq!(config.endpoint().url, "https://clickhouse.example.vn:8443");
         assert_eq!(config.indicators.len(), 2);
+        assert_eq!(config.notifications.targets.len(), 3);
+        let chat = config.notifications.targets[2].http.as_ref().unwrap();
+        assert_eq!(chat.secret_file.as_deref(), Some(Path::new("/site/etc/telegram.token")));
+        assert_eq!(config.exceptions.unwrap(), Path::new("/etc/vonggac/exceptions"));
         assert_eq!(config.store.library.unwrap(), Path::new("/usr/lib/vonggac/libchdb.so"));
     }
 

@@ -30,6 +30,7 @@ use crate::classify::classify;
 use crate::coverage::SourceSet;
 use crate::current::Current;
 use crate::ends::Ends;
+use crate::exceptions::Exceptions;
 use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
 use crate::indicators;
@@ -91,6 +92,8 @@ pub(crate) struct Site {
     pub(crate) flow_filler: FlowFiller,
     pub(crate) rules: RuleSet,
     pub(crate) indicators: Current<Indicators>,
+    /// None at first.
+    pub(crate) exceptions: Current<Exceptions>,
 }
 
 /// The inventory, and what alerts show of each of its systems.
@@ -164,7 +167,8 @@ impl Site {
         rules: RuleSet,
     ) -> Self {
         let places = Current::new(Places::new(inventory));
-        Self { places, levels, filler, flow_filler, rules, indicators: Current::default() }
+        let (indicators, exceptions) = (Current::default(), Current::default());
+        Self { places, levels, filler, flow_filler, rules, indicators, exceptions }
     }
 }
 

@@ -125,6 +125,8 @@ pub(crate) struct AlertRow {
     pub(crate) sample_events: Vec<String>,
     pub(crate) counted: Vec<(String, u64)>,
     pub(crate) drill_id: String,
+    /// The silence that all hits so far were under; empty: people are to be notified.
+    pub(crate) silence: String,
 }
 
 encode!(AlertRow {
@@ -159,6 +161,7 @@ encode!(AlertRow {
     sample_events,
     counted,
     drill_id,
+    silence,
 });
 
 /// What a hit did.
@@ -222,8 +225,8 @@ impl Grouping {
         grouping
     }
 
-    /// Takes a hit. `now` is the collector's clock.
-    pub(crate) fn observe(&mut self, hit: &Hit, now: Micros) -> Outcome {
+    /// Takes a hit, and the silence that it is under. `now` is the collector's clock.
+    pub(crate) fn observe(&mut self, hit: &Hit, silence: Option<&str>, now: Micros) -> Outcome {
         let key = Key::of(hit);
         let batch = Batch::of(hit);
         let opens = self.open.entry(key.clone()).or_default();
@@ -235,6 +238,9 @@ impl Grouping {
                 if !open.changed {
                     self.changed.push(key);
                 }
+                if silence.is_none() {
+                    open.row.silence.clear();
+                }
                 open.join(hit, batch, now);
                 open.row.raise(&self.levels, hit, now);
                 Outcome::Joined
@@ -242,6 +248,7 @@ impl Grouping {
             None => {
                 let (priority, reason) = self.levels.priority(hit.cause.severity, hit.place.level);
                 let mut row = open_row(&key, hit, (priority, reason), now);
+                silence.unwrap_or_default().clone_into(&mut row.silence);
                 row.take(self.levels.dues(priority, now));
                 let mut open = Open { row, loaded: HashMap::new(), touched: now, changed: false };
                 open.join(hit, batch, now);
@@ -476,6 +483,7 @@ fn open_row(key: &Key, hit: &Hit, (priority, priority_reason): (Priority, String
         sample_events: Vec::new(),
         counted: Vec::new(),
         drill_id: key.drill_id.clone(),
+        silence: String::new(),
     }
 }
 

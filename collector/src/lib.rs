@@ -18,6 +18,7 @@ mod drill;
 mod ends;
 mod engine;
 mod evaluate;
+mod exceptions;
 mod expand;
 mod exporters;
 mod flow_row;
@@ -35,6 +36,7 @@ mod link;
 mod log;
 mod metrics;
 mod migrate;
+mod notifications;
 mod notify;
 mod otlp;
 mod people;
@@ -62,8 +64,9 @@ pub use batch::{Delivery, Fate, Gap, Identity};
 pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
 pub use cli::{Cli, run};
 pub use config::{
-    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Endpoint, Exporters,
-    FeedFormat, IndicatorFeed, Intake, KnownExporter, Limits, LogLevel, Metrics, Otlp, Store, Tls,
+    Alert, CONFIG_ENV, CONFIG_PATH, ClickHouse, Config, ConfigArg, ConfigError, Content, Endpoint, Exporters,
+    FeedFormat, HttpTemplate, IndicatorFeed, Intake, KnownExporter, Limits, LogLevel, Mail, MailTls, Metrics,
+    NotificationTarget, Notifications, Otlp, Store, TextForm, Tls, Webhook,
 };
 pub use engine::{Launch, READER, StoreProcess, WRITER};
 pub use evaluate::RuleSet;

@@ -1,4 +1,4 @@
-//! Trees of Sigma rules on disk, and `vonggac rules check|test`: the tools of who writes rules.
+//! Trees of Sigma rules on disk, and `vonggac rules check|test|explain|noise`: the tools of who writes rules.
 //!
 //! Every `.yml` and `.yaml` file below the folders is a rule file, in the order of their names, so that the same tree gives
 //! the same engine. What cannot be read is a problem like any other; nothing is skipped in silence. Samples
@@ -17,6 +17,7 @@ use detect::{Engine, Kind, Problem, Reason};
 use serde_json::json;
 
 use crate::people::escape::{json_line, shown};
+use crate::people::{NoiseArgs, run_noise};
 
 /// Check rules, and test them against their samples
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,7 @@ enum Command {
     ///
     /// Exit code 0: all samples are right and every rule has both; 1: not so; 2: a folder cannot be read.
     Test(samples::TestArgs),
+    Noise(NoiseArgs),
     /// Say why a rule does or does not match an event, predicate by predicate
     Explain(explain::ExplainArgs),
 }
@@ -68,6 +70,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Check(args) => check(&args),
         Command::Test(args) => samples::test(&args),
+        Command::Noise(args) => run_noise(&args),
         Command::Explain(args) => explain::explain(&args),
     }
 }

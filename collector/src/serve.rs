@@ -3,8 +3,9 @@
 //! Start: configuration, `/metrics`, certificates and rules, the embedded store, the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules, the inventory of systems, hunts and indicators anew, each by itself; if something in rules, inventory or
-//! hunts does not load, or a file of indicators cannot be read, it is reported, and what was loaded before stays.
+//! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself; if something in rules,
+//! inventory, hunts or exceptions does not load, or a file of indicators cannot be read, it is reported, and what was loaded before
+//! stays.
 //!
 //! What it never does: acknowledge what is not stored, on the way out either. Who was not acknowledged sends again.
 
@@ -22,12 +23,15 @@ use tracing::{error, info, warn};
 use crate::clock::now;
 use crate::config::{Config, ConfigArg, ConfigError, LogLevel};
 use crate::door::{Door, Stop};
+use crate::exceptions::{self, Exceptions};
 use crate::exporters;
 use crate::http::{self, Phase};
 use crate::hunts::{self, Hunt};
 use crate::indicators::{self, Loaded};
+use crate::insert;
 use crate::intake::Intake;
 use crate::log;
+use crate::notifications;
 use crate::notify::{READY, STOPPING, notify};
 use crate::otlp::{ALPN, Otlp};
 use crate::people::Reader;
@@ -59,6 +63,8 @@ struct Daemon {
     supervisor: Option<Supervisor>,
     pipeline: Pipeline,
     hunts: Option<RunHunts>,
+    /// A stage for each target.
+    notifications: JoinSet<()>,
     doors: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
@@ -104,15 +110,18 @@ fn check(path: &ConfigArg) -> ExitCode {
     let (rules, problems) = rules::load_in_words(&config.rules);
     let hunts = hunts::load(&config.hunts);
     let indicators = indicators::load(&config.indicators, now());
+    let (_, exceptions) = exceptions::load(config.exceptions.as_deref(), now());
     let findings: Vec<String> = [
         hunts.err().map(|error| format!("hunts: {error}")),
         server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
         password(&config).err().map(|error| format!("clickhouse.password_file: {error}")),
         store::check(&config).err().map(|error| error.to_string()),
+        notifications::channels(&config.notifications).err().map(|error| error.to_string()),
     ]
     .into_iter()
     .flatten()
     .chain(problems)
+    .chain(exceptions.iter().map(|fault| format!("exceptions: {fault}")))
     .chain(indicators.problems().map(|problem| format!("indicators: {problem}")))
     .collect();
     for finding in &findings {
@@ -163,6 +172,7 @@ impl Daemon {
         info!(rules = rules.rules().len(), not_loaded = problems.len(), "rules loaded");
         let indicators = load_indicators(&config).await?;
         let hunts = hunts::load(&config.hunts)?;
+        let channels = notifications::channels(&config.notifications)?;
         let supervisor = match config.clickhouse.url {
             None => Some(Supervisor::start(&config).await?),
             Some(_) => None,
@@ -170,11 +180,15 @@ impl Daemon {
         let pipeline = store::start(&config, rules).await?;
         indicators.measure(true);
         pipeline.indicators.replace(indicators.indicators);
+        pipeline.exceptions.replace(load_exceptions(&config).0);
         let (stop, stopped) = watch::channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
+        let client = insert::client(&config.endpoint())?;
+        let notifications = notifications::start(&config.notifications, channels, &client, &pipeline.bell);
         let clocks = WatchClocks { reader: Reader::open(&config)?, stop: stopped.clone() };
-        let mut daemon = Self { config, supervisor, pipeline, hunts, doors: JoinSet::new(), stop };
-        daemon.doors.spawn(clocks.run());
+        let mut doors = JoinSet::new();
+        doors.spawn(clocks.run());
+        let mut daemon = Self { config, supervisor, pipeline, hunts, notifications, doors, stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {
             daemon.open_otlp(otlp_tls, stopped.clone()).await?;
@@ -225,7 +239,7 @@ impl Daemon {
         }
     }
 
-    /// Loads rules, inventory, hunts and indicators anew.
+    /// Loads rules, inventory, hunts, indicators and exceptions anew.
     async fn reload(&mut self) {
         self.reload_rules().await;
         match self.pipeline.systems.reload(&self.config) {
@@ -237,6 +251,7 @@ impl Daemon {
             Err(error) => warn!("the hunts are not replaced: {error}"),
         }
         self.reload_indicators().await;
+        self.reload_exceptions();
     }
 
     /// A run that is under way is done again: what it found is stored once.
@@ -281,9 +296,19 @@ impl Daemon {
         }
     }
 
+    /// Loads exceptions and silences anew. A set in which something is wrong is not taken.
+    fn reload_exceptions(&self) {
+        let (exceptions, is_whole) = load_exceptions(&self.config);
+        if is_whole {
+            self.pipeline.exceptions.replace(exceptions);
+        } else {
+            warn!("the exceptions are not replaced: the set that was loaded before stays");
+        }
+    }
+
     /// Closes the doors, waits until what is under way is stored and acknowledged, closes the store.
     async fn stop(self) {
-        let Self { config, supervisor, pipeline, hunts, mut doors, stop } = self;
+        let Self { config, supervisor, pipeline, hunts, mut notifications, mut doors, stop } = self;
         let Pipeline { deliveries, done, .. } = pipeline;
         stop.send_replace(true);
         if let Some(hunts) = hunts {
@@ -292,7 +317,9 @@ impl Daemon {
         drop(deliveries);
         let drained = async {
             while doors.join_next().await.is_some() {}
-            done.await
+            let stored = done.await;
+            while notifications.join_next().await.is_some() {}
+            stored
         };
         if timeout(config.limits.stop_grace(), drained).await.is_err() {
             warn!(
@@ -340,6 +367,22 @@ async fn load_indicators(config: &Config) -> anyhow::Result<Loaded> {
         info!(feed = report.feed, loaded = report.loaded(), not_understood, "indicators loaded");
     }
     Ok(loaded)
+}
+
+/// Loads exceptions and silences, and says what is wrong and what has expired; whether nothing is wrong.
+fn load_exceptions(config: &Config) -> (Exceptions, bool) {
+    let now = now();
+    let (exceptions, faults) = exceptions::load(config.exceptions.as_deref(), now);
+    for fault in &faults {
+        warn!("an exception is not loaded: {fault}");
+    }
+    for waiver in exceptions.waivers().iter().filter(|waiver| waiver.has_expired(now)) {
+        let (kind, file) = (waiver.kind.as_str(), waiver.file.display());
+        warn!("{kind} {:?} has expired and has no effect: {file}:{}", waiver.id, waiver.place);
+    }
+    exceptions.measure(now);
+    info!(loaded = exceptions.waivers().len(), not_loaded = faults.len(), "exceptions loaded");
+    (exceptions, faults.is_empty())
 }
 
 fn start_hunts(config: &Config, hunts: Vec<Hunt>, pipeline: &Pipeline) -> anyhow::Result<RunHunts> {

@@ -3,6 +3,7 @@
 //! ```text
 //! intakes ─▶ admit ─▶ evaluate (a thread for each core, an agent always on the same) ─▶ alert (one thread)
 //!         ─▶ write_alerts ─▶ write_events ─▶ the batch's fate, back to its intake
+//!                 ┄▶ a bell, for who tells people (notifications): it holds up nobody
 //! ```
 //!
 //! Beside it `watch_coverage` hears from both writers which log sources report, and what it finds goes to `alert` as a notice.
@@ -21,7 +22,7 @@ use detect::{Engine, Indicators};
 use event::{Dictionary, DictionaryError, Micros};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admit::{Admission, Admit};
@@ -33,11 +34,13 @@ use crate::coverage::CoverageRow;
 use crate::current::Current;
 use crate::dead_letter::DeadLetters;
 use crate::evaluate::{Evaluate, Places, RuleSet, Site};
+use crate::exceptions::Exceptions;
 use crate::flow_row::FlowFiller;
 use crate::grouping::Grouping;
 use crate::insert;
 use crate::inventory::{Inventory, InventoryError};
 use crate::migrate::{MigrateError, migrate};
+use crate::notifications::Bell;
 use crate::priority::{Levels, LevelsError};
 use crate::publish_systems::{Load, PublishSystems};
 use crate::recover::{self, RecoverError};
@@ -83,6 +86,10 @@ pub struct Pipeline {
     pub rules: RuleSet,
     /// The indicators, none at first; they may be replaced, too.
     pub(crate) indicators: Current<Indicators>,
+    /// Exceptions and silences, the same.
+    pub(crate) exceptions: Current<Exceptions>,
+    /// Rings when alerts were written.
+    pub(crate) bell: Bell,
     pub(crate) systems: Systems,
 }
 
@@ -189,7 +196,8 @@ fn join(
         let _ended = watch.await;
     });
     let (alerts_out, alerts_in) = mpsc::channel(QUEUE_BATCHES);
-    tokio::spawn(WriteAlerts::new(client, dead_letters, newsroom, alerts_in, events_out).run());
+    let (ring, bell) = watch::channel(());
+    tokio::spawn(WriteAlerts::new(client, dead_letters, newsroom, alerts_in, events_out, ring).run());
     let (hits_out, hits_in) = sync_channel(QUEUE_BATCHES);
     let alert = AlertStage { input: hits_in, notices: notices_in, output: alerts_out, alerts };
     spawn("alert", move || alert.run())?;
@@ -209,7 +217,8 @@ fn join(
     let (deliveries, input) = mpsc::channel(config.limits.queue_batches);
     tokio::spawn(Admit { admission, input, shards }.run());
     let (rules, indicators) = (site.rules.clone(), site.indicators.clone());
-    Ok(Pipeline { deliveries, done, rules, indicators, systems })
+    let exceptions = site.exceptions.clone();
+    Ok(Pipeline { deliveries, done, rules, indicators, exceptions, bell, systems })
 }
 
 fn threads(config: &Config) -> usize {

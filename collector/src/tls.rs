@@ -6,9 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
-use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
@@ -71,6 +70,23 @@ pub fn server_config(tls: &Tls, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Tls
         .map_err(|source| TlsError::Pair { cert: tls.cert.clone(), key: tls.key.clone(), source })?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// The configuration of a client that shows no certificate and believes the authorities of `ca`, or those of the host. TLS 1.2
+/// is spoken, too: the servers are other people's.
+pub(crate) fn client_config(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                let failed = |source| TlsError::Certificate { path: path.into(), source };
+                roots.add(certificate).map_err(failed)?;
+            }
+        }
+        // One that rustls does not take is one that nobody is believed by.
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Peer {

@@ -5,6 +5,8 @@
 //! are written at once, unless others were written within the last [`INTERVAL`]; then they wait for the rest of it and for
 //! all that comes meanwhile. Only the last version of an alert is written. Batches pass in the order in which they came.
 //!
+//! What exceptions swallowed is written beside them, so that "the events are there" implies "it is counted", too.
+//!
 //! Limits: [`BATCHES_MAX`] batches are held back for one insert.
 
 use std::collections::HashMap;
@@ -12,10 +14,12 @@ use std::sync::LazyLock;
 
 use clickhouse::Client;
 use prometheus::IntCounter;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
+use tracing::error;
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::exceptions::ExceptedRow;
 use crate::grouping::AlertRow;
 use crate::insert::{Insert, Refused};
 use crate::metrics;
@@ -42,8 +46,20 @@ struct Metrics {
 /// From the alert stage: what changed, and the batch that changed it.
 pub(crate) struct Alerted {
     pub(crate) alerts: Vec<AlertRow>,
+    /// What exceptions swallowed.
+    pub(crate) excepted: Vec<ExceptedRow>,
     /// None: the alerts are the collector's own.
     pub(crate) batch: Option<Evaluated>,
+}
+
+impl Alerted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.is_none() && !self.has_rows()
+    }
+
+    fn has_rows(&self) -> bool {
+        !self.alerts.is_empty() || !self.excepted.is_empty()
+    }
 }
 
 /// The stage.
@@ -51,8 +67,11 @@ pub(crate) struct WriteAlerts {
     pub(crate) input: mpsc::Receiver<Alerted>,
     pub(crate) output: mpsc::Sender<Evaluated>,
     insert: Insert,
+    excepted: Insert,
     dead_letters: DeadLetters,
     coverage: Newsroom,
+    /// Rings when alerts were written, for who tells people.
+    bell: watch::Sender<()>,
 }
 
 impl WriteAlerts {
@@ -62,10 +81,12 @@ impl WriteAlerts {
         coverage: Newsroom,
         input: mpsc::Receiver<Alerted>,
         output: mpsc::Sender<Evaluated>,
+        bell: watch::Sender<()>,
     ) -> Self {
         LazyLock::force(&METRICS);
         let insert = Insert::new(client, "alerts", &AlertRow::COLUMNS.join(", "));
-        Self { input, output, insert, dead_letters, coverage }
+        let excepted = Insert::new(client, "excepted_hits", &ExceptedRow::COLUMNS.join(", "));
+        Self { input, output, insert, excepted, dead_letters, coverage, bell }
     }
 
     /// Runs until the stage before is gone, or the one behind.
@@ -74,9 +95,10 @@ impl WriteAlerts {
         let mut held = Vec::new();
         while let Some(first) = self.input.recv().await {
             held.push(first);
-            if held.iter().any(|alerted| !alerted.alerts.is_empty()) {
+            if held.iter().any(Alerted::has_rows) {
                 self.gather(&mut held, next).await;
                 self.write(&mut held).await;
+                self.write_excepted(&mut held).await;
                 next = Instant::now() + INTERVAL;
             }
             for batch in held.drain(..).filter_map(|alerted| alerted.batch) {
@@ -108,12 +130,26 @@ impl WriteAlerts {
             latest.insert(alert.id.clone(), alert);
         }
         let rows: Vec<AlertRow> = latest.into_values().collect();
+        if rows.is_empty() {
+            return;
+        }
         match self.insert.put(&encoded(&rows)).await {
             Ok(()) => {
                 METRICS.rows.inc_by(u64::try_from(rows.len()).unwrap_or_default());
                 self.coverage.alerted(&rows).await;
             }
             Err(_) => self.one_by_one(rows).await,
+        }
+        self.bell.send_replace(());
+    }
+
+    /// What the store refuses of these is told: it is a count, and the events are stored.
+    async fn write_excepted(&self, held: &mut [Alerted]) {
+        let rows: Vec<ExceptedRow> = held.iter_mut().flat_map(|alerted| alerted.excepted.drain(..)).collect();
+        if !rows.is_empty()
+            && let Err(Refused(reason)) = self.excepted.put(&encoded(&rows)).await
+        {
+            error!(rows = rows.len(), reason, "the store refuses counts of excepted hits");
         }
     }
 

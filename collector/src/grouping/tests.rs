@@ -55,9 +55,9 @@ fn only(rows: Vec<AlertRow>) -> AlertRow {
 #[test]
 fn hits_of_one_rule_system_and_entity_are_one_alert() {
     let mut grouping = grouping(Vec::new());
-    assert_eq!(grouping.observe(&hit("r", 1, 0, NOW), NOW), Outcome::Opened(Priority::P2));
+    assert_eq!(grouping.observe(&hit("r", 1, 0, NOW), None, NOW), Outcome::Opened(Priority::P2));
     for record in 1..9 {
-        assert_eq!(grouping.observe(&hit("r", 2, record, NOW + SECOND), NOW), Outcome::Joined);
+        assert_eq!(grouping.observe(&hit("r", 2, record, NOW + SECOND), None, NOW), Outcome::Joined);
     }
     let alert = only(grouping.changed(NOW));
     assert_eq!((alert.hits, alert.first_seen, alert.last_seen), (9, NOW, NOW + SECOND));
@@ -81,7 +81,7 @@ fn a_more_urgent_hit_raises_the_alert_and_no_hit_lowers_it() {
         });
         Hit { place, ..hit("r", seq, 0, NOW) }
     };
-    grouping.observe(&at_level(3, 1), NOW);
+    grouping.observe(&at_level(3, 1), None, NOW);
     let first = only(grouping.changed(NOW));
     assert_eq!(
         (&*first.priority, first.ack_due, first.close_due),
@@ -89,12 +89,12 @@ fn a_more_urgent_hit_raises_the_alert_and_no_hit_lowers_it() {
     );
     // P1 has a quarter of an hour, from now; and what was due earlier stays so.
     let later = NOW + 50 * MINUTE;
-    grouping.observe(&at_level(4, 2), later);
+    grouping.observe(&at_level(4, 2), None, later);
     let raised = only(grouping.changed(later));
     assert_eq!((&*raised.priority, raised.sys_level, &*raised.level_basis), ("P1", 4, "QĐ 4"));
     assert_eq!((raised.ack_due, raised.contain_due), (first.ack_due, later + 4 * 60 * MINUTE));
     assert!(raised.priority_reason.starts_with("P1: severity high on level 4"), "{}", raised.priority_reason);
-    grouping.observe(&at_level(1, 3), later);
+    grouping.observe(&at_level(1, 3), None, later);
     let kept = only(grouping.changed(later));
     assert_eq!((&*kept.priority, kept.sys_level, kept.ack_due, kept.hits), ("P1", 4, raised.ack_due, 3));
 }
@@ -119,7 +119,7 @@ fn what_differs_in_rule_system_entity_or_drill_is_another_alert() {
     ];
     for hit in std::iter::once(&first).chain(&others) {
         assert_eq!(
-            std::mem::discriminant(&grouping.observe(hit, NOW)),
+            std::mem::discriminant(&grouping.observe(hit, None, NOW)),
             std::mem::discriminant(&Outcome::Opened(Priority::P1))
         );
     }
@@ -147,8 +147,8 @@ fn joins_within_the_window_on_both_sides_and_not_a_microsecond_beyond() {
         [(NOW + WINDOW, true), (NOW + WINDOW + 1, false), (NOW - WINDOW, true), (NOW - WINDOW - 1, false)]
     {
         let mut grouping = grouping(Vec::new());
-        grouping.observe(&hit("r", 1, 0, NOW), NOW);
-        let outcome = grouping.observe(&hit("r", 1, 1, ts), NOW);
+        grouping.observe(&hit("r", 1, 0, NOW), None, NOW);
+        let outcome = grouping.observe(&hit("r", 1, 1, ts), None, NOW);
         assert_eq!(outcome == Outcome::Joined, joins, "{ts}");
     }
 }
@@ -159,19 +159,19 @@ fn spans_a_day_and_not_a_microsecond_more() {
         let mut grouping = grouping(Vec::new());
         let mut ts = 0;
         while ts < SPAN_MAX {
-            grouping.observe(&hit("r", 1, 0, ts), NOW);
+            grouping.observe(&hit("r", 1, 0, ts), None, NOW);
             ts += WINDOW;
         }
-        assert_eq!(grouping.observe(&hit("r", 1, 0, last), NOW) == Outcome::Joined, joins);
+        assert_eq!(grouping.observe(&hit("r", 1, 0, last), None, NOW) == Outcome::Joined, joins);
     }
 }
 
 #[test]
 fn versions_grow_even_when_the_clock_does_not() {
     let mut grouping = grouping(Vec::new());
-    grouping.observe(&hit("r", 1, 0, NOW), NOW);
+    grouping.observe(&hit("r", 1, 0, NOW), None, NOW);
     let first = only(grouping.changed(NOW));
-    grouping.observe(&hit("r", 2, 0, NOW), NOW - SECOND);
+    grouping.observe(&hit("r", 2, 0, NOW), None, NOW - SECOND);
     let second = only(grouping.changed(NOW - SECOND));
     assert!(second.version > first.version);
     assert_eq!((second.id, second.created_at), (first.id, first.created_at));
@@ -180,7 +180,7 @@ fn versions_grow_even_when_the_clock_does_not() {
 #[test]
 fn closes_what_was_quiet_for_a_day_and_not_before() {
     let mut grouping = grouping(Vec::new());
-    grouping.observe(&hit("r", 1, 0, NOW), NOW);
+    grouping.observe(&hit("r", 1, 0, NOW), None, NOW);
     grouping.expire(NOW + IDLE_MAX + 1);
     assert_eq!(grouping.open_count(), 1, "what is not written is not forgotten");
     grouping.changed(NOW);
@@ -195,14 +195,14 @@ fn too_many_open_alerts_close_the_quietest_and_are_counted() {
     let mut grouping = grouping(Vec::new());
     for number in 0..=u32::try_from(OPEN_MAX).unwrap() {
         let entity = Some(number.to_string());
-        grouping.observe(&Hit { entity, ..hit("r", 1, number, NOW) }, NOW + Micros::from(number));
+        grouping.observe(&Hit { entity, ..hit("r", 1, number, NOW) }, None, NOW + Micros::from(number));
         grouping.changed(NOW);
     }
     let tenth = OPEN_MAX / 10 + 1;
     assert_eq!(grouping.open_count(), OPEN_MAX + 1 - tenth);
     assert_eq!(grouping.evicted(), u64::try_from(tenth).unwrap());
     let quietest = Hit { entity: Some("0".into()), ..hit("r", 2, 0, NOW) };
-    assert!(matches!(grouping.observe(&quietest, NOW), Outcome::Opened(_)));
+    assert!(matches!(grouping.observe(&quietest, None, NOW), Outcome::Opened(_)));
 }
 
 /// Hits of batches: the sequence number, and for each hit its entity and its time.
@@ -216,7 +216,7 @@ fn feed(grouping: &mut Grouping, batches: &[Vec<(u8, i64)>], from: usize) {
             let seq = u64::try_from(index).unwrap() + 1;
             let hit =
                 Hit { entity: Some(entity.to_string()), ..hit("r", seq, record, NOW + offset * SECOND) };
-            grouping.observe(&hit, NOW);
+            grouping.observe(&hit, None, NOW);
         }
     }
 }
@@ -252,4 +252,19 @@ proptest! {
         rows.extend(after.changed(NOW).into_iter().map(|row| (row.id.clone(), row)));
         prop_assert_eq!(seen(rows.into_values()), expected);
     }
+}
+
+#[test]
+fn an_alert_is_under_a_silence_until_a_hit_comes_that_is_under_none() {
+    let mut grouping = grouping(Vec::new());
+    let silence = |grouping: &mut Grouping| only(grouping.changed(NOW)).silence;
+    grouping.observe(&hit("r", 1, 0, NOW), Some("s"), NOW);
+    assert_eq!(silence(&mut grouping), "s");
+    grouping.observe(&hit("r", 2, 0, NOW), Some("t"), NOW);
+    assert_eq!(silence(&mut grouping), "s");
+    grouping.observe(&hit("r", 3, 0, NOW), None, NOW);
+    assert_eq!(silence(&mut grouping), "");
+    // Who was told once is not untold.
+    grouping.observe(&hit("r", 4, 0, NOW), Some("s"), NOW);
+    assert_eq!(silence(&mut grouping), "");
 }

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use unicode_normalization::is_nfc;
 
 /// A language that people are answered in.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Eq, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Lang {
     /// Vietnamese
     Vi,

@@ -109,6 +109,7 @@ struct Alert {
     status: String,
     assignee: String,
     verdict: String,
+    silence: String,
 }
 
 const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_title, a.rule_path AS rule_path, \
@@ -119,7 +120,7 @@ const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_ti
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     toUnixTimestamp64Micro(a.created_at) AS created_at, a.matched AS matched, \
     arrayMap(line -> hex(line), a.samples) AS samples, a.sample_events AS sample_events, a.drill_id AS drill_id, \
-    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict";
+    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, a.silence AS silence";
 
 /// By when something was to be done, and whether it was.
 #[derive(Debug, Deserialize, Row, Serialize)]
@@ -379,6 +380,7 @@ impl Page {
         self.line("status", &alert.status);
         self.line("assigned to", &alert.assignee);
         self.line("verdict", &alert.verdict);
+        self.line("silenced by", &alert.silence);
         for due in &handling.clocks {
             self.line(&due.clock, &due.told(clock));
         }
@@ -439,6 +441,7 @@ mod tests {
             status: "closed".into(),
             assignee: "lan".into(),
             verdict: "true_positive".into(),
+            silence: String::new(),
         }
     }
 
