@@ -172,3 +172,36 @@ fn finds_what_was_changed(site: &Site) -> Result<()> {
     assert_eq!(answer(site, &["alerts", "verify", "--head", &head])?.0, 1);
     Ok(())
 }
+
+/// By the last verdict of each alert that is closed.
+#[test]
+fn says_how_often_rules_were_right() -> Result<()> {
+    if !site::engine_present("alert_life") {
+        return Ok(());
+    }
+    let site = &Site::start("")?;
+    site.query(
+        "INSERT INTO alerts (id, version, rule_id, rule_title, drill_id) SELECT concat('bbbb', toString(number)), 1, 'r2', \
+            'Web scan', if(number = 6, 'd', '') FROM numbers(2, 6)",
+    )?;
+    for deed in [
+        &["alert", "close", "bbbb2", "--verdict", "true_positive", "--text", "too fast"][..],
+        &["alert", "close", "bbbb2", "bbbb3", "--verdict", "false_positive", "--text", "a monitor"],
+        &["alert", "close", "bbbb4", "--verdict", "true_positive", "--text", "a scanner"],
+        &["alert", "close", "bbbb5", "bbbb6", "--verdict", "duplicate", "--text", "as above"],
+    ] {
+        let (code, _, said) = answer(site, deed)?;
+        assert_eq!(code, 0, "{deed:?}: {said}");
+    }
+    let (code, text, said) = answer(site, &["rules", "noise", "--format", "json"])?;
+    assert_eq!(code, 0, "{said}");
+    let rows: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    // One is open, one is a drill's.
+    assert_eq!(rows.len(), 1, "{text}");
+    let number = |name: &str| rows[0][name].as_f64().context("a number");
+    assert_eq!(rows[0]["rule_id"], "r2");
+    assert_eq!((number("closed")?, number("true_positives")?, number("false_positives")?), (4.0, 1.0, 2.0));
+    assert_eq!((number("duplicates")?, number("false_positive_ratio")?), (1.0, 2.0 / 3.0));
+    assert!(answer(site, &["rules", "noise", "--min", "5"])?.1.starts_with("0 alerts closed"));
+    Ok(())
+}
