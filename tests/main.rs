@@ -12,6 +12,7 @@ mod coverage; // the inventory in SQL, sources that fall silent, canaries
 mod dashboards; // every query of every panel, Grafana's schema, Prometheus and its alerts
 mod differences; // tables of what is known to differ, and why
 mod drills; // the recorded drills, all of them
+mod duties; // vonggac duties: when they fall due, and the record of what was done
 mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus
 mod evtx; // Windows event logs: the reader, and vonggac scan
@@ -32,6 +33,7 @@ mod public_logs; // the parsers against public logs and the truth that comes wit
 mod public_rules; // SigmaHQ's rules and the lanes, for two engines
 mod python; // environments for clients that exist in Python only
 mod receivers; // of notifications: HTTP and SMTP
+mod reports; // vonggac report: numbers held against SQL, every kind, language and format
 mod rules; // our rules and public ones; our evaluator against another one
 mod sink; // a collector that only remembers
 mod site; // the real processes that the others use

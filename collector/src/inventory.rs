@@ -122,6 +122,8 @@ pub(crate) struct System {
     pub(crate) operator: Vec<Tenure>,
     /// Absent: not yet classified, which is level 0.
     pub(crate) level: Option<Level>,
+    /// How far its dossier of the level is; none: nobody wrote it down.
+    pub(crate) dossier: Option<Dossier>,
     /// What the decrees ask for; none when the system is no more than its components.
     pub(crate) facts: Option<BTreeMap<String, At<Toml>>>,
     /// Systems that it is made of.
@@ -155,6 +157,46 @@ pub(crate) struct Link {
     pub(crate) observer: String,
     /// The one source of the observer that counts, as flows name it; none when it has only one.
     pub(crate) source: Option<String>,
+}
+
+/// How far the dossier of a system's level is, and its plan of protection: what the yearly report (Mẫu 08) asks besides the
+/// approved level.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Dossier {
+    pub(crate) status: Option<DossierStatus>,
+    /// The decision that issued the regulation on the system's protection.
+    pub(crate) regulation: String,
+    pub(crate) approval_expected: Option<Date>,
+    pub(crate) plan: Option<Plan>,
+    pub(crate) plan_expected: Option<Date>,
+    pub(crate) assessed: Vec<Assessed>,
+}
+
+/// How far a dossier is, the later the greater.
+#[derive(Clone, Copy, Debug, serde::Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DossierStatus {
+    Draft,
+    Submitted,
+    Appraised,
+    Approved,
+}
+
+/// How much of the plan of protection is in place.
+#[derive(Clone, Copy, Debug, serde::Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Plan {
+    None,
+    Partly,
+    Full,
+}
+
+/// When a system's protection was assessed.
+#[derive(Clone, Copy, Debug, serde::Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Assessed {
+    BeforeUse,
+    Periodic,
 }
 
 /// What the inventory says of a log source of a system.

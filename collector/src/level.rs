@@ -36,7 +36,8 @@ mod text;
 
 pub(crate) use decree::{Decree, DecreeError, Decrees};
 pub(crate) use judge::{Judgement, Part};
-pub(crate) use provision::{Provision, RetentionMinimum, SourceDuty};
+pub(crate) use period::Period;
+pub(crate) use provision::{Duty, Provision, RetentionMinimum, SourceDuty};
 pub(crate) use text::{Lang, Text};
 
 /// Highest level that a decree may have: what events and alerts hold.

@@ -15,6 +15,7 @@ mod current;
 mod dead_letter;
 mod door;
 mod drill;
+mod duty;
 mod ends;
 mod engine;
 mod evaluate;
@@ -57,6 +58,7 @@ mod supervise;
 mod tls;
 mod watch_clocks;
 mod watch_coverage;
+mod watch_duties;
 mod write_alerts;
 mod write_events;
 

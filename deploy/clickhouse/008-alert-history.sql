@@ -1,4 +1,4 @@
--- What people did with an alert: one row for each deed, never changed. `hash` covers all other columns and, through
+-- What people did with an alert, and that they did a duty of a system: one row for each deed, never changed. `hash` covers all other columns and, through
 -- `previous`, all rows of the same chain before it; `vonggac alerts verify` tells whether that still holds.
 CREATE TABLE IF NOT EXISTS {database}.alert_history
 (
@@ -6,8 +6,9 @@ CREATE TABLE IF NOT EXISTS {database}.alert_history
     chain       LowCardinality(String),
     seq         UInt64,
     at          DateTime64(6, 'UTC'),
+    -- Or duty/SYSTEM/DUTY.
     alert_id    String,
-    -- ack, assign, contain, comment or close
+    -- ack, assign, contain, comment or close; done of a duty, whose text begins with the day
     action      LowCardinality(String),
     -- Who decided, the account it was typed from, and the machine.
     actor       LowCardinality(String),
@@ -43,4 +44,5 @@ SELECT
     minIf(at, action IN ('contain', 'close')) AS contained_at,
     if(status = 'closed', maxIf(at, action = 'close'), toDateTime64(0, 6, 'UTC')) AS closed_at
 FROM {database}.alert_history
+WHERE NOT startsWith(alert_id, 'duty/')
 GROUP BY alert_id;

@@ -10,8 +10,9 @@ use toml::{Spanned, Value as Toml};
 
 use crate::coverage::Span;
 use crate::inventory::{
-    At, Contact, DEPTH_MAX, Days, Finding, Grade, Inventory, InventoryError, Level, Link, Organisation,
-    Origin, Source as ListedSource, System, SystemIndex, Tenure, address, mapped, shown,
+    Assessed, At, Contact, DEPTH_MAX, Days, Dossier, DossierStatus, Finding, Grade, Inventory,
+    InventoryError, Level, Link, Organisation, Origin, Plan, Source as ListedSource, System, SystemIndex,
+    Tenure, address, mapped, shown,
 };
 use crate::level::LEVEL_MAX;
 use crate::place::Lines;
@@ -83,6 +84,7 @@ struct SystemDraft {
     owner: Spanned<Holders>,
     operator: Spanned<Holders>,
     level: Option<LevelDraft>,
+    dossier: Option<DossierDraft>,
     facts: Option<BTreeMap<String, Spanned<Toml>>>,
     #[serde(default)]
     components: Vec<Spanned<String>>,
@@ -158,6 +160,19 @@ struct LevelDraft {
     basis: Spanned<String>,
     decree: Option<Spanned<String>>,
     recheck: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DossierDraft {
+    status: Option<DossierStatus>,
+    #[serde(default)]
+    regulation: String,
+    approval_expected: Option<Spanned<String>>,
+    plan: Option<Plan>,
+    plan_expected: Option<Spanned<String>>,
+    #[serde(default)]
+    assessed: Vec<Assessed>,
 }
 
 /// An inventory that is being read, with all that is wrong with it.
@@ -244,6 +259,7 @@ impl Draft {
             owner: self.holders(source, &subject, "owner", draft.owner),
             operator: self.holders(source, &subject, "operator", draft.operator),
             level: draft.level.map(|level| self.level(source, &subject, level)),
+            dossier: draft.dossier.map(|dossier| self.dossier(source, &subject, dossier)),
             networks: self.networks(source, &subject, draft.addresses, draft.networks),
             components: source.all(draft.components),
             databases: source.all(draft.databases),
@@ -323,6 +339,20 @@ impl Draft {
             Tenure { organisation: holder.id, days, origin }
         });
         tenures.collect()
+    }
+
+    fn dossier(&mut self, source: &Source<'_>, subject: &str, draft: DossierDraft) -> Dossier {
+        let mut day = |key, day: Option<Spanned<String>>| {
+            day.and_then(|day| self.date(source, subject, key, day)).map(|day| day.value)
+        };
+        Dossier {
+            approval_expected: day("dossier.approval_expected", draft.approval_expected),
+            plan_expected: day("dossier.plan_expected", draft.plan_expected),
+            status: draft.status,
+            regulation: draft.regulation,
+            plan: draft.plan,
+            assessed: draft.assessed,
+        }
     }
 
     fn level(&mut self, source: &Source<'_>, subject: &str, draft: LevelDraft) -> Level {

@@ -33,7 +33,7 @@ pub(crate) struct Decree {
     pub(crate) title: Text,
     /// Names of the levels, from 1.
     levels: Vec<Text>,
-    valid_from: Date,
+    pub(crate) valid_from: Date,
     /// The last day.
     valid_to: Option<Date>,
     /// What is not sure about the decree as a whole.

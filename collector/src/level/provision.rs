@@ -124,6 +124,15 @@ impl TryFrom<String> for YearDay {
 }
 
 impl YearDay {
+    /// The last day of a year that is before it. Before the first of January is the year before.
+    pub(crate) fn last_before(self, year: i16) -> Option<Date> {
+        // 29 February is there in leap years only.
+        let day = Date::new(year, self.month, self.day)
+            .or_else(|_| Date::new(year, self.month, self.day.saturating_sub(1)))
+            .ok()?;
+        day.yesterday().ok()
+    }
+
     pub(crate) fn shown(self, lang: Lang) -> String {
         let Self { month, day } = self;
         lang.pick(format!("{day:02}/{month:02}"), format!("{month:02}-{day:02}"))

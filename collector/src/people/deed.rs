@@ -130,8 +130,7 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
     let (target, entry) = deed.entry()?;
     let config = configuration(&target.config)?;
     let writer = Writer::open(&config)?;
-    let (login, host) = (login()?, host()?);
-    let entry = Entry { actor: actor(target.on_behalf.as_deref(), &login)?, login, host, ..entry };
+    let entry = signed(entry, target.on_behalf.as_deref())?;
     block_on(async {
         let mut ids = Vec::new();
         for prefix in &target.ids {
@@ -146,6 +145,12 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
         append(&config, &writer, &entry, &ids).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The entry with who decided, and from which account and machine it is typed.
+pub(super) fn signed(entry: Entry, on_behalf: Option<&str>) -> Result<Entry> {
+    let (login, host) = (login()?, host()?);
+    Ok(Entry { actor: actor(on_behalf, &login)?, login, host, ..entry })
 }
 
 impl Deed {
@@ -174,7 +179,7 @@ fn said(entry: Entry) -> Result<Entry> {
     Ok(entry)
 }
 
-fn remark(text: &str) -> Result<String> {
+pub(super) fn remark(text: &str) -> Result<String> {
     let text: String = text.trim().nfc().collect();
     let chars = text.chars().count();
     ensure!(chars <= TEXT_CHARS_MAX, "--text: at most {TEXT_CHARS_MAX} characters expected, found {chars}");
@@ -235,8 +240,8 @@ async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<String, String>
     })
 }
 
-/// Appends an entry for each alert to this machine's chain.
-async fn append(config: &Config, writer: &Writer, entry: &Entry, ids: &[String]) -> Result<()> {
+/// Appends an entry for each subject to this machine's chain.
+pub(super) async fn append(config: &Config, writer: &Writer, entry: &Entry, ids: &[String]) -> Result<()> {
     let folder = config.data_dir.display();
     let mut file = HeadFile::lock(&config.data_dir, &entry.host)
         .with_context(|| format!("the head of the history cannot be kept below {folder}"))?;

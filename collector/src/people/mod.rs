@@ -8,6 +8,7 @@ mod alert;
 mod alerts;
 mod connect;
 mod deed;
+mod duties;
 pub(crate) mod escape;
 mod events;
 mod exceptions;
@@ -18,6 +19,7 @@ mod links;
 mod noise;
 mod notifications;
 mod output;
+mod report;
 mod rule;
 pub(crate) mod scrape;
 mod select;
@@ -28,6 +30,7 @@ mod when;
 
 pub(crate) use alert::{Args as AlertArgs, run as run_alert};
 pub(crate) use alerts::{Args as AlertsArgs, run as run_alerts};
+pub(crate) use duties::{Args as DutiesArgs, run as run_duties};
 pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use exceptions::{Args as ExceptionsArgs, run as run_exceptions};
 pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
@@ -35,11 +38,13 @@ pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
 pub(crate) use links::{Args as LinksArgs, run as run_links};
 pub(crate) use noise::{Args as NoiseArgs, run as run_noise};
 pub(crate) use notifications::{Args as NotificationsArgs, run as run_notifications};
+pub(crate) use report::{Args as ReportArgs, run as run_report};
 pub(crate) use status::{Args as StatusArgs, run as run_status};
 pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
-// What `drill` and `scan` use, too.
+// What `drill`, `scan` and stages use, too.
 pub(crate) use connect::{Reader, block_on, configuration};
+pub(crate) use duties::{Owed, Record, owed};
 pub(crate) use escape::{json_line, shortened, shown};
 pub(crate) use filter::{Bound, Filter, shown_address};
 pub(crate) use output::{Format, Listed, OutputArgs, Tone, print, print_text};

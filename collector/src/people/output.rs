@@ -199,7 +199,12 @@ fn csv_cell(value: &Value) -> String {
         Value::Number(number) => return number.to_string(),
         other => other.to_string(),
     };
-    let text = shown(&text);
+    harmless(&text)
+}
+
+/// Text for a cell of a spreadsheet: escaped, and never a formula.
+pub(crate) fn harmless(text: &str) -> String {
+    let text = shown(text);
     if text.starts_with(['=', '+', '-', '@', '\'']) { format!("'{text}") } else { text }
 }
 

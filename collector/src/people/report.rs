@@ -1,0 +1,160 @@
+//! `vonggac report`: what a SOC tells those above it, by day, week, month, half year; the yearly report of levels; drills.
+//!
+//! A report is made in two steps that know nothing of each other: what it says ([`page`]), and how it is written (a file a
+//! format). The same store and the same arguments give the same bytes; only a period that is not over yet changes.
+//!
+//! What this never does: count a drill among what happened, or let text out of a log become markup.
+
+mod ask;
+mod csv;
+mod docx;
+mod drills;
+mod html;
+mod levels;
+mod markdown;
+mod page;
+mod period;
+mod periodic;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use jiff::civil::Date;
+
+use crate::config::{Config, ConfigArg};
+use crate::inventory::Inventory;
+use crate::level::Lang;
+use crate::people::connect::{Reader, block_on, configuration};
+use crate::people::report::ask::Ask;
+use crate::people::report::page::Page;
+use crate::people::report::period::{Length, Period};
+use crate::people::report::periodic::Site;
+use crate::people::when::Clock;
+use crate::priority::Levels;
+
+const EXAMPLES: &str = "\
+Examples:
+  vonggac report daily --output bao-cao.html              yesterday, in Vietnamese, to be printed
+  vonggac report weekly --format docx -o week.docx        last week, Monday to Sunday
+  vonggac report monthly --date 2026-10-15 --lang en      October 2026
+  vonggac report levels --format csv                      Mẫu 08 of NĐ 331: the year to 14 December
+  vonggac report drill --date 2026-11-26 --format md      drills of that half year
+
+Pictures are in HTML; the other formats have the numbers as tables. Without --date the last period that is over is taken.
+Exit codes: 0 written; 2 it could not be.";
+
+/// Write a report: daily, weekly, monthly, half-year, levels (Mẫu 08), drill
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Which report
+    #[arg(value_enum)]
+    kind: Kind,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Its language
+    #[arg(long, value_enum, default_value_t = Lang::Vi)]
+    lang: Lang,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// A day of the period, YYYY-MM-DD [default: the last period that is over]
+    #[arg(long)]
+    date: Option<Date>,
+    /// Days are those of UTC instead of the local zone
+    #[arg(long)]
+    utc: bool,
+    /// Into this file instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum Kind {
+    Daily,
+    Weekly,
+    Monthly,
+    HalfYear,
+    /// The yearly report of security levels
+    Levels,
+    /// The drills of half a year
+    Drill,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+enum Format {
+    /// One file for browsers and printers (A4)
+    #[default]
+    Html,
+    /// Office Open XML, for Word and LibreOffice
+    Docx,
+    /// Markdown
+    Md,
+    /// Comma-separated values
+    Csv,
+}
+
+impl Kind {
+    fn length(self) -> Length {
+        match self {
+            Self::Daily => Length::Day,
+            Self::Weekly => Length::Week,
+            Self::Monthly => Length::Month,
+            Self::HalfYear | Self::Drill => Length::HalfYear,
+            Self::Levels => Length::LevelYear,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let config = configuration(&args.config)?;
+    let clock = Clock::new(args.utc);
+    let today = clock.now.to_zoned(clock.zone.clone()).date();
+    let period = match args.date {
+        Some(day) => args.kind.length().around(day)?,
+        None => args.kind.length().before(today)?,
+    };
+    let page = page(args, &config, &clock, period)?;
+    let bytes = match args.format {
+        Format::Html => html::write(&page).into_bytes(),
+        Format::Docx => docx::write(&page)?,
+        Format::Md => markdown::write(&page).into_bytes(),
+        Format::Csv => csv::write(&page)?.into_bytes(),
+    };
+    match &args.output {
+        Some(path) => {
+            std::fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        None => std::io::stdout().lock().write_all(&bytes)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(args: &Args, config: &Config, clock: &Clock, period: Period) -> Result<Page> {
+    let levels =
+        Levels::load(&config.levels, period.end.yesterday()?).context("the decrees cannot be used")?;
+    let inventory = Inventory::load(&config.systems, Some(&levels))?;
+    if args.kind == Kind::Levels {
+        return Ok(levels::page(&inventory, &levels, period, args.lang));
+    }
+    let reader = Reader::open(config)?;
+    let (from, to) = period.moments(&clock.zone)?;
+    let (before, _) = args.kind.length().before(period.first)?.moments(&clock.zone)?;
+    let ask = Ask {
+        reader: &reader,
+        lang: args.lang,
+        zone: clock.zone.clone(),
+        period,
+        from,
+        to,
+        before,
+        as_of: to.min(clock.now.as_microsecond()),
+    };
+    if args.kind == Kind::Drill {
+        return block_on(drills::page(&ask));
+    }
+    let site = Site { inventory: &inventory, levels: &levels };
+    block_on(periodic::page(&ask, &site, args.kind.length()))
+}
