@@ -126,7 +126,11 @@ impl Bars {
 impl Table {
     /// Whether a column holds nothing but numbers, which stand to the right.
     pub(super) fn is_numeric(&self, column: usize) -> bool {
-        let is_number = |cell: &str| cell.chars().all(|char| char.is_ascii_digit() || ".,%– ".contains(char));
+        // An address has more than one dot.
+        let is_number = |cell: &str| {
+            cell.chars().all(|char| char.is_ascii_digit() || ".,%– ".contains(char))
+                && cell.matches('.').count() <= 1
+        };
         let cells = || self.rows.iter().filter_map(|row| row.get(column));
         cells().all(|cell| is_number(cell))
             && cells().any(|cell| cell.contains(|char: char| char.is_ascii_digit()))

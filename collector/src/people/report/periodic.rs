@@ -151,13 +151,12 @@ async fn alerts(ask: &Ask<'_>, length: Length, page: &mut Page) -> Result<()> {
             "SELECT {key} AS name, {NAMED} {ALERTS} GROUP BY name ORDER BY now DESC, before DESC, name LIMIT 15"
         )
     };
+    let by_priority =
+        format!("SELECT toString(a.priority) AS name, {NAMED} {ALERTS} GROUP BY name ORDER BY name");
     let severity = ask.say("Mức độ nghiêm trọng", "Severity");
     let (system, technique) = (ask.say("Hệ thống", "System"), ask.say("Kỹ thuật", "Technique"));
     let priority = ask.say("Mức ưu tiên", "Priority");
-    page.table(
-        ask.compared(ask.say("Theo mức ưu tiên", "By priority"), priority, &by("toString(a.priority)"))
-            .await?,
-    );
+    page.table(ask.compared(ask.say("Theo mức ưu tiên", "By priority"), priority, &by_priority).await?);
     page.table(
         ask.compared(ask.say("Theo mức độ", "By severity"), severity, &by("toString(a.severity)")).await?,
     );
