@@ -107,7 +107,7 @@ def measure(url, folder, since):
             if "fault" in answer and answer["fault"] != "no rows":
                 sys.exit(f"{answer['dashboard']} {answer['panel']}: {answer['fault']}")
             key = (answer["dashboard"], answer["panel"], answer.get("sql"))
-            best[key] = min(best.get(key, (answer["seconds"], 0)), (answer["seconds"], answer["rows"]))
+            best[key] = min(best.get(key, (float("inf"), 0)), (answer["seconds"], answer["rows"]))
     return best
 
 
