@@ -6,8 +6,8 @@
 //!
 //! Nothing was owed before a decree came into force, or before the system had its level.
 
+use jiff::Span;
 use jiff::civil::Date;
-use jiff::{Span, ToSpan};
 
 use crate::level::{Duty, Period};
 
@@ -34,18 +34,9 @@ pub(crate) fn due(duty: &Duty, level: u8, since: Date, done: Option<Date>) -> Op
     Some(day.map_or(Due::Undated, Due::By))
 }
 
-/// What the calendar can count.
+/// What the calendar counts in days: a duty is due on a day.
 fn span(every: Period) -> Option<Span> {
-    match every {
-        Period::Days(days) => Some(i64::from(days).days()),
-        Period::Months(months) => Some(i64::from(months).months()),
-        Period::Years(years) => Some(i64::from(years).years()),
-        Period::Continuous
-        | Period::AtOnce
-        | Period::Periodic
-        | Period::Hours(_)
-        | Period::WorkingDays(_) => None,
-    }
+    every.days_max().and(every.span())
 }
 
 /// The first day on which it is due that is not before a day.

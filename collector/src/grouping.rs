@@ -120,6 +120,9 @@ pub(crate) struct AlertRow {
     pub(crate) ack_due: Micros,
     pub(crate) contain_due: Micros,
     pub(crate) close_due: Micros,
+    /// By when the law wants a report should it be an incident, and its article; 0: no law does.
+    pub(crate) report_due: Micros,
+    pub(crate) report_basis: String,
     pub(crate) matched: Vec<(String, String)>,
     pub(crate) samples: Vec<String>,
     pub(crate) sample_events: Vec<String>,
@@ -156,6 +159,8 @@ encode!(AlertRow {
     ack_due,
     contain_due,
     close_due,
+    report_due,
+    report_basis,
     matched,
     samples,
     sample_events,
@@ -250,6 +255,12 @@ impl Grouping {
                 let mut row = open_row(&key, hit, (priority, reason), now);
                 silence.unwrap_or_default().clone_into(&mut row.silence);
                 row.take(self.levels.dues(priority, now));
+                // A drill is no incident.
+                if row.drill_id.is_empty()
+                    && let Some((due, basis)) = self.levels.report_due(now)
+                {
+                    (row.report_due, row.report_basis) = (due, basis);
+                }
                 let mut open = Open { row, loaded: HashMap::new(), touched: now, changed: false };
                 open.join(hit, batch, now);
                 opens.push(open);
@@ -478,6 +489,8 @@ fn open_row(key: &Key, hit: &Hit, (priority, priority_reason): (Priority, String
         ack_due: 0,
         contain_due: 0,
         close_due: 0,
+        report_due: 0,
+        report_basis: String::new(),
         matched: hit.matched.clone(),
         samples: Vec::new(),
         sample_events: Vec::new(),

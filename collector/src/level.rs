@@ -3,7 +3,7 @@
 //!
 //! A decree is a text of TOML ([`Decree::parse`]; the files stand in rules/levels/): typed inputs, rules whose conditions are a
 //! small expression language over them ([`condition`]), cases in which a person must decide, and what the level demands:
-//! retention, duties, deadlines, roles, log sources. [`Decree::judge`] takes the facts of one system and gives a [`Judgement`].
+//! retention, duties, deadlines, what a report of an incident says, roles, log sources. [`Decree::judge`] takes the facts of one system and gives a [`Judgement`].
 //!
 //! Truth has three values. A fact that nobody stated is unknown, an unknown fact makes no rule hold, and a rule that it could
 //! make hold above the level found is told as missing: the answer then is "at least this level, a person must look".
@@ -37,7 +37,9 @@ mod text;
 pub(crate) use decree::{Decree, DecreeError, Decrees};
 pub(crate) use judge::{Judgement, Part};
 pub(crate) use period::Period;
-pub(crate) use provision::{Duty, Provision, RetentionMinimum, SourceDuty};
+pub(crate) use provision::{
+    Deadline, Duty, FieldSource, Provision, ReportField, RetentionMinimum, SourceDuty, Start,
+};
 pub(crate) use text::{Lang, Text};
 
 /// Highest level that a decree may have: what events and alerts hold.

@@ -28,6 +28,7 @@ mod grouping;
 mod history;
 mod http;
 mod hunts;
+mod incident;
 mod indicators;
 mod insert;
 mod intake;
@@ -58,7 +59,7 @@ mod supervise;
 mod tls;
 mod watch_clocks;
 mod watch_coverage;
-mod watch_duties;
+mod watch_obligations;
 mod write_alerts;
 mod write_events;
 

@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use detect::Severity;
 use event::Micros;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use thiserror::Error;
 
 pub(crate) use response::Dues;
 
 use crate::coverage::SourceTable;
+use crate::incident::first_due;
 use crate::level::{Decree, DecreeError, Decrees, Lang, RetentionMinimum};
 use crate::priority::response::{ResponseClocks, ResponseTimes};
 
@@ -110,6 +112,13 @@ impl Levels {
     /// Until when an alert wants to be acknowledged, contained and closed that has this priority from a moment on.
     pub(crate) fn dues(&self, priority: Priority, from: Micros) -> Dues {
         self.priority.clocks.of(priority).dues(from)
+    }
+
+    /// By when the law wants a report of what was detected at a moment, should it be an incident, and the article.
+    pub(crate) fn report_due(&self, detected_at: Micros) -> Option<(Micros, String)> {
+        let (due, deadline) = first_due(&self.decrees, detected_at, &TimeZone::system())?;
+        let basis = deadline.provision.citation.as_ref().map(|citation| citation.shown(Lang::Vi));
+        Some((due, basis.unwrap_or_default()))
     }
 
     /// How long an event is kept.

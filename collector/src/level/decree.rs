@@ -13,7 +13,8 @@ use crate::level::expression;
 use crate::level::input::{Facts, Input, Kind};
 use crate::level::period::Period;
 use crate::level::provision::{
-    Day, Deadline, Duty, Provision, RetentionMinimum, Review, Role, Rule, RuleLevel, SourceDuty, YearDay,
+    Day, Deadline, Duty, FieldSource, Provision, ReportField, RetentionMinimum, Review, Role, Rule,
+    RuleLevel, SourceDuty, Start, YearDay,
 };
 use crate::level::{LEVEL_MAX, Text};
 use crate::place::{Lines, Place};
@@ -48,6 +49,7 @@ pub(crate) struct Decree {
     pub(crate) retention: Vec<RetentionMinimum>,
     pub(crate) duties: Vec<Duty>,
     pub(crate) deadlines: Vec<Deadline>,
+    pub(crate) report_fields: Vec<ReportField>,
     pub(crate) roles: Vec<Role>,
     pub(crate) sources: Vec<SourceDuty>,
 }
@@ -162,6 +164,8 @@ struct Draft {
     #[serde(default)]
     deadline: Vec<DeadlineDraft>,
     #[serde(default)]
+    report_field: Vec<ReportFieldDraft>,
+    #[serde(default)]
     role: Vec<RoleDraft>,
     #[serde(default)]
     source: Vec<SourceDraft>,
@@ -247,7 +251,20 @@ struct DutyDraft {
 #[serde(deny_unknown_fields)]
 struct DeadlineDraft {
     id: Spanned<String>,
-    within: Option<Period>,
+    within: Option<Spanned<Period>>,
+    concerns: Option<Spanned<String>>,
+    #[serde(default)]
+    from: Start,
+    article: Spanned<String>,
+    text: Text,
+    unsure: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReportFieldDraft {
+    id: Spanned<String>,
+    source: Option<FieldSource>,
     article: Spanned<String>,
     text: Text,
     unsure: Option<Text>,
@@ -294,6 +311,7 @@ impl Builder<'_> {
         self.check_ids(&draft.review, |review| &review.id)?;
         self.check_ids(&draft.duty, |duty| &duty.id)?;
         self.check_ids(&draft.deadline, |deadline| &deadline.id)?;
+        self.check_ids(&draft.report_field, |field| &field.id)?;
         self.check_ids(&draft.role, |role| &role.id)?;
         self.check_ids(&draft.source, |source| &source.id)?;
         Ok(Decree {
@@ -304,6 +322,7 @@ impl Builder<'_> {
             retention: each(draft.retention, |retention| self.retention(retention))?,
             duties: each(draft.duty, |duty| self.duty(duty))?,
             deadlines: each(draft.deadline, |deadline| self.deadline(deadline))?,
+            report_fields: each(draft.report_field, |field| self.report_field(field))?,
             roles: each(draft.role, |role| self.role(role))?,
             sources: each(draft.source, |source| self.source(source))?,
             id: draft.id,
@@ -447,9 +466,37 @@ impl Builder<'_> {
     }
 
     fn deadline(&self, draft: DeadlineDraft) -> Result<Deadline, DecreeError> {
+        if let Some(concerns) = &draft.concerns {
+            if !is_word(concerns.get_ref()) {
+                let found = concerns.get_ref();
+                let expected = "expected a word of a-z and _";
+                return self.fault(concerns, format!("concerns: {expected}, found {found:?}"));
+            }
+            if let Some(within) = draft.within.as_ref().filter(|within| within.get_ref().span().is_none()) {
+                return self.fault(
+                    within,
+                    "within: expected at_once, h, d, m or y for what concerns incidents".into(),
+                );
+            }
+        }
         let provision =
             self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
-        Ok(Deadline { provision, within: draft.within })
+        Ok(Deadline {
+            provision,
+            within: draft.within.map(Spanned::into_inner),
+            concerns: draft.concerns.map(Spanned::into_inner),
+            from: draft.from,
+        })
+    }
+
+    fn report_field(&self, draft: ReportFieldDraft) -> Result<ReportField, DecreeError> {
+        if !is_word(draft.id.get_ref()) {
+            let found = draft.id.get_ref();
+            return self.fault(&draft.id, format!("id: expected a word of a-z and _, found {found:?}"));
+        }
+        let provision =
+            self.provision(draft.id.into_inner(), Some(&draft.article), draft.text, draft.unsure)?;
+        Ok(ReportField { provision, source: draft.source })
     }
 
     fn role(&self, draft: RoleDraft) -> Result<Role, DecreeError> {
@@ -517,6 +564,11 @@ impl Builder<'_> {
     fn fault<T, U>(&self, at: &Spanned<U>, message: String) -> Result<T, DecreeError> {
         Err(DecreeError { place: self.lines.place(at.span().start), message })
     }
+}
+
+/// What people type, and what stands in front of a space in the history.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 fn each<D, T>(drafts: Vec<D>, build: impl Fn(D) -> Result<T, DecreeError>) -> Result<Vec<T>, DecreeError> {

@@ -1,6 +1,7 @@
 //! How often, how long, how soon: `continuous`, `at_once`, `periodic` (often, and no law says how often), or a number and a unit,
 //! `72h`, `45d`, `15wd` (working days), `6m`, `1y`.
 
+use jiff::{Span, ToSpan};
 use serde::Deserialize;
 
 use crate::level::Lang;
@@ -62,6 +63,18 @@ impl Period {
             Self::Months(months) => Some(longest(months)),
             Self::Years(years) => Some(longest(years.saturating_mul(12))),
             Self::Continuous | Self::AtOnce | Self::Periodic | Self::Hours(_) | Self::WorkingDays(_) => None,
+        }
+    }
+
+    /// What can be added to a moment; none of what has no length, and of working days: no calendar of holidays is known.
+    pub(crate) fn span(self) -> Option<Span> {
+        match self {
+            Self::AtOnce => Some(Span::new()),
+            Self::Hours(hours) => Some(i64::from(hours).hours()),
+            Self::Days(days) => Some(i64::from(days).days()),
+            Self::Months(months) => Some(i64::from(months).months()),
+            Self::Years(years) => Some(i64::from(years).years()),
+            Self::Continuous | Self::Periodic | Self::WorkingDays(_) => None,
         }
     }
 

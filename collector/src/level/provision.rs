@@ -68,6 +68,45 @@ pub(crate) struct Deadline {
     pub(crate) provision: Provision,
     /// None where the law sets no time.
     pub(crate) within: Option<Period>,
+    /// The class of incidents that it is for; none: it is not about incidents.
+    pub(crate) concerns: Option<String>,
+    pub(crate) from: Start,
+}
+
+/// When the time of a deadline begins.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Start {
+    #[default]
+    Detection,
+    /// When the incident is over.
+    End,
+}
+
+/// What a report of an incident must say.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ReportField {
+    pub(crate) provision: Provision,
+    /// Where it is known from unless somebody states it.
+    pub(crate) source: Option<FieldSource>,
+}
+
+/// What is known about an incident without asking anybody.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FieldSource {
+    /// The system's owner, operator, and whom to call there, by the inventory.
+    Owner,
+    Operator,
+    Contact,
+    System,
+    DetectedAt,
+    /// The highest severity of its alerts.
+    Severity,
+    /// The hosts of its alerts, and the addresses of the system.
+    Hosts,
+    /// The titles of its alerts.
+    Alerts,
 }
 
 /// Who does what about systems of some levels.

@@ -110,6 +110,11 @@ struct Alert {
     assignee: String,
     verdict: String,
     silence: String,
+    /// By when the law wants a report should it be an incident; 1970: no law does.
+    #[serde(serialize_with = "as_iso")]
+    report_due: Micros,
+    report_basis: String,
+    incident: String,
 }
 
 const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_title, a.rule_path AS rule_path, \
@@ -120,7 +125,8 @@ const COLUMNS: &str = "a.id AS id, a.rule_id AS rule_id, a.rule_title AS rule_ti
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     toUnixTimestamp64Micro(a.created_at) AS created_at, a.matched AS matched, \
     arrayMap(line -> hex(line), a.samples) AS samples, a.sample_events AS sample_events, a.drill_id AS drill_id, \
-    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, a.silence AS silence";
+    if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, a.silence AS silence, \
+    toUnixTimestamp64Micro(a.report_due) AS report_due, a.report_basis AS report_basis, s.incident AS incident";
 
 /// By when something was to be done, and whether it was.
 #[derive(Debug, Deserialize, Row, Serialize)]
@@ -354,25 +360,25 @@ fn quoted(word: &str) -> String {
 
 /// Text under headings, each value on a line of its own.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(pub(super) String);
 
 impl Page {
-    fn title(&mut self, text: &str) {
+    pub(super) fn title(&mut self, text: &str) {
         self.push(&format!("{}\n", shown(text)));
     }
 
-    fn section(&mut self, name: &str) {
+    pub(super) fn section(&mut self, name: &str) {
         self.push(&format!("\n{name}\n"));
     }
 
     /// Nothing for an empty value.
-    fn line(&mut self, name: &str, value: &str) {
+    pub(super) fn line(&mut self, name: &str, value: &str) {
         if !value.is_empty() {
             self.push(&format!("  {name:NAME_CHARS$} {}\n", shown(value)));
         }
     }
 
-    fn raw(&mut self, line: &[u8]) {
+    pub(super) fn raw(&mut self, line: &[u8]) {
         self.push(&format!("  {}\n", shown_bytes(line)));
     }
 
@@ -383,6 +389,11 @@ impl Page {
         self.line("silenced by", &alert.silence);
         for due in &handling.clocks {
             self.line(&due.clock, &due.told(clock));
+        }
+        self.line("incident", &alert.incident);
+        if alert.incident.is_empty() && alert.report_due > 0 && alert.status != "closed" {
+            let (due, left) = (clock.shown(alert.report_due), clock.until(alert.report_due));
+            self.line("if incident", &format!("report by {due}, {left} ({})", alert.report_basis));
         }
         for entry in &handling.history {
             let to =
@@ -438,10 +449,13 @@ mod tests {
             samples: vec![base16ct::upper::encode_string(b"line \x1b[31m\xff")],
             sample_events: vec!["web01:00:1:0".into()],
             drill_id: String::new(),
-            status: "closed".into(),
+            status: "acknowledged".into(),
             assignee: "lan".into(),
             verdict: "true_positive".into(),
             silence: String::new(),
+            report_due: 1_787_409_200_000_000,
+            report_basis: "NĐ 331".into(),
+            incident: String::new(),
         }
     }
 
@@ -477,11 +491,12 @@ mod tests {
         assert!(!page.chars().any(|char| char != '\n' && crate::people::escape::is_unsafe(char)));
         for part in [
             "P1  SSH brute force\n",
-            "  status       closed\n",
+            "  status       acknowledged\n",
             "  acknowledge  done 2026-08-19 14:40:00, in time (by 2026-08-19 15:33:20)\n",
             "  contain      done 2026-08-19 15:40:00, too late (by 2026-08-19 15:33:20)\n",
             "  close        by 2026-08-19 15:33:20, late by ",
             "  close        2026-08-19 15:40:00 by Lan as true_positive: reset\\x1b[2J\n",
+            "  if incident  report by 2026-08-22 14:33:20, ",
             "  level        4, by QĐ 100/QĐ-UBND\n",
             "  matched      src_ip = 192.0.2.7\\x1b[2J\n",
             "  line \\x1b[31m\\xff\n",

@@ -1,4 +1,5 @@
-//! `vonggac alert ack|assign|contain|comment|close`: what people do with alerts, appended to the history.
+//! `vonggac alert ack|assign|contain|comment|close`: what people do with alerts, appended to the history; what they do with duties
+//! and incidents goes the same way.
 //!
 //! Who: the account that runs the command, and behind `sudo` the account that called it. Root may name somebody else (`--as`),
 //! for tools that write for people they have authenticated themselves; the account stays in the entry.
@@ -99,7 +100,7 @@ pub(crate) struct Close {
 /// What an alert turned out to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Verdict {
+pub(super) enum Verdict {
     /// An attack, or a breach of policy
     TruePositive,
     /// The rule is wrong: nothing of the kind happened
@@ -111,7 +112,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::TruePositive => "true_positive",
             Self::FalsePositive => "false_positive",
@@ -130,7 +131,6 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
     let (target, entry) = deed.entry()?;
     let config = configuration(&target.config)?;
     let writer = Writer::open(&config)?;
-    let entry = signed(entry, target.on_behalf.as_deref())?;
     block_on(async {
         let mut ids = Vec::new();
         for prefix in &target.ids {
@@ -142,15 +142,11 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
                 }
             }
         }
-        append(&config, &writer, &entry, &ids).await?;
+        let about = |id| Entry { alert_id: id, ..entry.clone() };
+        let entries = ids.into_iter().map(about).collect();
+        append(&config, &writer, entries, target.on_behalf.as_deref()).await?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// The entry with who decided, and from which account and machine it is typed.
-pub(super) fn signed(entry: Entry, on_behalf: Option<&str>) -> Result<Entry> {
-    let (login, host) = (login()?, host()?);
-    Ok(Entry { actor: actor(on_behalf, &login)?, login, host, ..entry })
 }
 
 impl Deed {
@@ -222,7 +218,7 @@ fn host() -> Result<String> {
 }
 
 /// The id that begins so, or why there is not exactly one.
-async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<String, String>> {
+pub(super) async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<String, String>> {
     let prefix = prefix.trim().to_ascii_lowercase();
     ensure!(
         prefix.chars().count() >= PREFIX_CHARS_MIN,
@@ -240,30 +236,37 @@ async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<String, String>
     })
 }
 
-/// Appends an entry for each subject to this machine's chain.
-pub(super) async fn append(config: &Config, writer: &Writer, entry: &Entry, ids: &[String]) -> Result<()> {
+/// Appends entries to this machine's chain, all of them or none, with who decided, and from which account and machine it is
+/// typed.
+pub(super) async fn append(
+    config: &Config,
+    writer: &Writer,
+    entries: Vec<Entry>,
+    on_behalf: Option<&str>,
+) -> Result<()> {
+    let (login, host) = (login()?, host()?);
+    let actor = actor(on_behalf, &login)?;
     let folder = config.data_dir.display();
-    let mut file = HeadFile::lock(&config.data_dir, &entry.host)
+    let mut file = HeadFile::lock(&config.data_dir, &host)
         .with_context(|| format!("the head of the history cannot be kept below {folder}"))?;
-    for id in ids {
-        // A writer that died behind its insert left the file one entry behind.
-        let stored = newest(writer.reader(), &file.head.chain).await?;
-        let head = stored
-            .filter(|stored| stored.seq > file.head.seq)
-            .map_or(file.head.clone(), |entry| entry.head());
-        let entry = Entry { alert_id: id.clone(), at: now(), ..entry.clone() }.behind(&head);
-        writer.insert("alert_history", &entry).await?;
-        file.replace(entry.head())
-            .context("the entry is stored, but the head of the history is not remembered")?;
-        print_text(&format!(
-            "{} {} by {} ({})\n",
-            shown(&entry.action),
-            shown(id),
-            shown(&entry.actor),
-            entry.head()
-        ))?;
+    // A writer that died behind its insert left the file some entries behind.
+    let stored = newest(writer.reader(), &file.head.chain).await?;
+    let mut head =
+        stored.filter(|stored| stored.seq > file.head.seq).map_or(file.head.clone(), |entry| entry.head());
+    let mut chained = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (actor, login, host) = (actor.clone(), login.clone(), host.clone());
+        let entry = Entry { at: now(), actor, login, host, ..entry }.behind(&head);
+        head = entry.head();
+        chained.push(entry);
     }
-    Ok(())
+    writer.insert_all("alert_history", &chained).await?;
+    file.replace(head).context("the entries are stored, but the head of the history is not remembered")?;
+    let said = chained.iter().map(|entry| {
+        let (action, subject, actor) = (shown(&entry.action), shown(&entry.alert_id), shown(&entry.actor));
+        format!("{action} {subject} by {actor} ({})\n", entry.head())
+    });
+    print_text(&said.collect::<String>())
 }
 
 async fn newest(reader: &Reader, chain: &str) -> Result<Option<Entry>> {

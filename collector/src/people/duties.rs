@@ -100,15 +100,18 @@ pub(crate) struct Owed {
     pub(crate) system: String,
     name: String,
     pub(crate) level: u8,
-    duty: String,
-    what: String,
+    pub(crate) duty: String,
+    pub(crate) what: String,
     every: String,
     /// Empty: it has no day.
-    due: String,
-    last_done: String,
+    pub(crate) due: String,
+    pub(crate) last_done: String,
     pub(crate) overdue: bool,
-    article: String,
-    unsure: String,
+    pub(crate) article: String,
+    pub(crate) unsure: String,
+    /// What it is, in Vietnamese whatever was asked for.
+    #[serde(skip)]
+    pub(crate) what_vi: String,
 }
 
 #[derive(Debug, Deserialize, Row)]
@@ -151,10 +154,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if overdue == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Everything that every system owes by the decree in force, what is due first at first.
-pub(crate) fn owed(config: &Config, record: &Record, today: Date, lang: Lang) -> Result<Vec<Owed>> {
+fn owed(config: &Config, record: &Record, today: Date, lang: Lang) -> Result<Vec<Owed>> {
     let levels = Levels::load(&config.levels, today)?;
     let inventory = Inventory::load(&config.systems, Some(&levels))?;
+    Ok(owed_by(&levels, &inventory, record, today, lang))
+}
+
+/// Everything that every system owes by the decree in force, what is due first at first.
+pub(crate) fn owed_by(
+    levels: &Levels,
+    inventory: &Inventory,
+    record: &Record,
+    today: Date,
+    lang: Lang,
+) -> Vec<Owed> {
     let mut rows = Vec::new();
     if let Some(decree) = levels.decrees().in_force(today) {
         for system in inventory.systems() {
@@ -168,7 +181,7 @@ pub(crate) fn owed(config: &Config, record: &Record, today: Date, lang: Lang) ->
         let key = |row: &Owed| (row.due.is_empty(), row.due.clone(), row.system.clone(), row.duty.clone());
         key(one).cmp(&key(other))
     });
-    Ok(rows)
+    rows
 }
 
 fn subject(system: &str, duty: &str) -> String {
@@ -200,6 +213,7 @@ impl Owed {
             level,
             duty: provision.id.clone(),
             what: provision.text.of(lang).to_owned(),
+            what_vi: provision.text.of(Lang::Vi).to_owned(),
             every: duty.every(level).map(|every| every.shown(lang)).unwrap_or_default(),
             due: shown(day),
             last_done: shown(done),
@@ -252,8 +266,12 @@ fn record(done: &Done) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let writer = Writer::open(&config)?;
-    let entry = Entry { action: "done".to_owned(), text: format!("{} {text}", done.on), ..Entry::default() };
-    let entry = deed::signed(entry, done.on_behalf.as_deref())?;
-    block_on(deed::append(&config, &writer, &entry, &[subject(&done.system, &done.duty)]))?;
+    let entry = Entry {
+        alert_id: subject(&done.system, &done.duty),
+        action: "done".to_owned(),
+        text: format!("{} {text}", done.on),
+        ..Entry::default()
+    };
+    block_on(deed::append(&config, &writer, vec![entry], done.on_behalf.as_deref()))?;
     Ok(ExitCode::SUCCESS)
 }

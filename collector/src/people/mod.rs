@@ -15,6 +15,7 @@ mod exceptions;
 mod filter;
 mod flows;
 mod hunt;
+mod incident;
 mod links;
 mod noise;
 mod notifications;
@@ -35,6 +36,7 @@ pub(crate) use events::{Args as EventsArgs, run as run_events};
 pub(crate) use exceptions::{Args as ExceptionsArgs, run as run_exceptions};
 pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
 pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
+pub(crate) use incident::{Args as IncidentArgs, run as run_incident};
 pub(crate) use links::{Args as LinksArgs, run as run_links};
 pub(crate) use noise::{Args as NoiseArgs, run as run_noise};
 pub(crate) use notifications::{Args as NotificationsArgs, run as run_notifications};
@@ -44,9 +46,10 @@ pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill`, `scan` and stages use, too.
 pub(crate) use connect::{Reader, block_on, configuration};
-pub(crate) use duties::{Owed, Record, owed};
+pub(crate) use duties::{Owed, Record, owed_by};
 pub(crate) use escape::{json_line, shortened, shown};
 pub(crate) use filter::{Bound, Filter, shown_address};
+pub(crate) use incident::entries as incident_entries;
 pub(crate) use output::{Format, Listed, OutputArgs, Tone, print, print_text};
 pub(crate) use scrape::loopback;
 pub(crate) use select::{as_address, as_iso, as_map, counted, grouped};

@@ -10,6 +10,7 @@ mod csv;
 mod docx;
 mod drills;
 mod html;
+mod incident;
 mod levels;
 mod markdown;
 mod page;
@@ -17,7 +18,7 @@ mod period;
 mod periodic;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -28,7 +29,8 @@ use crate::inventory::Inventory;
 use crate::level::Lang;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::report::ask::Ask;
-use crate::people::report::page::Page;
+pub(super) use crate::people::report::incident::page as incident;
+pub(super) use crate::people::report::page::Page;
 use crate::people::report::period::{Length, Period};
 use crate::people::report::periodic::Site;
 use crate::people::when::Clock;
@@ -84,7 +86,7 @@ enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// One file for browsers and printers (A4)
     #[default]
     Html,
@@ -117,19 +119,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         None => args.kind.length().before(today)?,
     };
     let page = page(args, &config, &clock, period)?;
-    let bytes = match args.format {
-        Format::Html => html::write(&page).into_bytes(),
-        Format::Docx => docx::write(&page)?,
-        Format::Md => markdown::write(&page).into_bytes(),
-        Format::Csv => csv::write(&page)?.into_bytes(),
-    };
-    match &args.output {
-        Some(path) => {
-            std::fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))?;
-        }
-        None => std::io::stdout().lock().write_all(&bytes)?,
-    }
+    deliver(&page, args.format, args.output.as_deref())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a report into a file, or to standard output.
+pub(super) fn deliver(page: &Page, format: Format, output: Option<&Path>) -> Result<()> {
+    let bytes = match format {
+        Format::Html => html::write(page).into_bytes(),
+        Format::Docx => docx::write(page)?,
+        Format::Md => markdown::write(page).into_bytes(),
+        Format::Csv => csv::write(page)?.into_bytes(),
+    };
+    match output {
+        Some(path) => {
+            std::fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+        }
+        None => Ok(std::io::stdout().lock().write_all(&bytes)?),
+    }
 }
 
 fn page(args: &Args, config: &Config, clock: &Clock, period: Period) -> Result<Page> {

@@ -5,7 +5,7 @@ const PORTRAIT_COLUMNS: usize = 8;
 
 /// A whole report.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(in crate::people) struct Page {
     /// `vi` or `en`, for readers aloud and for hyphens.
     pub(super) language: &'static str,
     pub(super) title: String,

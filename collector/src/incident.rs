@@ -1,0 +1,315 @@
+//! An incident: alerts that belong together, what is known about it, and what the law wants told by when. Pure.
+//!
+//! It is nothing but its entries in the history of hashes ([`crate::history`]), about the subject `incident/ID`:
+//!
+//! | action | text |
+//! |---|---|
+//! | `open` | the title |
+//! | `set` | `NAME VALUE`: one of [`Fact`]s, or a field of the report; an empty value takes it back |
+//! | `sent` | `DEADLINE TIME PROOF`: that what a deadline asks for was sent |
+//! | `comment` | a remark |
+//! | `close` | how it ended; the verdict says what it was |
+//!
+//! The last word counts. That an alert belongs to it is an entry of the alert's own: `incident`, with the id as its text, so
+//! that an alert belongs to one incident at most, and its page says to which.
+//!
+//! Which deadlines there are is the matter of the decree that was in force when the incident was detected. An incident that
+//! turned out to be none (a verdict other than a true positive) has no deadline. One that is closed keeps those that nobody
+//! met: closing it sends no report.
+
+use std::collections::BTreeMap;
+
+use event::Micros;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::history::Entry;
+use crate::level::{Deadline, Decree, Decrees, Lang, Start};
+
+/// How the subject of its entries begins.
+pub(crate) const SUBJECT: &str = "incident/";
+/// The class that every incident is of.
+pub(crate) const EVERY: &str = "incident";
+/// The verdict that leaves it an incident.
+pub(crate) const TRUE_POSITIVE: &str = "true_positive";
+
+/// What is known of an incident beside the fields of the report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fact {
+    Title,
+    System,
+    DetectedAt,
+    EndedAt,
+    /// Words of the decree, parted by commas.
+    Classes,
+    /// The drill whose alerts it is made of; an exercise is no incident for the law.
+    Drill,
+}
+
+impl Fact {
+    const ALL: [Self; 6] =
+        [Self::Title, Self::System, Self::DetectedAt, Self::EndedAt, Self::Classes, Self::Drill];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Title => "title",
+            Self::System => "system",
+            Self::DetectedAt => "detected_at",
+            Self::EndedAt => "ended_at",
+            Self::Classes => "classes",
+            Self::Drill => "drill",
+        }
+    }
+
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fact| fact.name() == name)
+    }
+}
+
+/// An incident as its entries tell it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Incident {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) opened_at: Micros,
+    pub(crate) opened_by: String,
+    /// Empty: of no system of the inventory.
+    pub(crate) system: String,
+    pub(crate) detected_at: Micros,
+    pub(crate) ended_at: Option<Micros>,
+    pub(crate) classes: Vec<String>,
+    pub(crate) drill: String,
+    /// What somebody stated for the report.
+    pub(crate) fields: BTreeMap<String, String>,
+    /// What was sent, by deadline.
+    pub(crate) sent: BTreeMap<String, Sent>,
+    pub(crate) closed: Option<Closed>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Sent {
+    pub(crate) at: Micros,
+    pub(crate) proof: String,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Closed {
+    pub(crate) at: Micros,
+    pub(crate) verdict: String,
+    pub(crate) text: String,
+}
+
+/// A deadline of an incident.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term<'i> {
+    pub(crate) deadline: &'i Deadline,
+    /// None: no time is set, or it has not begun.
+    pub(crate) due: Option<Micros>,
+    pub(crate) sent: Option<&'i Sent>,
+}
+
+/// How a deadline stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    Met,
+    /// Sent, but too late.
+    Missed,
+    Overdue,
+    Open,
+    /// It has not begun, or has no time.
+    Undated,
+}
+
+/// The incidents of entries in the order of time, the first opened first.
+pub(crate) fn incidents(entries: &[Entry]) -> Vec<Incident> {
+    let mut all: Vec<Incident> = Vec::new();
+    for entry in entries {
+        let Some(id) = entry.alert_id.strip_prefix(SUBJECT) else { continue };
+        let known = all.iter_mut().find(|incident| incident.id == id);
+        match known {
+            Some(incident) => incident.take(entry),
+            None => all.push(Incident::opened(id, entry)),
+        }
+    }
+    all
+}
+
+impl Incident {
+    fn opened(id: &str, entry: &Entry) -> Self {
+        let mut incident = Self {
+            id: id.to_owned(),
+            opened_at: entry.at,
+            opened_by: entry.actor.clone(),
+            detected_at: entry.at,
+            ..Self::default()
+        };
+        incident.take(entry);
+        incident
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        let (name, value) = entry.text.split_once(' ').unwrap_or((&entry.text, ""));
+        match entry.action.as_str() {
+            "open" => self.title.clone_from(&entry.text),
+            "set" => self.set(name, value),
+            "sent" => {
+                let (at, proof) = value.split_once(' ').unwrap_or((value, ""));
+                if let Some(at) = moment(at) {
+                    self.sent.insert(name.to_owned(), Sent { at, proof: proof.to_owned() });
+                }
+            }
+            "close" => {
+                let (verdict, text) = (entry.verdict.clone(), entry.text.clone());
+                self.closed = Some(Closed { at: entry.at, verdict, text });
+            }
+            _ => {}
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        match Fact::by_name(name) {
+            Some(Fact::Title) => value.clone_into(&mut self.title),
+            Some(Fact::System) => value.clone_into(&mut self.system),
+            Some(Fact::DetectedAt) => self.detected_at = moment(value).unwrap_or(self.detected_at),
+            Some(Fact::EndedAt) => self.ended_at = moment(value),
+            Some(Fact::Classes) => self.classes = words(value),
+            Some(Fact::Drill) => value.clone_into(&mut self.drill),
+            None if value.is_empty() => drop(self.fields.remove(name)),
+            None => drop(self.fields.insert(name.to_owned(), value.to_owned())),
+        }
+    }
+
+    /// open, ended or closed
+    pub(crate) fn status(&self) -> &'static str {
+        match (&self.closed, self.ended_at) {
+            (Some(_), _) => "closed",
+            (None, Some(_)) => "ended",
+            (None, None) => "open",
+        }
+    }
+
+    /// Where its entries stand.
+    pub(crate) fn subject(&self) -> String {
+        format!("{SUBJECT}{}", self.id)
+    }
+
+    /// The day by which a decree is in force for it.
+    fn day(&self, zone: &TimeZone) -> Option<Date> {
+        let at = Timestamp::from_microsecond(self.detected_at).ok()?;
+        Some(at.to_zoned(zone.clone()).date())
+    }
+
+    /// The decree that was in force when it was detected.
+    pub(crate) fn decree<'d>(&self, decrees: &'d Decrees, zone: &TimeZone) -> Option<&'d Decree> {
+        decrees.in_force(self.day(zone)?)
+    }
+
+    /// Its deadlines by a decree, in its order.
+    pub(crate) fn terms<'i>(&'i self, decree: &'i Decree, zone: &TimeZone) -> Vec<Term<'i>> {
+        if self.closed.as_ref().is_some_and(|closed| closed.verdict != TRUE_POSITIVE) {
+            return Vec::new();
+        }
+        let concerned = |deadline: &&Deadline| deadline.concerns.as_ref().is_some_and(|class| self.is(class));
+        let term = |deadline: &'i Deadline| Term {
+            deadline,
+            due: self.due(deadline, zone),
+            sent: self.sent.get(&deadline.provision.id),
+        };
+        decree.deadlines.iter().filter(concerned).map(term).collect()
+    }
+
+    fn is(&self, class: &str) -> bool {
+        class == EVERY || self.classes.iter().any(|own| own == class)
+    }
+
+    fn due(&self, deadline: &Deadline, zone: &TimeZone) -> Option<Micros> {
+        let from = match deadline.from {
+            Start::Detection => self.detected_at,
+            Start::End => self.ended_at?,
+        };
+        after(from, deadline, zone)
+    }
+}
+
+/// When a deadline ends whose time begins at a moment; none when it has no length.
+fn after(from: Micros, deadline: &Deadline, zone: &TimeZone) -> Option<Micros> {
+    let from = Timestamp::from_microsecond(from).ok()?.to_zoned(zone.clone());
+    let due = from.checked_add(deadline.within?.span()?).ok()?;
+    Some(due.timestamp().as_microsecond())
+}
+
+/// The first deadline of an incident that nobody has classed yet, and the moment at which it ends.
+pub(crate) fn first_due<'d>(
+    decrees: &'d Decrees,
+    detected_at: Micros,
+    zone: &TimeZone,
+) -> Option<(Micros, &'d Deadline)> {
+    let incident = Incident { detected_at, ..Incident::default() };
+    let decree = incident.decree(decrees, zone)?;
+    let of_every = |deadline: &&Deadline| {
+        deadline.concerns.as_deref() == Some(EVERY) && deadline.from == Start::Detection
+    };
+    let ends = |deadline: &'d Deadline| Some((after(detected_at, deadline, zone)?, deadline));
+    decree.deadlines.iter().filter(of_every).filter_map(ends).min_by_key(|(due, _)| *due)
+}
+
+/// The classes that a decree tells apart, beside that of every incident.
+pub(crate) fn classes(decree: &Decree) -> Vec<&str> {
+    let mut classes = Vec::new();
+    for class in decree.deadlines.iter().filter_map(|deadline| deadline.concerns.as_deref()) {
+        if class != EVERY && !classes.contains(&class) {
+            classes.push(class);
+        }
+    }
+    classes
+}
+
+impl Standing {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Missed => "missed",
+            Self::Overdue => "overdue",
+            Self::Open => "open",
+            Self::Undated => "undated",
+        }
+    }
+}
+
+impl Term<'_> {
+    /// Where the law says so.
+    pub(crate) fn article(&self, lang: Lang) -> String {
+        let citation = self.deadline.provision.citation.as_ref();
+        citation.map(|citation| citation.shown(lang)).unwrap_or_default()
+    }
+
+    pub(crate) fn standing(&self, now: Micros) -> Standing {
+        match (self.sent, self.due) {
+            (Some(_), None) => Standing::Met,
+            (Some(sent), Some(due)) if in_time(sent.at, due) => Standing::Met,
+            (Some(_), Some(_)) => Standing::Missed,
+            (None, Some(due)) if in_time(now, due) => Standing::Open,
+            (None, Some(_)) => Standing::Overdue,
+            (None, None) => Standing::Undated,
+        }
+    }
+}
+
+/// To the minute, as the law counts: what is due at once was not late when it was sent in the same minute.
+fn in_time(at: Micros, due: Micros) -> bool {
+    const MINUTE: Micros = 60_000_000;
+    at.div_euclid(MINUTE) <= due.div_euclid(MINUTE)
+}
+
+fn moment(text: &str) -> Option<Micros> {
+    Some(text.parse::<Timestamp>().ok()?.as_microsecond())
+}
+
+/// Words parted by commas.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! `vonggac incident show`: one incident on a page, or as one JSON object.
+
+use event::Micros;
+use serde::Serialize;
+
+use super::case::{Books, Case, Field, Member};
+use crate::history::Entry;
+use crate::incident::{Standing, Term};
+use crate::level::Lang;
+use crate::people::alert::Page;
+use crate::people::select::as_iso;
+use crate::people::when::Clock;
+
+/// Everything, for programs.
+#[derive(Serialize)]
+pub(super) struct Object<'c> {
+    id: &'c str,
+    title: &'c str,
+    status: &'c str,
+    system: &'c str,
+    classes: &'c [String],
+    drill: &'c str,
+    #[serde(serialize_with = "as_iso")]
+    detected_at: Micros,
+    decree: &'c str,
+    deadlines: Vec<DeadlineObject>,
+    fields: Vec<Field>,
+    alerts: &'c [Member],
+    history: &'c [Entry],
+}
+
+#[derive(Serialize)]
+struct DeadlineObject {
+    id: String,
+    what: String,
+    article: String,
+    /// 1970: no time is set, or it has not begun.
+    #[serde(serialize_with = "as_iso")]
+    due: Micros,
+    /// met, missed, overdue, open, undated
+    standing: &'static str,
+    #[serde(serialize_with = "as_iso")]
+    sent_at: Micros,
+    proof: String,
+}
+
+pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: Lang) -> Object<'c> {
+    let incident = &case.incident;
+    let now = clock.now.as_microsecond();
+    Object {
+        id: &incident.id,
+        title: &incident.title,
+        status: incident.status(),
+        system: &incident.system,
+        classes: &incident.classes,
+        drill: &incident.drill,
+        detected_at: incident.detected_at,
+        decree: books.decree(incident).map_or("", |decree| &decree.id),
+        deadlines: case.terms(books).iter().map(|term| DeadlineObject::of(term, now, lang)).collect(),
+        fields: case.fields(books, clock, lang),
+        alerts: &case.members,
+        history: &case.entries,
+    }
+}
+
+impl DeadlineObject {
+    fn of(term: &Term<'_>, now: Micros, lang: Lang) -> Self {
+        Self {
+            id: term.deadline.provision.id.clone(),
+            what: term.deadline.provision.text.of(lang).to_owned(),
+            article: term.article(lang),
+            due: term.due.unwrap_or_default(),
+            standing: term.standing(now).as_str(),
+            sent_at: term.sent.map_or(0, |sent| sent.at),
+            proof: term.sent.map_or(String::new(), |sent| sent.proof.clone()),
+        }
+    }
+}
+
+/// The page for eyes. Every value is escaped by [`Page`].
+pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> String {
+    let incident = &case.incident;
+    let mut page = Page::default();
+    page.title(&format!("{}  {}", incident.id, incident.title));
+    page.section("What");
+    page.line("status", incident.status());
+    page.line("drill", &incident.drill);
+    page.line("system", &incident.system);
+    page.line("classes", &incident.classes.join(", "));
+    page.line(
+        "detected",
+        &format!("{}, {}", clock.shown(incident.detected_at), clock.age(incident.detected_at)),
+    );
+    page.line("ended", &incident.ended_at.map(|at| clock.shown(at)).unwrap_or_default());
+    let closed = incident.closed.as_ref();
+    page.line(
+        "closed",
+        &closed
+            .map(|closed| format!("{} as {}: {}", clock.shown(closed.at), closed.verdict, closed.text))
+            .unwrap_or_default(),
+    );
+    let decree = books.decree(incident).map_or_else(
+        || "no decree is in force on the day of the detection: no deadline is known".to_owned(),
+        |decree| decree.title.of(lang).to_owned(),
+    );
+    page.section(&format!("Reports ({decree})"));
+    for term in case.terms(books) {
+        page.line(&term.deadline.provision.id, &told(&term, clock, lang));
+        page.line("", &format!("{}: {}", term.article(lang), term.deadline.provision.text.of(lang)));
+        let unsure = term.deadline.provision.unsure.as_ref();
+        page.line("", &unsure.map(|unsure| format!("[unsure] {}", unsure.of(lang))).unwrap_or_default());
+    }
+    page.section("What the report says");
+    for field in case.fields(books, clock, lang) {
+        let value = if field.value.is_empty() { "MISSING" } else { &field.value };
+        page.line(&field.id, &format!("{} {value}", field.what));
+    }
+    page.section(&format!("Alerts ({})", case.members.len()));
+    for member in &case.members {
+        let Member { id, priority, rule_title, host, status, .. } = member;
+        let at = clock.shown(member.created_at);
+        page.raw(format!("{at}  {priority}  {status}  {host}  {rule_title}  {id}").as_bytes());
+    }
+    page.section("History");
+    for entry in &case.entries {
+        page.line(&entry.action, &format!("{} by {}: {}", clock.shown(entry.at), entry.actor, entry.text));
+    }
+    page.0
+}
+
+/// How a deadline stands, with its time.
+fn told(term: &Term<'_>, clock: &Clock, lang: Lang) -> String {
+    let within = term.deadline.within.map(|within| within.shown(lang)).unwrap_or_default();
+    let due = term.due.map(|due| clock.shown(due)).unwrap_or_default();
+    let sent = term.sent.map(|sent| format!("{} ({})", clock.shown(sent.at), sent.proof)).unwrap_or_default();
+    match term.standing(clock.now.as_microsecond()) {
+        Standing::Met if due.is_empty() => format!("sent {sent}"),
+        Standing::Met => format!("sent {sent}, in time (by {due})"),
+        Standing::Missed => format!("sent {sent}, TOO LATE (by {due})"),
+        Standing::Overdue => {
+            format!("OVERDUE: {within}, by {due}, {}", clock.until(term.due.unwrap_or_default()))
+        }
+        Standing::Open => format!("{within}, by {due}, {}", clock.until(term.due.unwrap_or_default())),
+        Standing::Undated if term.deadline.within.is_none() => "no time is set".to_owned(),
+        Standing::Undated => format!("{within} from its end; `vonggac incident end` says when that was"),
+    }
+}

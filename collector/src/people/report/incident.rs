@@ -1,0 +1,186 @@
+//! The report of one incident: what the decree in force at its detection asks for, field by field. What nobody stated says so,
+//! and what of the decree is not sure stands below.
+
+use crate::incident::{Standing, Term};
+use crate::level::Lang;
+use crate::people::incident::{Books, Case, Member};
+use crate::people::report::page::{Block, Fact, Page, Table};
+use crate::people::when::Clock;
+
+pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Page {
+    let incident = &case.incident;
+    let say = |vi: &str, en: &str| lang.pick(vi, en).to_owned();
+    let decree = books.decree(incident).map_or_else(
+        || {
+            say(
+                "không có văn bản nào có hiệu lực vào ngày phát hiện",
+                "no decree was in force at the detection",
+            )
+        },
+        |decree| decree.title.of(lang).to_owned(),
+    );
+    let kind = if incident.ended_at.is_some() {
+        lang.pick("Báo cáo kết thúc sự cố", "Final report of an incident")
+    } else {
+        lang.pick("Báo cáo ban đầu sự cố", "Initial report of an incident")
+    };
+    let exercise = say(" (DIỄN TẬP)", " (EXERCISE)");
+    let mut page = Page {
+        language: lang.pick("vi", "en"),
+        title: format!("{kind}{}", if incident.drill.is_empty() { "" } else { &exercise }),
+        subtitle: format!("{} · {} · {decree}", incident.id, incident.title),
+        blocks: vec![Block::Facts(facts(case, books, clock, lang))],
+    };
+    let (fields, unsure) = fields(case, books, clock, lang);
+    page.table(fields);
+    for doubt in unsure {
+        page.text(format!("{}: {doubt}", lang.pick("Chưa chắc chắn", "Unsure")));
+    }
+    page.table(deadlines(case, books, clock, lang));
+    page.table(alerts(case, clock, lang));
+    page.table(history(case, clock, lang));
+    page
+}
+
+fn facts(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Vec<Fact> {
+    let incident = &case.incident;
+    let fact = |vi: &str, en: &str, value: String| Fact {
+        label: lang.pick(vi, en).to_owned(),
+        value,
+        before: String::new(),
+        is_bad: false,
+    };
+    let level = books.system(&incident.system).map_or(0, crate::inventory::System::level);
+    let or_dash = |text: String| if text.is_empty() { "–".to_owned() } else { text };
+    let level = if level == 0 { String::new() } else { level.to_string() };
+    let classes = incident.classes.join(", ");
+    let mut facts = vec![
+        fact("Thời điểm phát hiện", "Detected", clock.shown(incident.detected_at)),
+        fact("Cấp độ hệ thống", "Level of the system", or_dash(level)),
+        fact("Phân loại", "Classes", or_dash(classes)),
+        fact("Cảnh báo", "Alerts", case.members.len().to_string()),
+    ];
+    let now = clock.now.as_microsecond();
+    let terms = case.terms(books);
+    let overdue = terms.iter().filter(|term| term.standing(now) == Standing::Overdue).count();
+    if overdue > 0 {
+        let late = fact("Báo cáo quá hạn", "Reports overdue", overdue.to_string());
+        facts.push(Fact { is_bad: true, ..late });
+    }
+    facts
+}
+
+/// The fields, and the doubts about them, each once.
+fn fields(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> (Table, Vec<String>) {
+    let missing = lang.pick("(chưa có)", "(missing)");
+    let (mut rows, mut doubts) = (Vec::new(), Vec::new());
+    for field in case.fields(books, clock, lang) {
+        let value = if field.value.is_empty() { missing.to_owned() } else { field.value };
+        let doubt = if field.unsure.is_empty() { "" } else { " *" };
+        rows.push(vec![field.what, value, format!("{}{doubt}", field.article)]);
+        if !field.unsure.is_empty() && !doubts.contains(&field.unsure) {
+            doubts.push(field.unsure);
+        }
+    }
+    let table = Table {
+        title: lang.pick("Nội dung", "Contents").to_owned(),
+        headings: headings(lang, [["Mục", "Field"], ["Nội dung", "Content"], ["Căn cứ", "By"]]),
+        rows,
+        empty: lang.pick("Không có quy định về nội dung.", "No decree says what it must hold.").to_owned(),
+    };
+    (table, doubts)
+}
+
+fn deadlines(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Table {
+    let now = clock.now.as_microsecond();
+    let row = |term: &Term<'_>| {
+        let deadline = term.deadline;
+        let time = |at: Option<_>| at.map_or_else(|| "–".to_owned(), |at| clock.shown(at));
+        let within = deadline.within.map_or_else(|| "–".to_owned(), |within| within.shown(lang));
+        let sent = term
+            .sent
+            .map_or_else(|| "–".to_owned(), |sent| format!("{}; {}", clock.shown(sent.at), sent.proof));
+        vec![
+            deadline.provision.text.of(lang).to_owned(),
+            within,
+            time(term.due),
+            sent,
+            said(term.standing(now), lang).to_owned(),
+            term.article(lang),
+        ]
+    };
+    Table {
+        title: lang.pick("Thời hạn", "Deadlines").to_owned(),
+        headings: headings(
+            lang,
+            [
+                ["Việc phải làm", "What"],
+                ["Trong", "Within"],
+                ["Hạn", "Due"],
+                ["Đã gửi", "Sent"],
+                ["Tình trạng", "Standing"],
+                ["Căn cứ", "By"],
+            ],
+        ),
+        rows: case.terms(books).iter().map(row).collect(),
+        empty: lang.pick("Không có thời hạn.", "No deadline.").to_owned(),
+    }
+}
+
+fn said(standing: Standing, lang: Lang) -> &'static str {
+    match standing {
+        Standing::Met => lang.pick("đúng hạn", "in time"),
+        Standing::Missed => lang.pick("quá hạn khi gửi", "sent late"),
+        Standing::Overdue => lang.pick("QUÁ HẠN", "OVERDUE"),
+        Standing::Open => lang.pick("chưa đến hạn", "not due yet"),
+        Standing::Undated => lang.pick("không có ngày", "no day"),
+    }
+}
+
+fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
+    let row = |member: &Member| {
+        vec![
+            clock.shown(member.created_at),
+            member.priority.clone(),
+            member.severity.clone(),
+            member.host.clone(),
+            member.rule_title.clone(),
+            member.id.clone(),
+        ]
+    };
+    Table {
+        title: lang.pick("Cảnh báo", "Alerts").to_owned(),
+        headings: headings(
+            lang,
+            [
+                ["Thời gian", "Time"],
+                ["Ưu tiên", "Priority"],
+                ["Mức độ", "Severity"],
+                ["Máy", "Host"],
+                ["Luật", "Rule"],
+                ["Mã", "Id"],
+            ],
+        ),
+        rows: case.members.iter().map(row).collect(),
+        empty: lang.pick("Không có.", "None.").to_owned(),
+    }
+}
+
+fn history(case: &Case, clock: &Clock, lang: Lang) -> Table {
+    let row = |entry: &crate::history::Entry| {
+        vec![clock.shown(entry.at), entry.actor.clone(), entry.action.clone(), entry.text.clone()]
+    };
+    Table {
+        title: lang.pick("Diễn biến xử lý", "What was done").to_owned(),
+        headings: headings(
+            lang,
+            [["Thời gian", "Time"], ["Người", "Who"], ["Việc", "Deed"], ["Nội dung", "Text"]],
+        ),
+        rows: case.entries.iter().map(row).collect(),
+        empty: lang.pick("Không có.", "None.").to_owned(),
+    }
+}
+
+fn headings<const N: usize>(lang: Lang, pairs: [[&str; 2]; N]) -> Vec<String> {
+    pairs.map(|[vi, en]| lang.pick(vi, en).to_owned()).to_vec()
+}

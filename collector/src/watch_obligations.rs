@@ -1,0 +1,310 @@
+//! Follows what the law wants done by when, duties of systems and reports of incidents: for `/metrics`, and in the table
+//! `obligations` for dashboards. A day passes by itself, and people record what they did from other machines, so it is computed
+//! again and again; what changed is written.
+//!
+//! When the store or a file does not answer, figures and table stay as they were, and the failure is counted. An exercise (an
+//! incident made of a drill's alerts) is in the table, and in no figure.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use clickhouse::{Client, Row};
+use event::Micros;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use prometheus::{IntCounter, IntGauge, IntGaugeVec};
+use serde::Deserialize;
+use tracing::warn;
+
+use crate::clock::{now, today};
+use crate::config::Config;
+use crate::door::Stop;
+use crate::history::Entry;
+use crate::incident::{Incident, Standing, Term, incidents};
+use crate::insert::{Insert, Refused};
+use crate::inventory::{Inventory, System};
+use crate::level::Lang;
+use crate::metrics;
+use crate::people::{Owed, Reader, Record, incident_entries, owed_by};
+use crate::priority::Levels;
+use crate::row_binary::{Encode, encode, encoded};
+
+/// Reports of incidents are due to the minute.
+const EVERY: Duration = Duration::from_secs(60);
+const LEVELS: [u8; 5] = [1, 2, 3, 4, 5];
+const DUTY: &str = "duty";
+const INCIDENT: &str = "incident";
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    duties: metrics::gauges(
+        "vonggac_duty_overdue_count",
+        "Duties of systems that should have been done by now, by the level of the system.",
+        &["level"],
+    ),
+    open: metrics::gauge("vonggac_incident_open_count", "Incidents that are not closed."),
+    overdue: metrics::gauge(
+        "vonggac_incident_reports_overdue_count",
+        "Reports of incidents that the law wanted by now and that nobody recorded as sent.",
+    ),
+    next: metrics::gauge(
+        "vonggac_incident_report_due_seconds",
+        "When the next report of an incident is due that is not overdue yet (Unix time); 0: none is.",
+    ),
+    failures: metrics::counter(
+        "vonggac_obligations_failures_total",
+        "Rounds in which duties and reports of incidents could not be told or written.",
+    ),
+});
+
+struct Metrics {
+    duties: IntGaugeVec,
+    open: IntGauge,
+    overdue: IntGauge,
+    next: IntGauge,
+    failures: IntCounter,
+}
+
+/// A row of the table `obligations`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Row)]
+struct Obligation {
+    kind: String,
+    subject: String,
+    item: String,
+    system_id: String,
+    sys_level: u8,
+    what_vi: String,
+    what_en: String,
+    article: String,
+    unsure: String,
+    due: Micros,
+    done_at: Micros,
+    drill_id: String,
+    version: u64,
+    gone: u8,
+}
+
+encode!(Obligation {
+    kind,
+    subject,
+    item,
+    system_id,
+    sys_level,
+    what_vi,
+    what_en,
+    article,
+    unsure,
+    due,
+    done_at,
+    drill_id,
+    version,
+    gone,
+});
+
+type Key = (String, String, String);
+
+/// The stage.
+pub(crate) struct WatchObligations {
+    config: Config,
+    reader: Reader,
+    stored: Client,
+    insert: Insert,
+    stop: Stop,
+    /// As the store has them; none before the first round.
+    written: Option<HashMap<Key, Obligation>>,
+}
+
+/// How everything stands in one round.
+struct Round {
+    owed: Vec<Owed>,
+    incidents: Vec<Incident>,
+    levels: Arc<Levels>,
+    inventory: Arc<Inventory>,
+    zone: TimeZone,
+}
+
+impl WatchObligations {
+    pub(crate) fn new(config: &Config, client: &Client, stop: Stop) -> Result<Self> {
+        LazyLock::force(&METRICS);
+        let insert = Insert::new(client, "obligations", &Obligation::COLUMNS.join(", "));
+        let reader = Reader::open(config)?;
+        Ok(Self { config: config.clone(), reader, stored: client.clone(), insert, stop, written: None })
+    }
+
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Err(error) = self.round().await {
+                METRICS.failures.inc();
+                warn!("what the law wants by when is not told: {error:#}");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                _ = self.stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn round(&mut self) -> Result<()> {
+        let record = Record::read(&self.reader).await?;
+        let entries = incident_entries(&self.reader).await?;
+        let config = self.config.clone();
+        let round =
+            tokio::task::spawn_blocking(move || Round::of(&config, &record, &entries, today())).await??;
+        round.tell(now());
+        self.write(round.obligations()).await
+    }
+
+    /// Writes what changed, and that what is owed no more is gone.
+    async fn write(&mut self, obligations: Vec<Obligation>) -> Result<()> {
+        if self.written.is_none() {
+            let rows: Vec<Obligation> =
+                self.stored.query("SELECT ?fields FROM obligations FINAL").fetch_all().await?;
+            self.written = Some(by_key(rows));
+        }
+        let written = self.written.get_or_insert_default();
+        let wanted = by_key(obligations);
+        let rows = changes(written, &wanted, u64::try_from(now()).unwrap_or_default());
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.insert.put(&encoded(&rows)).await.map_err(|Refused(reason)| anyhow!("refused: {reason}"))?;
+        *written = wanted;
+        Ok(())
+    }
+}
+
+fn by_key(rows: Vec<Obligation>) -> HashMap<Key, Obligation> {
+    rows.into_iter().map(|row| (row.key(), Obligation { version: 0, ..row })).collect()
+}
+
+/// The rows that make what is written what is wanted.
+fn changes(
+    written: &HashMap<Key, Obligation>,
+    wanted: &HashMap<Key, Obligation>,
+    version: u64,
+) -> Vec<Obligation> {
+    let changed = wanted.iter().filter(|(key, row)| written.get(*key) != Some(row));
+    let gone = written.iter().filter(|(key, _)| !wanted.contains_key(*key));
+    let changed = changed.map(|(_, row)| Obligation { version, ..row.clone() });
+    changed.chain(gone.map(|(_, row)| Obligation { version, gone: 1, ..row.clone() })).collect()
+}
+
+impl Round {
+    fn of(config: &Config, record: &Record, entries: &[Entry], today: Date) -> Result<Self> {
+        let levels = Levels::load(&config.levels, today)?;
+        let inventory = Inventory::load(&config.systems, Some(&levels))?;
+        let owed = owed_by(&levels, &inventory, record, today, Lang::En);
+        let (levels, inventory) = (Arc::new(levels), Arc::new(inventory));
+        Ok(Self { owed, incidents: incidents(entries), levels, inventory, zone: TimeZone::system() })
+    }
+
+    fn terms<'r>(&'r self, incident: &'r Incident) -> Vec<Term<'r>> {
+        let decree = incident.decree(self.levels.decrees(), &self.zone);
+        decree.map_or(Vec::new(), |decree| incident.terms(decree, &self.zone))
+    }
+
+    fn tell(&self, now: Micros) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for level in LEVELS {
+            let overdue = self.owed.iter().filter(|one| one.overdue && one.level == level).count();
+            METRICS.duties.with_label_values(&[&level.to_string()]).set(number(overdue));
+        }
+        let real = || self.incidents.iter().filter(|incident| incident.drill.is_empty());
+        METRICS.open.set(number(real().filter(|incident| incident.closed.is_none()).count()));
+        let of = |standing| {
+            let terms = real().flat_map(|incident| self.terms(incident));
+            terms.filter(move |term| term.standing(now) == standing).collect::<Vec<_>>()
+        };
+        METRICS.overdue.set(number(of(Standing::Overdue).len()));
+        let next = of(Standing::Open).iter().filter_map(|term| term.due).min();
+        METRICS.next.set(next.unwrap_or_default() / 1_000_000);
+    }
+
+    fn obligations(&self) -> Vec<Obligation> {
+        let duties = self.owed.iter().map(|owed| self.duty(owed));
+        let reports = self.incidents.iter().flat_map(|incident| {
+            self.terms(incident).iter().map(|term| self.report(incident, term)).collect::<Vec<_>>()
+        });
+        duties.chain(reports).collect()
+    }
+
+    fn duty(&self, owed: &Owed) -> Obligation {
+        Obligation {
+            kind: DUTY.to_owned(),
+            subject: owed.system.clone(),
+            item: owed.duty.clone(),
+            system_id: owed.system.clone(),
+            sys_level: owed.level,
+            what_vi: owed.what_vi.clone(),
+            what_en: owed.what.clone(),
+            article: owed.article.clone(),
+            unsure: owed.unsure.clone(),
+            due: self.midnight_after(&owed.due),
+            done_at: self.midnight_after(&owed.last_done),
+            ..Obligation::default()
+        }
+    }
+
+    /// The end of a day that is told as text; 0 for none.
+    fn midnight_after(&self, day: &str) -> Micros {
+        let end = day.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
+        let end = end.and_then(|day| day.to_zoned(self.zone.clone()).ok());
+        end.map_or(0, |end| end.timestamp().as_microsecond())
+    }
+
+    fn report(&self, incident: &Incident, term: &Term<'_>) -> Obligation {
+        let provision = &term.deadline.provision;
+        let system = self.inventory.by_id(&incident.system).map(|index| self.inventory.system(index));
+        Obligation {
+            kind: INCIDENT.to_owned(),
+            subject: incident.id.clone(),
+            item: provision.id.clone(),
+            system_id: incident.system.clone(),
+            sys_level: system.map_or(0, System::level),
+            what_vi: provision.text.of(Lang::Vi).to_owned(),
+            what_en: provision.text.of(Lang::En).to_owned(),
+            article: term.article(Lang::Vi),
+            unsure: provision
+                .unsure
+                .as_ref()
+                .map(|unsure| unsure.of(Lang::Vi).to_owned())
+                .unwrap_or_default(),
+            due: term.due.unwrap_or_default(),
+            done_at: term.sent.map_or(0, |sent| sent.at),
+            drill_id: incident.drill.clone(),
+            ..Obligation::default()
+        }
+    }
+}
+
+impl Obligation {
+    fn key(&self) -> Key {
+        (self.kind.clone(), self.subject.clone(), self.item.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(item: &str, due: Micros) -> Obligation {
+        Obligation { item: item.into(), due, ..Obligation::default() }
+    }
+
+    #[test]
+    fn what_changed_is_written_and_what_is_owed_no_more_is_gone() {
+        let written = by_key(vec![row("kept", 1), row("moved", 1), row("gone", 1)]);
+        let wanted = by_key(vec![row("kept", 1), row("moved", 2), row("new", 3)]);
+        let mut rows = changes(&written, &wanted, 7);
+        rows.sort_by(|one, other| one.item.cmp(&other.item));
+        let expected = [
+            Obligation { version: 7, gone: 1, ..row("gone", 1) },
+            Obligation { version: 7, ..row("moved", 2) },
+            Obligation { version: 7, ..row("new", 3) },
+        ];
+        assert_eq!(rows, expected);
+        assert_eq!(changes(&wanted, &wanted, 8), []);
+    }
+}

@@ -1,0 +1,70 @@
+-- Incidents are entries of alert_history about incident/ID (collector/src/incident.rs says which), and an alert's entry
+-- `incident` says to which it belongs. Subjects with a slash are no alerts.
+CREATE OR REPLACE VIEW {database}.alert_status AS
+SELECT
+    alert_id,
+    argMaxIf(action, (at, chain, seq), action IN ('ack', 'contain', 'close')) AS last_step,
+    multiIf(last_step = 'close', 'closed', last_step = '', 'new', 'acknowledged') AS status,
+    argMaxIf(toString(assignee), (at, chain, seq), action = 'assign') AS assignee,
+    if(status = 'closed', argMaxIf(toString(verdict), (at, chain, seq), action = 'close'), '') AS verdict,
+    minIf(at, action IN ('ack', 'contain', 'close')) AS acknowledged_at,
+    minIf(at, action IN ('contain', 'close')) AS contained_at,
+    if(status = 'closed', maxIf(at, action = 'close'), toDateTime64(0, 6, 'UTC')) AS closed_at,
+    argMaxIf(text, (at, chain, seq), action = 'incident') AS incident
+FROM {database}.alert_history
+WHERE position(alert_id, '/') = 0
+GROUP BY alert_id;
+
+-- Each incident as its entries tell it; the last word counts. Times are 1970 where there is none.
+CREATE VIEW IF NOT EXISTS {database}.incidents AS
+SELECT
+    substring(alert_id, 10) AS id,
+    min(at) AS opened_at,
+    argMaxIf(if(action = 'open', text, substring(text, 7)), (at, chain, seq), action = 'open' OR (action = 'set' AND startsWith(text, 'title '))) AS title,
+    argMaxIf(substring(text, 8), (at, chain, seq), action = 'set' AND startsWith(text, 'system ')) AS system_id,
+    argMaxIf(parseDateTime64BestEffortOrZero(substring(text, 13), 6, 'UTC'), (at, chain, seq), action = 'set' AND startsWith(text, 'detected_at ')) AS detected_at,
+    argMaxIf(parseDateTime64BestEffortOrZero(substring(text, 10), 6, 'UTC'), (at, chain, seq), action = 'set' AND startsWith(text, 'ended_at ')) AS ended_at,
+    argMaxIf(substring(text, 9), (at, chain, seq), action = 'set' AND startsWith(text, 'classes ')) AS classes,
+    argMaxIf(substring(text, 7), (at, chain, seq), action = 'set' AND startsWith(text, 'drill ')) AS drill_id,
+    maxIf(at, action = 'close') AS closed_at,
+    argMaxIf(toString(verdict), (at, chain, seq), action = 'close') AS verdict,
+    multiIf(toUnixTimestamp64Micro(closed_at) > 0, 'closed', toUnixTimestamp64Micro(ended_at) > 0, 'ended', 'open') AS status
+FROM {database}.alert_history
+WHERE startsWith(alert_id, 'incident/')
+GROUP BY alert_id;
+
+-- What the law wants done by when: duties of systems (item: the duty), and reports of incidents (item: the deadline; subject: the
+-- incident). The collector computes it from the decrees, the inventory and the history, and writes what changed: the last
+-- version counts, and what is owed no more is gone (read with FINAL). Times are 1970 where there is none.
+CREATE TABLE IF NOT EXISTS {database}.obligations
+(
+    -- duty or incident
+    kind        LowCardinality(String),
+    -- The system, or the incident.
+    subject     String,
+    item        LowCardinality(String),
+    system_id   LowCardinality(String),
+    sys_level   UInt8,
+    what_vi     String,
+    what_en     String,
+    article     String,
+    unsure      String,
+    -- Of a duty, the end of the day.
+    due         DateTime64(6, 'UTC'),
+    done_at     DateTime64(6, 'UTC'),
+    drill_id    LowCardinality(String),
+    version     UInt64,
+    gone        UInt8
+)
+ENGINE = ReplacingMergeTree(version, gone)
+ORDER BY (kind, subject, item)
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    fsync_after_insert = 1,
+    fsync_part_directory = 1;
+
+-- By when the law wants a report if the alert turns out to be an incident, by the decree in force when it was alerted: the
+-- shortest time that holds for every incident, and its article. 1970: none.
+ALTER TABLE {database}.alerts
+    ADD COLUMN IF NOT EXISTS report_due DateTime64(6, 'UTC') AFTER close_due,
+    ADD COLUMN IF NOT EXISTS report_basis String AFTER report_due;
