@@ -149,6 +149,7 @@ fn every_query_of_every_panel_is_answered_with_rows() -> Result<()> {
     let drills = root().join("tests/drills");
     let site = Site::start(&std::fs::read_to_string(drills.join("systems.toml"))?)?;
     site.run(&["drill", "run", "--all", "--drills", &drills.display().to_string(), "--speed", "100"])?;
+    open_incident(&site)?;
     let folder = root().join("dashboards/grafana");
     let answers = ask_all(&site, &folder, "in")?;
     let wrong = faults(&answers);
@@ -162,6 +163,17 @@ fn every_query_of_every_panel_is_answered_with_rows() -> Result<()> {
     let newest = hidden.iter().find(|answer| answer["panel"] == "Mới nhất").context("the newest alerts")?;
     assert_eq!(newest["rows"], 0, "{newest}");
     faults_of_queries_are_seen(&site)
+}
+
+/// An incident of an alert of the drill, with its deadlines in the store: what it shows is no empty table.
+fn open_incident(site: &Site) -> Result<()> {
+    let alert = site.query("SELECT id FROM vonggac.alerts WHERE system_id != '' LIMIT 1 FORMAT TSV")?;
+    site.run(&["incident", "open", "--title", "Exercise", alert.trim()])?;
+    until("the deadlines of the incident are stored", || {
+        let rows =
+            site.number("SELECT count() FROM vonggac.obligations FINAL WHERE kind = 'incident' AND due > 0")?;
+        Ok((rows > 0).then_some(()))
+    })
 }
 
 /// The queries of a dashboard's panels, in the language whose key is given.

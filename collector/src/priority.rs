@@ -238,7 +238,7 @@ impl RetentionTable {
         let cells =
             table.days.into_iter().zip(0..).map(|(days, level)| (format!("days[{level}]"), days, level));
         for (key, days, level) in cells.chain([("drill_days".into(), table.drill_days, 0)]) {
-            let minimum = decree.and_then(|decree| least(decree, level));
+            let minimum = decree.and_then(|decree| decree.retention_minimum(level));
             let days_min = minimum.map_or(RETENTION_DAYS_MIN, |minimum| minimum.days);
             if !(days_min..=RETENTION_DAYS_MAX).contains(&days) {
                 let mut expected = format!("{days_min} to {RETENTION_DAYS_MAX} days");
@@ -251,11 +251,6 @@ impl RetentionTable {
         }
         Ok(table)
     }
-}
-
-/// The longest that a decree asks of a level.
-fn least(decree: &Decree, level: u8) -> Option<&RetentionMinimum> {
-    decree.retention.iter().filter(|minimum| minimum.level == level).max_by_key(|minimum| minimum.days)
 }
 
 fn by_law(minimum: &RetentionMinimum) -> String {

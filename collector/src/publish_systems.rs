@@ -42,6 +42,8 @@ pub(crate) struct SystemRow {
     computed_basis: Vec<String>,
     needs_review: u8,
     review: Vec<String>,
+    retention_days_min: u16,
+    retention_basis: String,
     hosts: Vec<String>,
     networks: Vec<String>,
     sources: Vec<String>,
@@ -66,6 +68,8 @@ encode!(SystemRow {
     computed_basis,
     needs_review,
     review,
+    retention_days_min,
+    retention_basis,
     hosts,
     networks,
     sources,
@@ -112,7 +116,10 @@ impl SystemRow {
             (id.to_owned(), inventory.organisation_name(id).to_owned())
         };
         let ((owner_id, owner), (operator_id, operator)) = (holder(&system.owner), holder(&system.operator));
-        let judgement = decrees.in_force(date).map(|decree| inventory.judge(index, decree));
+        let decree = decrees.in_force(date);
+        let judgement = decree.map(|decree| inventory.judge(index, decree));
+        let minimum = decree.and_then(|decree| decree.retention_minimum(system.level()));
+        let citation = minimum.and_then(|minimum| minimum.provision.citation.as_ref());
         let names = system.hosts.iter().chain(&system.domains).map(|name| name.value.to_ascii_lowercase());
         let level = system.level.as_ref();
         let recheck = level.and_then(|level| level.recheck.as_ref());
@@ -127,6 +134,8 @@ impl SystemRow {
             level: system.level(),
             level_basis: level.map(|level| level.describe()).unwrap_or_default(),
             level_decree: level.and_then(|level| level.decree.clone()).map_or(String::new(), |id| id.value),
+            retention_days_min: minimum.map_or(0, |minimum| minimum.days),
+            retention_basis: citation.map(|citation| citation.shown(Lang::Vi)).unwrap_or_default(),
             recheck: recheck.map(|day| day.value.to_string()).unwrap_or_default(),
             hosts: names.collect(),
             networks: system.networks.iter().map(|network| prefix(network.value)).collect(),

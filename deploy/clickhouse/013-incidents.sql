@@ -68,3 +68,14 @@ SETTINGS
 ALTER TABLE {database}.alerts
     ADD COLUMN IF NOT EXISTS report_due DateTime64(6, 'UTC') AFTER close_due,
     ADD COLUMN IF NOT EXISTS report_basis String AFTER report_due;
+
+-- How many days the decree in force has the records of each system kept at the least, by its level, and the article; 0: no decree
+-- does.
+ALTER TABLE {database}.systems_history
+    ADD COLUMN IF NOT EXISTS retention_days_min UInt16 AFTER review,
+    ADD COLUMN IF NOT EXISTS retention_basis String AFTER retention_days_min;
+
+CREATE OR REPLACE VIEW {database}.systems AS
+SELECT * EXCEPT (digest)
+FROM {database}.systems_history
+WHERE loaded_at = (SELECT max(loaded_at) FROM {database}.systems_history) AND id != '';

@@ -81,6 +81,12 @@ impl Decree {
         u8::try_from(self.levels.len()).unwrap_or(LEVEL_MAX)
     }
 
+    /// The longest that it has records of a level kept at the least.
+    pub(crate) fn retention_minimum(&self, level: u8) -> Option<&RetentionMinimum> {
+        let of_level = self.retention.iter().filter(|minimum| minimum.level == level);
+        of_level.max_by_key(|minimum| minimum.days)
+    }
+
     /// The facts that it asks for, out of all that are stated.
     pub(crate) fn facts(&self, stated: &BTreeMap<String, Toml>) -> Facts {
         Facts::new(&self.inputs, stated)
