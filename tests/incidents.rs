@@ -114,7 +114,11 @@ fn refuses_what_cannot_be(site: &Site, id: &str) -> Result<()> {
         (vec!["incident", "set", id, "colour=red"], 2, "expected title, system"),
         (vec!["incident", "set", id, "ended_at=tomorrow"], 2, "is no time"),
         (vec!["incident", "set", id, "drill=d1"], 2, "drill"),
-        (vec!["incident", "sent", id, "personal-data", "--text", "x"], 2, "expected incident, serious-incident"),
+        (
+            vec!["incident", "sent", id, "personal-data", "--text", "x"],
+            2,
+            "expected incident, serious-incident",
+        ),
         ([&sent[..], &["1w"]].concat(), 2, "not before the detection"),
         (vec!["incident", "end", id, "--at", "1w"], 2, "not before the detection"),
         (vec!["incident", "comment", id, "--text", " "], 2, "a text is expected"),
@@ -123,13 +127,20 @@ fn refuses_what_cannot_be(site: &Site, id: &str) -> Result<()> {
         let (found, _, said) = answer(site, &arguments)?;
         assert!(found == code && said.contains(expected), "{arguments:?}: {found}: {said}");
     }
-    assert_eq!(site.number("SELECT uniqExact(id) FROM vonggac.incidents")?, 1, "nothing was opened by halves");
+    assert_eq!(
+        site.number("SELECT uniqExact(id) FROM vonggac.incidents")?,
+        1,
+        "nothing was opened by halves"
+    );
     Ok(())
 }
 
 /// The report holds what the inventory and the alerts know, what was stated, and says what is missing.
 fn reports(site: &Site, id: &str) -> Result<()> {
-    done(site, &["incident", "set", id, "cause=upload without a check", "symptoms=<script>alert(1)</script>"])?;
+    done(
+        site,
+        &["incident", "set", id, "cause=upload without a check", "symptoms=<script>alert(1)</script>"],
+    )?;
     let shown = shown(site, id)?;
     let fields = shown["fields"].as_array().context("fields")?;
     let value = |id: &str| fields.iter().find(|field| field["id"] == id).map(|field| field["value"].clone());
@@ -174,7 +185,10 @@ fn follows_the_deadlines(site: &Site, id: &str) -> Result<()> {
     until_told(site, "vonggac_incident_reports_overdue_count 2")?;
     until_told(site, "vonggac_incident_open_count 1")?;
     let row = "SELECT count() FROM vonggac.obligations FINAL WHERE kind = 'incident' AND item = ";
-    assert_eq!(site.number(&format!("{row}'personal-data' AND due < now64(6) AND toUnixTimestamp(done_at) = 0"))?, 1);
+    assert_eq!(
+        site.number(&format!("{row}'personal-data' AND due < now64(6) AND toUnixTimestamp(done_at) = 0"))?,
+        1
+    );
     assert_eq!(site.number(&format!("{row}'serious-incident' AND done_at > due"))?, 1);
     let owed = site.number("SELECT count() FROM vonggac.obligations FINAL WHERE kind = 'duty'")?;
     let (_, text, _) = answer(site, &["duties", "--all", "--format", "json"])?;
@@ -189,7 +203,10 @@ fn until_told(site: &Site, line: &str) -> Result<()> {
 fn an_exercise_is_no_incident(site: &Site) -> Result<()> {
     done(site, &["incident", "open", "--title", "Exercise", "--detected", "4d", "cccc1"])?;
     let overdue = answer(site, &["incident"])?.1;
-    assert!(overdue.contains("[drill d1]") && overdue.contains("2 incidents, 2 reports overdue"), "{overdue}");
+    assert!(
+        overdue.contains("[drill d1]") && overdue.contains("2 incidents, 2 reports overdue"),
+        "{overdue}"
+    );
     Ok(())
 }
 

@@ -31,8 +31,8 @@ use crate::people::{Owed, Reader, Record, incident_entries, owed_by};
 use crate::priority::Levels;
 use crate::row_binary::{Encode, encode, encoded};
 
-/// Reports of incidents are due to the minute.
-const EVERY: Duration = Duration::from_secs(60);
+/// Reports of incidents are due to the minute; a round is three small questions and some files.
+const EVERY: Duration = Duration::from_secs(15);
 const LEVELS: [u8; 5] = [1, 2, 3, 4, 5];
 const DUTY: &str = "duty";
 const INCIDENT: &str = "incident";

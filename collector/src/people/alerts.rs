@@ -128,6 +128,7 @@ struct Alert {
     assignee: String,
     verdict: String,
     silence: String,
+    incident: String,
     /// What must be done next of acknowledge, contain, close, and by when; empty when nothing must.
     next_step: String,
     #[serde(serialize_with = "as_iso")]
@@ -141,7 +142,7 @@ const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severit
     toUnixTimestamp64Micro(a.first_seen) AS first_seen, toUnixTimestamp64Micro(a.last_seen) AS last_seen, \
     toUnixTimestamp64Micro(a.created_at) AS created_at, a.drill_id AS drill_id, \
     if(s.status = '', 'new', s.status) AS status, s.assignee AS assignee, s.verdict AS verdict, \
-    a.silence AS silence, c.clock AS next_step, toUnixTimestamp64Micro(c.due) AS next_due";
+    a.silence AS silence, s.incident AS incident, c.clock AS next_step, toUnixTimestamp64Micro(c.due) AS next_due";
 
 /// An alert that nobody did anything with is in no row of `alert_status`, and one of which nothing is due in none of
 /// `alert_next`.
@@ -200,12 +201,13 @@ impl Listed for Alert {
 }
 
 impl Alert {
-    /// The status, or the verdict once it is closed; with whom it is; whether nobody was notified.
+    /// The status, or the verdict once it is closed; with whom it is; its incident; whether nobody was notified.
     fn standing(&self) -> String {
         let status = if self.verdict.is_empty() { &self.status } else { &self.verdict };
         let silenced = if self.silence.is_empty() { "" } else { ", silenced" };
         let with = if self.assignee.is_empty() { String::new() } else { format!(", {}", self.assignee) };
-        format!("{status}{with}{silenced}")
+        let of = if self.incident.is_empty() { String::new() } else { format!(", {}", self.incident) };
+        format!("{status}{with}{of}{silenced}")
     }
 
     /// What must be done next, and by when.

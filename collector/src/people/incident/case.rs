@@ -49,7 +49,6 @@ pub(in crate::people) struct Member {
     pub(in crate::people) drill_id: String,
     pub(in crate::people) status: String,
     /// The incident that it belongs to.
-    #[serde(skip_serializing)]
     pub(in crate::people) incident: String,
 }
 
