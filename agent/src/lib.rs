@@ -27,5 +27,6 @@ mod tls;
 
 pub use args::{Action, HELP};
 pub use config::{Config, ConfigError};
+pub use form::check_zone;
 pub use run::run;
 pub use tls::Identity;

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent::{Action, Config, HELP, Identity};
+use agent::{Action, Config, HELP, Identity, check_zone};
 use anyhow::Result;
 
 fn main() -> ExitCode {
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn check(path: &Path) -> Result<()> {
+    check_zone()?;
     let config = Config::load(path)?;
     let identity = Identity::load(&config)?;
     println!("{}: good; this host is {}", path.display(), identity.agent);
@@ -45,6 +46,7 @@ fn check(path: &Path) -> Result<()> {
 }
 
 fn run(path: &Path) -> Result<()> {
+    check_zone()?;
     let config = Config::load(path)?;
     let level: tracing::Level = config.log_level.parse()?;
     let terminal = std::io::stderr().is_terminal();

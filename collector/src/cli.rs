@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::clock::check_zone;
 use crate::{ca, drill, engine, indicators, people, rules, scan, serve};
 
 /// Vọng Gác, the SOC monitoring daemon: collects, detects, classifies by security level, stores.
@@ -44,6 +45,7 @@ enum Command {
 
 /// Runs the subcommand.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    check_zone()?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Alerts(args) => people::run_alerts(&args),

@@ -1,6 +1,8 @@
--- Incidents are entries of alert_history about incident/ID (collector/src/incident.rs says which), and an alert's entry
--- `incident` says to which it belongs. Subjects with a slash are no alerts.
-CREATE OR REPLACE VIEW {database}.alert_status AS
+-- How each alert stood at a moment, of those that somebody did something with: `alert_status_at(as_of = ...)`, so that a report of
+-- a period that is over stays as it was. Times are 1970 where it has not happened. An alert that is acknowledged after it was closed
+-- is open again; one that is closed again has the last verdict. Subjects with a slash are no alerts. An alert's entry `incident` says
+-- to which incident it belongs.
+CREATE OR REPLACE VIEW {database}.alert_status_at AS
 SELECT
     alert_id,
     argMaxIf(action, (at, chain, seq), action IN ('ack', 'contain', 'close')) AS last_step,
@@ -12,10 +14,48 @@ SELECT
     if(status = 'closed', maxIf(at, action = 'close'), toDateTime64(0, 6, 'UTC')) AS closed_at,
     argMaxIf(text, (at, chain, seq), action = 'incident') AS incident
 FROM {database}.alert_history
-WHERE position(alert_id, '/') = 0
+WHERE position(alert_id, '/') = 0 AND at < {as_of:DateTime64(6, 'UTC')}
 GROUP BY alert_id;
 
--- Each incident as its entries tell it; the last word counts. Times are 1970 where there is none.
+-- How each stands now.
+CREATE OR REPLACE VIEW {database}.alert_status AS
+SELECT * FROM {database}.alert_status_at(as_of = toDateTime64('2200-01-01 00:00:00', 6, 'UTC'));
+
+-- The clocks of alerts as they stood at a moment, one row for each alert and clock. met: done in time, even if by closing the alert.
+-- missed: done too late, or not done and late. open: not done and not late. `done_at` is 1970 where it is not done; an alert that is
+-- open again was not closed.
+CREATE OR REPLACE VIEW {database}.alert_clocks_at AS
+SELECT
+    a.id AS alert_id,
+    a.priority AS priority,
+    a.system_id AS system_id,
+    a.sys_level AS sys_level,
+    a.host AS host,
+    a.rule_title AS rule_title,
+    a.created_at AS created_at,
+    a.drill_id AS drill_id,
+    arrayJoin([
+        (1, 'acknowledge', a.ack_due, s.acknowledged_at),
+        (2, 'contain', a.contain_due, s.contained_at),
+        (3, 'close', a.close_due, s.closed_at)]) AS step,
+    step.1 AS number,
+    step.2 AS clock,
+    step.3 AS due,
+    step.4 AS done_at,
+    multiIf(
+        toUnixTimestamp64Micro(done_at) = 0, if(due < {as_of:DateTime64(6, 'UTC')}, 'missed', 'open'),
+        done_at <= due, 'met',
+        'missed') AS state
+FROM {database}.alerts AS a FINAL
+LEFT JOIN {database}.alert_status_at(as_of = {as_of:DateTime64(6, 'UTC')}) AS s ON s.alert_id = a.id
+WHERE toUnixTimestamp64Micro(due) > 0 AND a.created_at < {as_of:DateTime64(6, 'UTC')};
+
+-- As they stand now.
+CREATE OR REPLACE VIEW {database}.alert_clocks AS
+SELECT * FROM {database}.alert_clocks_at(as_of = now64(6));
+
+-- Incidents are entries of alert_history about incident/ID; collector/src/incident.rs says which.
+-- Each as its entries tell it; the last word counts. Times are 1970 where there is none.
 CREATE VIEW IF NOT EXISTS {database}.incidents AS
 SELECT
     substring(alert_id, 10) AS id,
