@@ -1,7 +1,7 @@
 //! `vonggac drill`: replays a recorded attack through real agent processes and the running collector, and scores what came
 //! of it. What a drill makes bears its id and stays out of statistics.
 //!
-//! It reads the store as any reader does and stops nothing. Its files are in one temporary folder; folder and agents are
+//! It reads the store as any reader does, writes its score when it may (`drill_scores`), and stops nothing. Its files are in one temporary folder; folder and agents are
 //! gone when it ends, by Ctrl-C and SIGTERM, too. What it never does: send a real attack, or touch the logs of this machine.
 
 mod hosts;
@@ -9,6 +9,7 @@ mod recording;
 mod replay;
 mod report;
 mod score;
+mod score_row;
 mod shift;
 mod watch;
 
@@ -21,12 +22,13 @@ use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, ConfigArg};
-use crate::people::{MICROS_PER_S, Reader, block_on, configuration, loopback, print_text, shown};
+use crate::people::{MICROS_PER_S, Reader, Writer, block_on, configuration, loopback, print_text, shown};
 
 use hosts::{Hosts, Route};
 use recording::{Description, Recording};
 use replay::{Pace, Written, now, replay};
 use score::{Outcome, Score};
+use score_row::ScoreRow;
 use watch::{EventRow, Sightings, Watch};
 
 /// Fastest replay: at a thousand times its speed an hour is over in 4 s, and the machine is the limit.
@@ -164,7 +166,9 @@ fn run_drills(args: &RunArgs) -> Result<ExitCode> {
     let mut scores = Vec::new();
     for recording in &recordings {
         let run = Run::new(recording, args);
+        let began = now();
         let score = block_on(interruptible(run.score(&route, &reader)))?;
+        run.store(&config, &score, began);
         print_text(&match args.format {
             Format::Table => report::text(recording, &run.drill_id, &score),
             Format::Json => report::json(recording, &run.drill_id, args.speed, &score)?,
@@ -264,6 +268,15 @@ impl<'a> Run<'a> {
             lines: written.lines,
         };
         Ok(outcome.score())
+    }
+
+    /// Keeps the score for reports and dashboards. Who may not write has seen it all the same.
+    fn store(&self, config: &Config, score: &Score, began: i64) {
+        let row = ScoreRow::of(score, (&self.recording.name, &self.drill_id), self.speed, (began, now()));
+        let stored = Writer::open(config).and_then(|writer| block_on(writer.insert("drill_scores", &row)));
+        if let Err(error) = stored {
+            eprintln!("drill: the score is not stored, reports will not have it: {error:#}");
+        }
     }
 
     /// Replays, and waits until the events are stored.

@@ -75,6 +75,8 @@ pub(crate) struct Organisation {
     pub(crate) code: Option<String>,
     pub(crate) days: Days,
     pub(crate) contact: Option<Contact>,
+    /// Whether the security of systems is its task (đơn vị chuyên trách): the yearly report names it.
+    pub(crate) security_unit: bool,
     pub(crate) origin: Origin,
 }
 
@@ -378,6 +380,10 @@ impl Inventory {
 
     pub(crate) fn organisation(&self, id: &str) -> Option<&Organisation> {
         self.organisations_by_id.get(id).map(|index| &self.organisations[*index])
+    }
+
+    pub(crate) fn organisations(&self) -> &[Organisation] {
+        &self.organisations
     }
 
     pub(crate) fn systems(&self) -> &[System] {

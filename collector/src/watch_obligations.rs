@@ -147,7 +147,7 @@ impl WatchObligations {
     }
 
     async fn round(&mut self) -> Result<()> {
-        let record = Record::read(&self.reader).await?;
+        let record = Record::read(&self.reader, None).await?;
         let entries = incident_entries(&self.reader).await?;
         let config = self.config.clone();
         let round =

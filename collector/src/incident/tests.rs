@@ -1,3 +1,5 @@
+//! An incident as its entries tell it, held against the decrees that ship.
+
 use std::path::Path;
 
 use jiff::civil::date;

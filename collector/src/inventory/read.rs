@@ -72,6 +72,8 @@ struct OrganisationDraft {
     valid_from: Option<Spanned<String>>,
     valid_to: Option<Spanned<String>>,
     contact: Option<Contact>,
+    #[serde(default)]
+    security_unit: bool,
 }
 
 #[derive(Deserialize)]
@@ -240,8 +242,9 @@ impl Draft {
         } else {
             self.inventory.organisations_by_id.insert(id.clone(), index);
         }
-        let OrganisationDraft { name, parent, code, contact, .. } = draft;
-        self.inventory.organisations.push(Organisation { id, name, parent, code, days, contact, origin });
+        let OrganisationDraft { name, parent, code, contact, security_unit, .. } = draft;
+        let organisation = Organisation { id, name, parent, code, days, contact, security_unit, origin };
+        self.inventory.organisations.push(organisation);
     }
 
     fn add_system(&mut self, source: &Source<'_>, draft: SystemDraft) {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clickhouse::Row;
+use event::Micros;
 use jiff::Span;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use crate::inventory::{Inventory, System};
 use crate::level::{Decree, Duty, Lang};
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed;
-use crate::people::filter::Filter;
+use crate::people::filter::{Bound, Filter};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
 use crate::people::select::counted;
 use crate::people::when::Clock;
@@ -98,11 +99,11 @@ struct Done {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Owed {
     pub(crate) system: String,
-    name: String,
+    pub(crate) name: String,
     pub(crate) level: u8,
     pub(crate) duty: String,
     pub(crate) what: String,
-    every: String,
+    pub(crate) every: String,
     /// Empty: it has no day.
     pub(crate) due: String,
     pub(crate) last_done: String,
@@ -124,10 +125,16 @@ struct Last {
 pub(crate) struct Record(HashMap<String, Date>);
 
 impl Record {
-    pub(crate) async fn read(reader: &Reader) -> Result<Self> {
-        let sql = "SELECT h.alert_id AS subject, max(left(h.text, 10)) AS day FROM alert_history AS h \
-            WHERE startsWith(h.alert_id, 'duty/') AND h.action = 'done' GROUP BY subject";
-        let rows = reader.rows::<Last>(sql, &Filter::default()).await?;
+    /// As it was recorded, before a moment or until now.
+    pub(crate) async fn read(reader: &Reader, end: Option<Micros>) -> Result<Self> {
+        let mut filter = Filter::default();
+        filter.and_if("h.at < {}", end.map(Bound::Time));
+        let sql = format!(
+            "SELECT h.alert_id AS subject, max(left(h.text, 10)) AS day FROM alert_history AS h \
+             WHERE startsWith(h.alert_id, '{SUBJECT}') AND h.action = 'done' AND {} GROUP BY subject",
+            filter.sql()
+        );
+        let rows = reader.rows::<Last>(&sql, &filter).await?;
         let read = |Last { subject, day }: Last| Some((subject, day.parse().ok()?));
         Ok(Self(rows.into_iter().filter_map(read).collect()))
     }
@@ -140,7 +147,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let config = configuration(&args.config)?;
     let clock = Clock::new(args.output.utc);
     let today = args.date.unwrap_or_else(|| clock.now.to_zoned(clock.zone.clone()).date());
-    let record = block_on(Record::read(&Reader::open(&config)?))?;
+    let record = block_on(Record::read(&Reader::open(&config)?, None))?;
     let mut rows = owed(&config, &record, today, args.lang)?;
     rows.retain(|row| args.system.as_ref().is_none_or(|system| row.system == *system));
     let horizon = today.checked_add(Span::new().days(i64::from(args.within)))?.to_string();

@@ -1,7 +1,9 @@
 //! `vonggac report`: what a SOC tells those above it, by day, week, month, half year; the yearly report of levels; drills.
 //!
 //! A report is made in two steps that know nothing of each other: what it says ([`page`]), and how it is written (a file a
-//! format). The same store and the same arguments give the same bytes; only a period that is not over yet changes.
+//! format). The same store and the same arguments give the same bytes. A period that is over is told as it stood at its end: what
+//! people did with an alert afterwards does not change its report. What the store did not have then still does (a batch that came
+//! late), and so do inventory and decrees, which are read from their files as they are now.
 //!
 //! What this never does: count a drill among what happened, or let text out of a log become markup.
 
@@ -9,19 +11,22 @@ mod ask;
 mod csv;
 mod docx;
 mod drills;
+mod duties;
 mod html;
 mod incident;
+mod incidents;
 mod levels;
 mod markdown;
 mod page;
 mod period;
 mod periodic;
+mod words;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use jiff::civil::Date;
 
 use crate::config::{Config, ConfigArg};
@@ -43,11 +48,12 @@ Examples:
   vonggac report monthly --date 2026-10-15 --lang en      October 2026
   vonggac report levels --format csv                      Mẫu 08 of NĐ 331: the year to 14 December
   vonggac report drill --date 2026-11-26 --format md      drills of that half year
+  vonggac report period --since 2026-11-01 --until 2026-11-20   from a day to another, beside as many days before
 
 Pictures are in HTML; the other formats have the numbers as tables. Without --date the last period that is over is taken.
 Exit codes: 0 written; 2 it could not be.";
 
-/// Write a report: daily, weekly, monthly, half-year, levels (Mẫu 08), drill
+/// Write a report: daily, weekly, monthly, half-year, period, levels (Mẫu 08), drill
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -63,8 +69,14 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// A day of the period, YYYY-MM-DD [default: the last period that is over]
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["since", "until"])]
     date: Option<Date>,
+    /// The first day, of the kinds period and drill
+    #[arg(long, value_name = "DATE")]
+    since: Option<Date>,
+    /// The last day [default: yesterday]
+    #[arg(long, value_name = "DATE", requires = "since")]
+    until: Option<Date>,
     /// Days are those of UTC instead of the local zone
     #[arg(long)]
     utc: bool,
@@ -79,6 +91,8 @@ enum Kind {
     Weekly,
     Monthly,
     HalfYear,
+    /// From --since to --until
+    Period,
     /// The yearly report of security levels
     Levels,
     /// The drills of half a year
@@ -105,8 +119,14 @@ impl Kind {
             Self::Weekly => Length::Week,
             Self::Monthly => Length::Month,
             Self::HalfYear | Self::Drill => Length::HalfYear,
+            Self::Period => Length::Days,
             Self::Levels => Length::LevelYear,
         }
+    }
+
+    /// Whether its days may be named.
+    fn is_free(self) -> bool {
+        matches!(self, Self::Period | Self::Drill)
     }
 }
 
@@ -114,11 +134,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let config = configuration(&args.config)?;
     let clock = Clock::new(args.utc);
     let today = clock.now.to_zoned(clock.zone.clone()).date();
-    let period = match args.date {
-        Some(day) => args.kind.length().around(day)?,
-        None => args.kind.length().before(today)?,
-    };
-    let page = page(args, &config, &clock, period)?;
+    let (period, before) = args.periods(today)?;
+    let page = page(args, &config, &clock, period, before)?;
     deliver(&page, args.format, args.output.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -139,7 +156,30 @@ pub(super) fn deliver(page: &Page, format: Format, output: Option<&Path>) -> Res
     }
 }
 
-fn page(args: &Args, config: &Config, clock: &Clock, period: Period) -> Result<Page> {
+impl Args {
+    /// The days that are reported, and those before that they are compared with.
+    fn periods(&self, today: Date) -> Result<(Period, Period)> {
+        let length = self.kind.length();
+        match (self.since, self.date) {
+            (Some(first), _) => {
+                ensure!(
+                    self.kind.is_free(),
+                    "--since: the kinds period and drill take it; the others take --date"
+                );
+                let last = self.until.map_or_else(|| today.yesterday(), Ok)?;
+                let period = Period::between(first, last)?;
+                Ok((period, period.as_long_before()?))
+            }
+            (None, day) => {
+                ensure!(self.kind != Kind::Period, "--since: the first day is expected, found none");
+                let period = day.map_or_else(|| length.before(today), |day| length.around(day))?;
+                Ok((period, length.before(period.first)?))
+            }
+        }
+    }
+}
+
+fn page(args: &Args, config: &Config, clock: &Clock, period: Period, before: Period) -> Result<Page> {
     let levels =
         Levels::load(&config.levels, period.end.yesterday()?).context("the decrees cannot be used")?;
     let inventory = Inventory::load(&config.systems, Some(&levels))?;
@@ -148,7 +188,7 @@ fn page(args: &Args, config: &Config, clock: &Clock, period: Period) -> Result<P
     }
     let reader = Reader::open(config)?;
     let (from, to) = period.moments(&clock.zone)?;
-    let (before, _) = args.kind.length().before(period.first)?.moments(&clock.zone)?;
+    let (before, _) = before.moments(&clock.zone)?;
     let ask = Ask {
         reader: &reader,
         lang: args.lang,

@@ -1,18 +1,18 @@
 //! How a report asks the store: two periods at once, and rows that are already cells.
 
 use anyhow::Result;
-use clickhouse::Row;
+use clickhouse::{Row, RowOwned, RowRead};
 use event::Micros;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::level::Lang;
 use crate::people::connect::Reader;
 use crate::people::filter::Filter;
-use crate::people::report::page::{Bars, Fact, Table};
+use crate::people::report::page::{Bars, Fact, Table, number};
 use crate::people::report::period::Period;
-use crate::people::select::grouped;
 
 /// What is asked of whom, about which days.
 pub(super) struct Ask<'r> {
@@ -47,6 +47,36 @@ struct Cells {
     cells: Vec<String>,
 }
 
+#[derive(Debug, Deserialize, Row)]
+struct Count {
+    rows: u64,
+}
+
+/// A column of a table: its heading, and what its cells are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Column<'h> {
+    Text(&'h str),
+    /// Microseconds since 1970; 0 is none.
+    Time(&'h str),
+    /// A whole number; anything else stays as it is.
+    Number(&'h str),
+}
+
+impl Column<'_> {
+    fn heading(self) -> String {
+        let (Self::Text(heading) | Self::Time(heading) | Self::Number(heading)) = self;
+        heading.to_owned()
+    }
+
+    fn shown(self, cell: String, ask: &Ask<'_>) -> String {
+        match self {
+            Self::Text(_) => cell,
+            Self::Time(_) => cell.parse().map_or(cell, |micros| ask.time(micros)),
+            Self::Number(_) => cell.parse().map_or(cell, |whole| number(whole, ask.lang)),
+        }
+    }
+}
+
 impl Ask<'_> {
     /// `{now}` in the query is the condition that a moment is in the period, `{before}` that it is in the one before, `{both}` in
     /// either; `{as_of}`, `{from}` and `{to}` are moments. The column is the text behind a colon: `{now:a.created_at}`.
@@ -76,6 +106,12 @@ impl Ask<'_> {
         }
     }
 
+    /// The last day of the period, or today while it lasts.
+    pub(super) fn last_day(&self) -> Result<Date> {
+        let last = Timestamp::from_microsecond(self.as_of.saturating_sub(1))?;
+        Ok(last.to_zoned(self.zone.clone()).date())
+    }
+
     pub(super) async fn pair(&self, sql: &str) -> Result<Pair> {
         let rows = self.reader.rows::<Pair>(&self.filled(sql), &Filter::default()).await?;
         Ok(rows.first().copied().unwrap_or_default())
@@ -84,14 +120,21 @@ impl Ask<'_> {
     /// A number with the one before.
     pub(super) async fn fact(&self, label: &str, sql: &str) -> Result<Fact> {
         let Pair { now, before } = self.pair(sql).await?;
-        let before = format!("{}: {}", self.say("kỳ trước", "period before"), grouped(before));
-        Ok(Fact { label: label.to_owned(), value: grouped(now), before, is_bad: false })
+        let before = format!("{}: {}", self.say("kỳ trước", "period before"), number(before, self.lang));
+        Ok(Fact { label: label.to_owned(), value: number(now, self.lang), before, is_bad: false })
     }
 
-    /// Rows (name, now, before) as a table.
-    pub(super) async fn compared(&self, title: &str, what: &str, sql: &str) -> Result<Table> {
-        let rows = self.reader.rows::<Named>(&self.filled(sql), &Filter::default()).await?;
-        let cells = |Named { name, now, before }| vec![name, grouped(now), grouped(before)];
+    /// A number that should be zero.
+    pub(super) async fn alarm(&self, label: &str, sql: &str) -> Result<Fact> {
+        let fact = self.fact(label, sql).await?;
+        Ok(Fact { is_bad: fact.value != "0", ..fact })
+    }
+
+    /// Rows (name, now, before) as a table, so many at the most.
+    pub(super) async fn compared(&self, title: &str, what: &str, most: usize, sql: &str) -> Result<Table> {
+        let (rows, note) = self.first::<Named>(most, sql).await?;
+        let cells =
+            |Named { name, now, before }| vec![name, number(now, self.lang), number(before, self.lang)];
         Ok(Table {
             title: title.to_owned(),
             headings: [what, self.say("Kỳ này", "This period"), self.say("Kỳ trước", "Period before")]
@@ -99,43 +142,66 @@ impl Ask<'_> {
                 .to_vec(),
             rows: rows.into_iter().map(cells).collect(),
             empty: self.nothing(),
+            note,
         })
     }
 
-    /// Rows (name, now, before) as bars of what is now.
-    pub(super) async fn bars(&self, title: &str, what: &str, sql: &str) -> Result<Bars> {
-        let rows = self.reader.rows::<Named>(&self.filled(sql), &Filter::default()).await?;
+    /// Rows (name, now, before) as bars of what is now, so many at the most.
+    pub(super) async fn bars(&self, title: &str, what: &str, most: usize, sql: &str) -> Result<Bars> {
+        let (rows, note) = self.first::<Named>(most, sql).await?;
         Ok(Bars {
             title: title.to_owned(),
             headings: [what, self.say("Cảnh báo", "Alerts")].map(str::to_owned),
             rows: rows.into_iter().filter(|row| row.now > 0).map(|row| (row.name, row.now)).collect(),
             empty: self.nothing(),
+            note,
         })
     }
 
-    /// A query whose column `cells` are the cells. Of the columns `times` they are microseconds.
+    /// A query whose column `cells` are the cells of a row, so many rows at the most.
     pub(super) async fn table(
         &self,
         title: &str,
-        headings: &[&str],
-        times: &[usize],
+        columns: &[Column<'_>],
+        most: usize,
         sql: &str,
     ) -> Result<Table> {
-        let rows = self.reader.rows::<Cells>(&self.filled(sql), &Filter::default()).await?;
-        let shown = |Cells { mut cells }: Cells| {
-            for at in times {
-                if let Some(cell) = cells.get_mut(*at) {
-                    *cell = cell.parse().map_or_else(|_| cell.clone(), |micros| self.time(micros));
-                }
-            }
-            cells
+        let (rows, note) = self.first::<Cells>(most, sql).await?;
+        let shown = |Cells { cells }| {
+            let pairs = columns.iter().zip::<Vec<String>>(cells);
+            pairs.map(|(column, cell)| column.shown(cell, self)).collect()
         };
         Ok(Table {
             title: title.to_owned(),
-            headings: headings.iter().map(|heading| (*heading).to_owned()).collect(),
+            headings: columns.iter().map(|column| column.heading()).collect(),
             rows: rows.into_iter().map(shown).collect(),
             empty: self.nothing(),
+            note,
         })
+    }
+
+    /// The first rows of a query, and what is said when there are more.
+    async fn first<T: RowOwned + RowRead>(&self, most: usize, sql: &str) -> Result<(Vec<T>, String)> {
+        let sql = self.filled(sql);
+        let rows = self.reader.rows::<T>(&format!("{sql} LIMIT {most}"), &Filter::default()).await?;
+        if rows.len() < most {
+            return Ok((rows, String::new()));
+        }
+        let all = format!("SELECT count() AS rows FROM ({sql})");
+        let all = self.reader.rows::<Count>(&all, &Filter::default()).await?;
+        let all = all.first().map_or(0, |count| count.rows);
+        Ok((rows, self.cut(most, all)))
+    }
+
+    /// What is said below a table that is cut.
+    pub(super) fn cut(&self, most: usize, all: u64) -> String {
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        if all <= most {
+            return String::new();
+        }
+        let (most, all) = (number(most, self.lang), number(all, self.lang));
+        self.lang
+            .pick(format!("{most} dòng đầu trong số {all} dòng."), format!("The first {most} of {all} rows."))
     }
 
     /// A moment as people read it; a dash for 1970, which stands for none.

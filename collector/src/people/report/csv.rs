@@ -18,8 +18,8 @@ pub(super) fn write(page: &Page) -> Result<String> {
             Block::Text(text) => row(&mut out, &[text])?,
             Block::Facts(facts) => write_facts(&mut out, facts)?,
             Block::Table(table) => write_table(&mut out, table)?,
-            Block::Columns(columns) => write_table(&mut out, &columns.table())?,
-            Block::Bars(bars) => write_table(&mut out, &bars.table())?,
+            Block::Columns(columns) => write_table(&mut out, &columns.table(page.lang))?,
+            Block::Bars(bars) => write_table(&mut out, &bars.table(page.lang))?,
         }
     }
     Ok(String::from_utf8(out.into_inner()?)?)
@@ -34,7 +34,8 @@ fn write_table(out: &mut Writer, table: &Table) -> Result<()> {
     row(out, &[""])?;
     row(out, &[&table.title])?;
     row(out, &table.headings)?;
-    table.rows.iter().try_for_each(|cells| row(out, cells))
+    table.rows.iter().try_for_each(|cells| row(out, cells))?;
+    if table.note.is_empty() { Ok(()) } else { row(out, &[&table.note]) }
 }
 
 fn row(out: &mut Writer, cells: &[impl AsRef<str>]) -> Result<()> {

@@ -84,8 +84,8 @@ fn document(page: &Page) -> String {
             Block::Text(text) => paragraph(&mut body, "Normal", text),
             Block::Facts(facts) => write_table(&mut body, &facts_table(facts)),
             Block::Table(table) => write_table(&mut body, table),
-            Block::Columns(columns) => write_table(&mut body, &columns.table()),
-            Block::Bars(bars) => write_table(&mut body, &bars.table()),
+            Block::Columns(columns) => write_table(&mut body, &columns.table(page.lang)),
+            Block::Bars(bars) => write_table(&mut body, &bars.table(page.lang)),
         }
     }
     let size = if page.is_wide() { LANDSCAPE } else { PORTRAIT };
@@ -115,8 +115,9 @@ fn write_table(body: &mut String, table: &Table) {
         row(body, "<w:cantSplit/><w:tblHeader/>", &table.headings, "<w:b/>", table);
     }
     table.rows.iter().for_each(|cells| row(body, "<w:cantSplit/>", cells, "", table));
+    body.push_str("</w:tbl>");
     // Two tables without a paragraph between them run into one.
-    body.push_str("</w:tbl><w:p/>");
+    paragraph(body, "Normal", &table.note);
 }
 
 fn row(body: &mut String, properties: &str, cells: &[String], run: &str, table: &Table) {
@@ -161,10 +162,10 @@ mod tests {
             title: text.to_owned(),
             headings: vec![text.to_owned(); 12],
             rows: vec![vec![text.to_owned(); 12]],
-            empty: String::new(),
+            ..Table::default()
         };
         let blocks = vec![Block::Heading(text.to_owned()), Block::Table(table)];
-        Page { language: "vi", title: text.to_owned(), subtitle: text.to_owned(), blocks }
+        Page { lang: crate::level::Lang::Vi, title: text.to_owned(), subtitle: text.to_owned(), blocks }
     }
 
     #[test]

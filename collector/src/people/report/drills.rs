@@ -1,14 +1,24 @@
-//! The report of drills: which runs there were, what they made, what of it was found, how soon. The score of a run is what
-//! `vonggac drill run` printed: the store does not keep it.
+//! The report of drills: which runs there were, what they made, what of it was found, how soon, and how each was scored.
+//!
+//! A run is there when its events are stored, whether or not anything was found of it: one that raised no alert is what a drill
+//! is made to show. Scores are those that `vonggac drill run` stored at its end; a run that was broken off has none.
 
 use anyhow::Result;
 
-use crate::people::report::ask::Ask;
+use crate::people::report::ask::{Ask, Column};
 use crate::people::report::page::{Block, Fact, Page, Table};
+use crate::people::report::words::severity;
+
+use Column::{Number, Text, Time};
+
+/// Runs, and rules of runs, that a table holds.
+const RUNS_MAX: usize = 200;
+const FOUND_MAX: usize = 500;
+const TECHNIQUES_MAX: usize = 25;
 
 pub(super) async fn page(ask: &Ask<'_>) -> Result<Page> {
     let mut page = Page {
-        language: ask.lang.pick("vi", "en"),
+        lang: ask.lang,
         title: ask.say("Báo cáo diễn tập", "Report of drills").to_owned(),
         subtitle: ask.period.shown(ask.lang),
         blocks: Vec::new(),
@@ -17,11 +27,12 @@ pub(super) async fn page(ask: &Ask<'_>) -> Result<Page> {
     page.table(runs(ask).await?);
     page.table(found(ask).await?);
     let techniques = "SELECT arrayJoin(a.techniques) AS name, countIf({now:a.created_at}) AS now, countIf({before:a.created_at}) AS before \
-        FROM alerts AS a FINAL WHERE a.drill_id != '' AND {both:a.created_at} GROUP BY name ORDER BY now DESC, name LIMIT 25";
+        FROM alerts AS a FINAL WHERE a.drill_id != '' AND {both:a.created_at} GROUP BY name ORDER BY now DESC, name";
     page.blocks.push(Block::Bars(
         ask.bars(
             ask.say("Kỹ thuật MITRE ATT&CK", "MITRE ATT&CK techniques"),
             ask.say("Kỹ thuật", "Technique"),
+            TECHNIQUES_MAX,
             techniques,
         )
         .await?,
@@ -49,6 +60,12 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
             &format!("SELECT countIf({{now:a.created_at}}) AS now, countIf({{before:a.created_at}}) AS before {alerts}"),
         )
         .await?,
+        ask.alarm(
+            ask.say("Cuộc không đạt", "Runs that failed"),
+            "SELECT countIf({now:a.began_at}) AS now, countIf({before:a.began_at}) AS before FROM drill_scores AS a \
+             WHERE NOT a.passed AND {both:a.began_at}",
+        )
+        .await?,
         ask.fact(
             ask.say("Kỹ thuật được phát hiện", "Techniques found"),
             &format!(
@@ -60,48 +77,63 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     ])
 }
 
+/// By the score as it was stored, and by what the store holds of the run.
 async fn runs(ask: &Ask<'_>) -> Result<Table> {
-    ask
-        .table(
+    let verdict = ask.lang.pick(
+        "multiIf(s.drill = '', 'chưa chấm điểm', s.passed, 'ĐẠT', 'KHÔNG ĐẠT')",
+        "multiIf(s.drill = '', 'not scored', s.passed, 'PASSED', 'FAILED')",
+    );
+    ask.table(
         ask.say("Các cuộc diễn tập", "Runs"),
         &[
-            ask.say("Diễn tập", "Drill"),
-            ask.say("Bắt đầu", "Began"),
-            ask.say("Cảnh báo đầu tiên", "First alert"),
-            ask.say("Cảnh báo", "Alerts"),
-            "P1",
-            "P2",
-            "P3",
-            ask.say("Luật", "Rules"),
-            ask.say("Hệ thống", "Systems"),
+            Text(ask.say("Diễn tập", "Drill")),
+            Time(ask.say("Bắt đầu", "Began")),
+            Number(ask.say("Sự kiện", "Events")),
+            Time(ask.say("Cảnh báo đầu tiên", "First alert")),
+            Number(ask.say("Cảnh báo", "Alerts")),
+            Number(ask.say("Luật", "Rules")),
+            Text(ask.say("Bước phát hiện được", "Steps detected")),
+            Number(ask.say("Báo động giả", "False alerts")),
+            Number(ask.say("Trung vị đến cảnh báo (ms)", "Median to alert (ms)")),
+            Text(ask.say("Kết quả", "Result")),
         ],
-        &[1, 2],
-        "SELECT [a.drill_id, toString(toUnixTimestamp64Micro(min(a.first_seen))), toString(toUnixTimestamp64Micro(min(a.created_at))), \
-           toString(count()), toString(countIf(a.priority = 'P1')), toString(countIf(a.priority = 'P2')), \
-           toString(countIf(a.priority = 'P3')), toString(uniqExact(a.rule_id)), toString(uniqExact(a.system_id))] AS cells \
-         FROM alerts AS a FINAL WHERE a.drill_id != '' AND {now:a.created_at} GROUP BY a.drill_id \
-         ORDER BY min(a.created_at), a.drill_id LIMIT 200",
-        )
-        .await
+        RUNS_MAX,
+        &format!(
+            "SELECT [e.id, toString(toUnixTimestamp64Micro(e.began)), toString(e.events), \
+               toString(toUnixTimestamp64Micro(a.first)), toString(a.alerts), toString(a.rules), \
+               if(s.drill = '', '–', concat(toString(s.detected), ' / ', toString(s.detected + s.missed))), \
+               if(s.drill = '', '–', toString(s.false_alerts)), if(s.drill = '' OR s.p50_ms < 0, '–', toString(s.p50_ms)), {verdict}] AS cells \
+             FROM (SELECT x.drill_id AS id, min(x.ts) AS began, count() AS events FROM \
+                 (SELECT drill_id, ts FROM events WHERE drill_id != '' AND {{now:ts}} \
+                  UNION ALL SELECT drill_id, ts FROM flows WHERE drill_id != '' AND {{now:ts}}) AS x GROUP BY id) AS e \
+             LEFT JOIN (SELECT drill_id, min(created_at) AS first, count() AS alerts, uniqExact(rule_id) AS rules \
+                 FROM alerts FINAL WHERE drill_id != '' GROUP BY drill_id) AS a ON a.drill_id = e.id \
+             LEFT JOIN drill_scores AS s ON s.drill_id = e.id \
+             ORDER BY e.began, e.id"
+        ),
+    )
+    .await
 }
 
 async fn found(ask: &Ask<'_>) -> Result<Table> {
-    ask
-        .table(
+    let severity = severity(ask.lang, "any(a.severity)");
+    ask.table(
         ask.say("Đã phát hiện", "What was found"),
         &[
-            ask.say("Diễn tập", "Drill"),
-            ask.say("Luật", "Rule"),
-            ask.say("Mức độ", "Severity"),
-            ask.say("Kỹ thuật", "Techniques"),
-            ask.say("Cảnh báo", "Alerts"),
-            ask.say("Lần khớp", "Hits"),
+            Text(ask.say("Diễn tập", "Drill")),
+            Text(ask.say("Luật", "Rule")),
+            Text(ask.say("Mức độ", "Severity")),
+            Text(ask.say("Kỹ thuật", "Techniques")),
+            Number(ask.say("Cảnh báo", "Alerts")),
+            Number(ask.say("Lần khớp", "Hits")),
         ],
-        &[],
-        "SELECT [a.drill_id, any(a.rule_title), any(a.severity), arrayStringConcat(any(a.techniques), ' '), toString(count()), \
-           toString(sum(a.hits))] AS cells \
-         FROM alerts AS a FINAL WHERE a.drill_id != '' AND {now:a.created_at} GROUP BY a.drill_id, a.rule_id \
-         ORDER BY a.drill_id, min(a.created_at), a.rule_id LIMIT 500",
-        )
-        .await
+        FOUND_MAX,
+        &format!(
+            "SELECT [a.drill_id, any(a.rule_title), {severity}, arrayStringConcat(any(a.techniques), ' '), toString(count()), \
+               toString(sum(a.hits))] AS cells \
+             FROM alerts AS a FINAL WHERE a.drill_id != '' AND {{now:a.created_at}} GROUP BY a.drill_id, a.rule_id \
+             ORDER BY a.drill_id, min(a.created_at), a.rule_id"
+        ),
+    )
+    .await
 }

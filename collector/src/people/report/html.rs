@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
+use crate::level::Lang;
 use crate::people::escape::shown;
-use crate::people::report::page::{Bars, Block, Columns, Fact, Page, Series, Table};
+use crate::people::report::page::{Bars, Block, Columns, Fact, Page, Series, Table, number};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -29,7 +30,7 @@ const NAME_CHARS: usize = 44;
 
 pub(super) fn write(page: &Page) -> String {
     let mut out = String::new();
-    let (language, title) = (page.language, escaped(&page.title));
+    let (language, title) = (page.lang.pick("vi", "en"), escaped(&page.title));
     let subtitle = escaped(&page.subtitle);
     let class = if page.is_wide() { " class=\"wide\"" } else { "" };
     let _infallible = write!(
@@ -44,8 +45,8 @@ pub(super) fn write(page: &Page) -> String {
             Block::Text(text) => drop(writeln!(out, "<p>{}</p>", escaped(text))),
             Block::Facts(facts) => write_facts(&mut out, facts),
             Block::Table(table) => write_table(&mut out, table),
-            Block::Columns(columns) => write_columns(&mut out, columns),
-            Block::Bars(bars) => write_bars(&mut out, bars),
+            Block::Columns(columns) => write_columns(&mut out, columns, page.lang),
+            Block::Bars(bars) => write_bars(&mut out, bars, page.lang),
         }
     }
     out.push_str("</main>\n</body>\n</html>\n");
@@ -89,6 +90,13 @@ fn write_table(out: &mut String, table: &Table) {
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody>\n</table>\n");
+    write_note(out, &table.note);
+}
+
+fn write_note(out: &mut String, note: &str) {
+    if !note.is_empty() {
+        let _infallible = writeln!(out, "<p class=\"note\">{}</p>", escaped(note));
+    }
 }
 
 /// Whether a cell must be broken anywhere to fit on the page.
@@ -96,7 +104,7 @@ fn has_long_word(cell: &str) -> bool {
     cell.split_whitespace().any(|word| word.chars().count() > WORD_CHARS)
 }
 
-fn write_columns(out: &mut String, columns: &Columns) {
+fn write_columns(out: &mut String, columns: &Columns, lang: Lang) {
     let count = columns.labels.len().max(1) as u64;
     let sum = |at: usize| columns.series.iter().filter_map(|series| series.values.get(at)).sum::<u64>();
     let top = round_up((0..columns.labels.len()).map(sum).max().unwrap_or_default());
@@ -113,13 +121,14 @@ fn write_columns(out: &mut String, columns: &Columns) {
         let (at, x) = (MARGIN - 6, y + 3);
         let _infallible = writeln!(
             out,
-            "<line x1=\"{MARGIN}\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\"/><text x=\"{at}\" y=\"{x}\" class=\"end\">{value}</text>"
+            "<line x1=\"{MARGIN}\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\"/><text x=\"{at}\" y=\"{x}\" class=\"end\">{}</text>",
+            number(value, lang)
         );
     }
     for (at, label) in columns.labels.iter().enumerate() {
         let x = MARGIN + step * at as u64 + (step - width) / 2;
         let mut y = HEIGHT;
-        for (number, series) in columns.series.iter().enumerate() {
+        for (place, series) in columns.series.iter().enumerate() {
             let value = series.values.get(at).copied().unwrap_or_default();
             let part = (HEIGHT - 10) * value / top.max(1);
             if value > 0 {
@@ -128,9 +137,10 @@ fn write_columns(out: &mut String, columns: &Columns) {
                 y = y.saturating_sub(part);
                 let _infallible = writeln!(
                     out,
-                    "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{part}\" class=\"s{number}\"><title>{}: {} {value}</title></rect>",
+                    "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{part}\" class=\"s{place}\"><title>{}: {} {}</title></rect>",
                     escaped(label),
-                    escaped(&series.name)
+                    escaped(&series.name),
+                    number(value, lang)
                 );
             }
         }
@@ -151,7 +161,7 @@ fn write_legend(out: &mut String, series: &[Series]) {
     out.push_str("</p>\n");
 }
 
-fn write_bars(out: &mut String, bars: &Bars) {
+fn write_bars(out: &mut String, bars: &Bars, lang: Lang) {
     let title = escaped(&bars.title);
     if bars.rows.is_empty() {
         let _infallible = writeln!(out, "<h3>{title}</h3>\n<p class=\"empty\">{}</p>", escaped(&bars.empty));
@@ -170,11 +180,13 @@ fn write_bars(out: &mut String, bars: &Bars) {
         let _infallible = writeln!(
             out,
             "<text x=\"{end}\" y=\"{text}\" class=\"end\">{}</text><rect x=\"{NAMES}\" y=\"{bar}\" width=\"{width}\" height=\"14\" \
-             class=\"bar\"/><text x=\"{beside}\" y=\"{text}\">{value}</text>",
-            escaped(&cut(name))
+             class=\"bar\"/><text x=\"{beside}\" y=\"{text}\">{}</text>",
+            escaped(&cut(name)),
+            number(*value, lang)
         );
     }
     out.push_str("</svg></figure>\n");
+    write_note(out, &bars.note);
 }
 
 /// A name that has room.
@@ -222,7 +234,8 @@ mod tests {
     fn hostile_text_stays_text_wherever_it_stands() {
         let hostile = "<script>alert('x')</script>\"&\u{1b}[2J";
         let text = || hostile.to_owned();
-        let table = Table { title: text(), headings: vec![text()], rows: vec![vec![text()]], empty: text() };
+        let (rows, headings) = (vec![vec![text()]], vec![text()]);
+        let table = Table { title: text(), headings, rows, empty: text(), note: text() };
         let blocks = vec![
             Block::Heading(text()),
             Block::Text(text()),
@@ -239,12 +252,13 @@ mod tests {
                 headings: [text(), text()],
                 rows: vec![(text(), 2)],
                 empty: text(),
+                note: text(),
             }),
         ];
-        let page = Page { language: "vi", title: text(), subtitle: text(), blocks };
+        let page = Page { lang: Lang::Vi, title: text(), subtitle: text(), blocks };
         let html = write(&page);
         assert!(!html.contains("<script") && !html.contains('\u{1b}'), "{html}");
-        assert_eq!(html.matches("&lt;script&gt;").count(), 21);
+        assert_eq!(html.matches("&lt;script&gt;").count(), 23);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: L
     };
     let exercise = say(" (DIỄN TẬP)", " (EXERCISE)");
     let mut page = Page {
-        language: lang.pick("vi", "en"),
+        lang,
         title: format!("{kind}{}", if incident.drill.is_empty() { "" } else { &exercise }),
         subtitle: format!("{} · {} · {decree}", incident.id, incident.title),
         blocks: vec![Block::Facts(facts(case, books, clock, lang))],
@@ -87,6 +87,7 @@ fn fields(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> (Table, Vec<
         headings: headings(lang, [["Mục", "Field"], ["Nội dung", "Content"], ["Căn cứ", "By"]]),
         rows,
         empty: lang.pick("Không có quy định về nội dung.", "No decree says what it must hold.").to_owned(),
+        ..Table::default()
     };
     (table, doubts)
 }
@@ -124,6 +125,7 @@ fn deadlines(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Table {
         ),
         rows: case.terms(books).iter().map(row).collect(),
         empty: lang.pick("Không có thời hạn.", "No deadline.").to_owned(),
+        ..Table::default()
     }
 }
 
@@ -163,6 +165,7 @@ fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
         ),
         rows: case.members.iter().map(row).collect(),
         empty: lang.pick("Không có.", "None.").to_owned(),
+        ..Table::default()
     }
 }
 
@@ -178,6 +181,7 @@ fn history(case: &Case, clock: &Clock, lang: Lang) -> Table {
         ),
         rows: case.entries.iter().map(row).collect(),
         empty: lang.pick("Không có.", "None.").to_owned(),
+        ..Table::default()
     }
 }
 

@@ -1,9 +1,11 @@
 //! The yearly report of levels, in the columns of Mẫu 08 (NĐ 331/2026, Articles 35 and 36): figures from 15 December to 14
 //! December. Everything is the inventory's; what nobody wrote down there stays empty, and is counted below the table.
 
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
 
-use crate::inventory::{Assessed, DossierStatus, Inventory, Plan, SystemIndex, holder};
+use crate::inventory::{Assessed, DossierStatus, Inventory, Organisation, Plan, SystemIndex, holder};
 use crate::level::Lang;
 use crate::people::report::page::{Block, Fact, Page, Table};
 use crate::people::report::period::{Period, shown};
@@ -17,7 +19,7 @@ pub(super) fn page(inventory: &Inventory, levels: &Levels, period: Period, lang:
         inventory.indices().map(|index| Line::of(inventory, levels, index, date, lang)).collect();
     let missing = rows.iter().map(|line| line.missing).sum::<usize>();
     let mut page = Page {
-        language: lang.pick("vi", "en"),
+        lang,
         title: say(
             "Báo cáo công tác bảo đảm an ninh mạng theo cấp độ (Mẫu 08)",
             "Report on security levels of information systems (Mẫu 08)",
@@ -30,7 +32,10 @@ pub(super) fn page(inventory: &Inventory, levels: &Levels, period: Period, lang:
         headings: headings(lang),
         rows: rows.into_iter().enumerate().map(|(at, line)| line.cells(at + 1)).collect(),
         empty: say("Danh mục không có hệ thống nào.", "The inventory has no system."),
+        ..Table::default()
     });
+    page.table(owners(inventory, date, lang));
+    page.table(security_units(inventory, date, lang));
     if missing > 0 {
         page.text(lang.pick(
             format!("{missing} ô còn trống: danh mục hệ thống chưa ghi (mục [system.dossier])."),
@@ -46,6 +51,59 @@ pub(super) fn page(inventory: &Inventory, levels: &Levels, period: Period, lang:
         format!("The proposed level is computed by {decree}; an approved level stays, and stands beside it where it differs."),
     ));
     page
+}
+
+/// Who owns systems on a day, whom to call there, and how many systems.
+fn owners(inventory: &Inventory, date: Date, lang: Lang) -> Table {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for tenure in inventory.systems().iter().filter_map(|system| holder(&system.owner, date)) {
+        *counts.entry(&tenure.organisation).or_default() += 1;
+    }
+    let row = |(id, count): (&str, usize)| {
+        let mut cells = called(inventory.organisation(id), inventory.organisation_name(id));
+        cells.push(count.to_string());
+        cells
+    };
+    let mut headings = contact_headings(lang);
+    headings.push(lang.pick("Số hệ thống", "Systems").to_owned());
+    Table {
+        title: lang.pick("Chủ quản hệ thống thông tin", "Owners").to_owned(),
+        headings,
+        rows: counts.into_iter().map(row).collect(),
+        empty: lang.pick("Danh mục không có chủ quản nào.", "The inventory has no owner.").to_owned(),
+        ..Table::default()
+    }
+}
+
+/// Whose task the security of systems is, on a day.
+fn security_units(inventory: &Inventory, date: Date, lang: Lang) -> Table {
+    let units = inventory.organisations().iter().filter(|one| one.security_unit && one.days.hold(date));
+    Table {
+        title: lang.pick("Đơn vị chuyên trách về an ninh mạng", "Security units").to_owned(),
+        headings: contact_headings(lang),
+        rows: units.map(|unit| called(Some(unit), &unit.name)).collect(),
+        empty: lang
+            .pick(
+                "Danh mục chưa ghi đơn vị chuyên trách (security_unit = true).",
+                "The inventory names none (security_unit = true).",
+            )
+            .to_owned(),
+        ..Table::default()
+    }
+}
+
+fn contact_headings(lang: Lang) -> Vec<String> {
+    let vi = ["Đơn vị", "Mã định danh", "Người đại diện", "Điện thoại", "Thư điện tử"];
+    let en = ["Organisation", "Code", "Represented by", "Telephone", "E-mail"];
+    lang.pick(vi, en).map(str::to_owned).to_vec()
+}
+
+fn called(organisation: Option<&Organisation>, name: &str) -> Vec<String> {
+    let code = organisation.and_then(|one| one.code.clone()).unwrap_or_default();
+    let contact = organisation.and_then(|one| one.contact.clone()).unwrap_or_default();
+    let by = [contact.representative, contact.title].into_iter().filter(|part| !part.is_empty());
+    let by = by.collect::<Vec<_>>().join(", ");
+    vec![name.to_owned(), code, by, contact.phone, contact.email]
 }
 
 /// The twelve columns.
@@ -95,6 +153,10 @@ struct Line {
     plan_expected: String,
     assessed: Vec<Assessed>,
     is_classified: bool,
+    /// A person must look before its level is known, and none is approved.
+    needs_review: bool,
+    /// The last day that is stated for what is not done yet.
+    expected: Option<Date>,
     lang: Lang,
     /// Cells that nobody filled and that are not empty by their nature.
     missing: usize,
@@ -108,18 +170,11 @@ impl Line {
                 .map_or("", |tenure| inventory.organisation_name(&tenure.organisation))
                 .to_owned()
         };
-        let computed =
-            levels.decrees().in_force(date).map_or(0, |decree| inventory.judge(index, decree).level);
+        let judgement = levels.decrees().in_force(date).map(|decree| inventory.judge(index, decree));
+        let computed = judgement.as_ref().map_or(0, |judgement| judgement.level);
+        let needs_review = judgement.as_ref().is_some_and(|judgement| judgement.needs_review());
         let approved = system.level();
-        let level = match (computed, approved) {
-            (0, 0) => String::new(),
-            (0, level) => level.to_string(),
-            (level, 0) => level.to_string(),
-            (computed, approved) if computed == approved => approved.to_string(),
-            (computed, approved) => {
-                format!("{computed} ({} {approved})", lang.pick("đã phê duyệt", "approved"))
-            }
-        };
+        let level = proposed(computed, needs_review, approved, lang);
         let dossier = system.dossier.clone().unwrap_or_default();
         let status = dossier.status.or((approved > 0).then_some(DossierStatus::Approved));
         let is_approved = status == Some(DossierStatus::Approved);
@@ -129,6 +184,10 @@ impl Line {
             !is_approved && dossier.approval_expected.is_none(),
             dossier.plan.is_none(),
             dossier.plan != Some(Plan::Full) && dossier.plan_expected.is_none(),
+        ];
+        let expected = [
+            dossier.approval_expected.filter(|_| !is_approved),
+            dossier.plan_expected.filter(|_| dossier.plan != Some(Plan::Full)),
         ];
         let day = |day: Option<Date>| day.map(shown).unwrap_or_default();
         Self {
@@ -147,7 +206,9 @@ impl Line {
             plan: dossier.plan,
             plan_expected: day(dossier.plan_expected),
             assessed: dossier.assessed,
-            is_classified: computed > 0 || approved > 0,
+            is_classified: (computed > 0 && !needs_review) || approved > 0,
+            needs_review: needs_review && approved == 0,
+            expected: expected.into_iter().flatten().max(),
             lang,
             missing: empty.iter().filter(|empty| **empty).count(),
         }
@@ -173,6 +234,20 @@ impl Line {
 
     fn has_reached(&self, status: DossierStatus) -> bool {
         self.status.is_some_and(|own| own >= status)
+    }
+}
+
+/// The level that the decree computes, and the approved one where it differs. A level that is the least that it can be says so.
+fn proposed(computed: u8, needs_review: bool, approved: u8, lang: Lang) -> String {
+    let least = if needs_review { lang.pick("ít nhất ", "at least ") } else { "" };
+    match (computed, approved) {
+        (0, 0) => String::new(),
+        (0, level) => level.to_string(),
+        (level, 0) => format!("{least}{level}"),
+        (computed, approved) if computed == approved && !needs_review => approved.to_string(),
+        (computed, approved) => {
+            format!("{least}{computed} ({} {approved})", lang.pick("đã phê duyệt", "approved"))
+        }
     }
 }
 
@@ -208,15 +283,23 @@ fn said_assessed(when: Assessed, lang: Lang) -> &'static str {
 
 fn totals(rows: &[Line], lang: Lang) -> Vec<Fact> {
     let count = |holds: &dyn Fn(&Line) -> bool| rows.iter().filter(|line| holds(line)).count();
-    let fact = |vi: &str, en: &str, number: usize| Fact {
+    let said = |vi: &str, en: &str, value: String| Fact {
         label: lang.pick(vi, en).to_owned(),
-        value: number.to_string(),
+        value,
         before: String::new(),
         is_bad: false,
     };
+    let fact = |vi: &str, en: &str, number: usize| said(vi, en, number.to_string());
+    let review = count(&|line| line.needs_review);
+    let expected = rows.iter().filter_map(|line| line.expected).max();
+    let expected = expected.map_or_else(|| "–".to_owned(), shown);
     vec![
         fact("Tổng số hệ thống", "Systems", rows.len()),
         fact("Đã phân loại, xác định cấp độ", "Classified", count(&|line| line.is_classified)),
+        Fact {
+            is_bad: review > 0,
+            ..fact("Cần xem xét trước khi xác định", "To be looked at before the level is known", review)
+        },
         fact("Đã lập hồ sơ", "Dossier built", count(&|line| line.status.is_some())),
         fact("Đã thẩm định", "Appraised", count(&|line| line.has_reached(DossierStatus::Appraised))),
         fact("Đã được phê duyệt", "Approved", count(&|line| line.has_reached(DossierStatus::Approved))),
@@ -226,6 +309,7 @@ fn totals(rows: &[Line], lang: Lang) -> Vec<Fact> {
             count(&|line| line.has_reached(DossierStatus::Approved) && !line.assessed.is_empty()),
         ),
         fact("Triển khai đầy đủ phương án", "Plan in full", count(&|line| line.plan == Some(Plan::Full))),
+        said("Dự kiến hoàn thành", "Completion expected", expected),
     ]
 }
 
@@ -247,12 +331,23 @@ mod tests {
         for lang in [Lang::Vi, Lang::En] {
             let page = page(&inventory, &levels, period, lang);
             let Block::Table(table) = &page.blocks[1] else { panic!("{:?}", page.blocks[1]) };
+            // What a person must look at first does not look certain.
+            let row = table.rows.iter().find(|row| row[1].contains("Quản lý văn bản")).unwrap();
+            assert_eq!(row[4], lang.pick("ít nhất 2", "at least 2"));
+            let Block::Table(owners) = &page.blocks[2] else { panic!("{:?}", page.blocks[2]) };
+            let systems: usize = owners.rows.iter().map(|row| row[5].parse::<usize>().unwrap()).sum();
+            assert_eq!(systems, 28, "every system has one owner");
+            let Block::Table(units) = &page.blocks[3] else { panic!("{:?}", page.blocks[3]) };
+            assert_eq!(
+                units.rows[0][2..],
+                ["Trần Thị Mẫu, Giám đốc", "0200 000 0001", "ttdl@example.gov.vn"]
+            );
             assert_eq!((table.headings.len(), table.rows.len()), (12, 28));
             assert!(table.rows.iter().all(|row| row.len() == 12));
             let Block::Facts(facts) = &page.blocks[0] else { panic!("{:?}", page.blocks[0]) };
             assert_eq!(facts[0].value, "28");
             // What is approved was appraised, and what was appraised was built.
-            let numbers: Vec<usize> = facts[2..6].iter().map(|fact| fact.value.parse().unwrap()).collect();
+            let numbers: Vec<usize> = facts[3..7].iter().map(|fact| fact.value.parse().unwrap()).collect();
             assert!(numbers.is_sorted_by(|one, other| one >= other) && numbers[3] > 0, "{numbers:?}");
         }
     }

@@ -16,8 +16,8 @@ pub(super) fn write(page: &Page) -> String {
             Block::Text(text) => drop(writeln!(out, "{}", escaped(text))),
             Block::Facts(facts) => write_facts(&mut out, facts),
             Block::Table(table) => write_table(&mut out, table),
-            Block::Columns(columns) => write_table(&mut out, &columns.table()),
-            Block::Bars(bars) => write_table(&mut out, &bars.table()),
+            Block::Columns(columns) => write_table(&mut out, &columns.table(page.lang)),
+            Block::Bars(bars) => write_table(&mut out, &bars.table(page.lang)),
         }
     }
     out
@@ -45,6 +45,9 @@ fn write_table(out: &mut String, table: &Table) {
     }
     out.push_str("|\n");
     table.rows.iter().for_each(|row| write_row(out, row));
+    if !table.note.is_empty() {
+        let _infallible = writeln!(out, "\n{}", escaped(&table.note));
+    }
 }
 
 fn write_row(out: &mut String, cells: &[String]) {

@@ -1,6 +1,6 @@
 //! The days that a report is about, and those before them that it is compared with. Pure.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use event::Micros;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
@@ -8,6 +8,9 @@ use jiff::{Span, ToSpan};
 
 use crate::level::Lang;
 use crate::link::midnight;
+
+/// Five years: the store keeps little that is older.
+const DAYS_MAX: i64 = 1_830;
 
 /// How long a report looks back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,6 +23,8 @@ pub(super) enum Length {
     HalfYear,
     /// 15 December to 14 December: what the yearly report of levels counts (NĐ 331, Article 35).
     LevelYear,
+    /// From a day to another.
+    Days,
 }
 
 /// From the first day to the one before `end`.
@@ -44,6 +49,7 @@ impl Length {
                 let begins = Date::new(day.year(), 12, 15)?;
                 if day >= begins { begins } else { Date::new(day.year() - 1, 12, 15)? }
             }
+            Self::Days => day,
         };
         Ok(Period { first, end: first.checked_add(self.span())? })
     }
@@ -55,7 +61,7 @@ impl Length {
 
     fn span(self) -> Span {
         match self {
-            Self::Day => 1.day(),
+            Self::Day | Self::Days => 1.day(),
             Self::Week => 1.week(),
             Self::Month => 1.month(),
             Self::HalfYear => 6.months(),
@@ -65,6 +71,28 @@ impl Length {
 }
 
 impl Period {
+    /// From a first to a last day.
+    pub(super) fn between(first: Date, last: Date) -> Result<Self> {
+        ensure!(first <= last, "--since: a day that is not after {last} is expected, found {first}");
+        let period = Self { first, end: last.tomorrow()? };
+        ensure!(
+            period.length() <= DAYS_MAX,
+            "--since: at most {DAYS_MAX} days are expected, found {}",
+            period.length()
+        );
+        Ok(period)
+    }
+
+    /// As many days as this one has, before it.
+    pub(super) fn as_long_before(self) -> Result<Self> {
+        Ok(Self { first: self.first.checked_sub(self.length().days())?, end: self.first })
+    }
+
+    /// How many days it has.
+    pub(super) fn length(self) -> i64 {
+        self.first.until(self.end).map_or(0, |span| i64::from(span.get_days()))
+    }
+
     /// When it begins and when it ends.
     pub(super) fn moments(self, zone: &TimeZone) -> Result<(Micros, Micros)> {
         Ok((midnight(self.first, zone)?, midnight(self.end, zone)?))
@@ -119,6 +147,16 @@ mod tests {
                 assert_eq!(length.around(before.first).unwrap(), before, "{length:?} {day}");
             }
         }
+    }
+
+    #[test]
+    fn days_that_are_named_are_compared_with_as_many_before() {
+        let period = Period::between(date(2026, 2, 27), date(2026, 3, 2)).unwrap();
+        assert_eq!((period.length(), period.days().count()), (4, 4));
+        let before = period.as_long_before().unwrap();
+        assert_eq!((before.first, before.end), (date(2026, 2, 23), date(2026, 2, 27)));
+        assert!(Period::between(date(2026, 3, 2), date(2026, 3, 1)).is_err());
+        assert!(Period::between(date(2000, 1, 1), date(2026, 3, 1)).is_err());
     }
 
     #[test]

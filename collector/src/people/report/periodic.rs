@@ -2,7 +2,7 @@
 //! watch itself was well. TT 31/2017 asks for the first two and the last (Article 5 clause 3), and names what the weekly one
 //! holds: the attacked, the techniques with evidence, the attackers, what changed.
 //!
-//! Drills are left out of every number, but for the line that counts them.
+//! Drills are left out of every number, but for the line that counts them. What people did counts until the period's end.
 
 use anyhow::Result;
 use clickhouse::Row;
@@ -14,14 +14,26 @@ use crate::inventory::Inventory;
 use crate::link::{State, midnight};
 use crate::people::filter::Filter;
 use crate::people::links::link_days;
-use crate::people::report::ask::Ask;
-use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table};
+use crate::people::report::ask::{Ask, Column};
+use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table, number};
 use crate::people::report::period::{Length, Period, shown};
+use crate::people::report::words::{clock, severity, verdict};
+use crate::people::report::{duties, incidents};
 use crate::priority::Levels;
+
+use Column::{Number, Text, Time};
 
 const PRIORITIES: [&str; 5] = ["P1", "P2", "P3", "P4", "P5"];
 /// Alerts by quarters of an hour: every zone's midnight is one.
 const QUARTER: Micros = 900 * 1_000_000;
+/// Days of a period that are told by day: more run into each other.
+const DAYS_SHOWN_MAX: i64 = 62;
+
+/// Rows that a table holds; what is cut says so.
+const LATE_MAX: usize = 20;
+const SILENT_MAX: usize = 100;
+const TOP_MAX: usize = 15;
+const ATTACKED_MAX: usize = 200;
 
 /// Alerts of both periods that no drill made.
 const ALERTS: &str = "FROM alerts AS a FINAL WHERE a.drill_id = '' AND {both:a.created_at}";
@@ -49,20 +61,27 @@ pub(super) async fn page(ask: &Ask<'_>, site: &Site<'_>, length: Length) -> Resu
         Length::Month => {
             ask.say("Báo cáo giám sát an toàn thông tin tháng", "Monthly security monitoring report")
         }
-        _ => ask.say("Báo cáo giám sát an toàn thông tin 6 tháng", "Half-yearly security monitoring report"),
+        Length::HalfYear => {
+            ask.say("Báo cáo giám sát an toàn thông tin 6 tháng", "Half-yearly security monitoring report")
+        }
+        Length::Days | Length::LevelYear => {
+            ask.say("Báo cáo giám sát an toàn thông tin", "Security monitoring report")
+        }
     };
     let mut page = Page {
-        language: ask.lang.pick("vi", "en"),
+        lang: ask.lang,
         title: title.to_owned(),
         subtitle: ask.period.shown(ask.lang),
         blocks: Vec::new(),
     };
     page.blocks.push(Block::Facts(facts(ask).await?));
     open(ask, &mut page).await?;
+    incidents::section(ask, site, &mut page).await?;
     alerts(ask, length, &mut page).await?;
     handling(ask, &mut page).await?;
     watch(ask, site, &mut page).await?;
     links(ask, site, &mut page).await?;
+    duties::section(ask, site, &mut page).await?;
     Ok(page)
 }
 
@@ -71,9 +90,13 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     let closed = |condition: &str| {
         format!(
             "SELECT countIf({{now:s.closed_at}} AND {condition}) AS now, countIf({{before:s.closed_at}} AND {condition}) AS before \
-             FROM alerts AS a FINAL INNER JOIN alert_status AS s ON s.alert_id = a.id WHERE a.drill_id = ''"
+             FROM alerts AS a FINAL INNER JOIN alert_status_at(as_of = {{as_of}}) AS s ON s.alert_id = a.id WHERE a.drill_id = ''"
         )
     };
+    let late = "SELECT (SELECT uniqExact(c.alert_id) FROM alert_clocks_at(as_of = {as_of}) AS c \
+          WHERE c.drill_id = '' AND toUnixTimestamp64Micro(c.done_at) = 0 AND c.due < {as_of}) AS now, \
+        (SELECT uniqExact(c.alert_id) FROM alert_clocks_at(as_of = {from}) AS c \
+          WHERE c.drill_id = '' AND toUnixTimestamp64Micro(c.done_at) = 0 AND c.due < {from}) AS before";
     let rows = |table: &str| {
         format!(
             "SELECT countIf({{now:a.ts}}) AS now, countIf({{before:a.ts}}) AS before FROM {table} AS a \
@@ -88,6 +111,7 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
         ask.fact(ask.say("Cảnh báo", "Alerts"), &alerts(NAMED)).await?,
         ask.fact(ask.say("Cảnh báo P1, P2", "Alerts of P1 and P2"), &alerts(urgent)).await?,
         ask.fact(ask.say("Hệ thống có cảnh báo", "Systems with alerts"), &alerts(systems)).await?,
+        ask.alarm(ask.say("Cảnh báo quá hạn cuối kỳ", "Alerts late at the end"), late).await?,
         ask.fact(ask.say("Cảnh báo đã đóng", "Alerts closed"), &closed("true")).await?,
         ask.fact(ask.say("Tấn công thật", "True positives"), &closed("s.verdict = 'true_positive'")).await?,
         ask.fact(ask.say("Báo động giả", "False positives"), &closed("s.verdict = 'false_positive'")).await?,
@@ -96,70 +120,83 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     ])
 }
 
-/// What wants somebody, first.
+/// What wanted somebody at the end of the period, first.
 async fn open(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
-    page.heading(ask.say("Việc còn mở", "What is open"));
+    page.heading(ask.say("Việc còn mở cuối kỳ", "What was open at the end"));
     let late = ask
         .table(
-        ask.say("Quá hạn xử lý", "Late alerts"),
-        &[
-            ask.say("Mã", "Id"),
-            ask.say("Ưu tiên", "Priority"),
-            ask.say("Cảnh báo", "Alert"),
-            ask.say("Hệ thống", "System"),
-            ask.say("Việc phải làm", "To be done"),
-            ask.say("Hạn", "Due"),
-        ],
-        &[5],
-        &format!(
-            "SELECT [left(c.alert_id, 12), a.priority, a.rule_title, if(a.system_name = '', '–', a.system_name), {}, \
-               toString(toUnixTimestamp64Micro(c.due))] AS cells \
-             FROM alert_next AS c INNER JOIN (SELECT * FROM alerts FINAL) AS a ON a.id = c.alert_id \
-             WHERE c.due < {{as_of}} AND c.drill_id = '' ORDER BY a.priority, c.due, c.alert_id LIMIT 20",
-            clock(ask, "c.clock")
-        ),
+            ask.say("Quá hạn xử lý", "Late alerts"),
+            &[
+                Text(ask.say("Mã", "Id")),
+                Text(ask.say("Ưu tiên", "Priority")),
+                Text(ask.say("Cảnh báo", "Alert")),
+                Text(ask.say("Hệ thống", "System")),
+                Text(ask.say("Việc phải làm", "To be done")),
+                Time(ask.say("Hạn", "Due")),
+            ],
+            LATE_MAX,
+            &format!(
+                "SELECT [left(a.id, 12), a.priority, a.rule_title, if(a.system_name = '', '–', a.system_name), {}, \
+                   toString(toUnixTimestamp64Micro(n.due))] AS cells \
+                 FROM (SELECT c.alert_id AS id, argMin(c.clock, (c.due, c.number)) AS clock, min(c.due) AS due \
+                       FROM alert_clocks_at(as_of = {{as_of}}) AS c \
+                       WHERE c.drill_id = '' AND toUnixTimestamp64Micro(c.done_at) = 0 GROUP BY id) AS n \
+                 INNER JOIN (SELECT * FROM alerts FINAL) AS a ON a.id = n.id \
+                 WHERE n.due < {{as_of}} ORDER BY a.priority, n.due, a.id",
+                clock(ask.lang, "n.clock")
+            ),
         )
         .await?;
     page.table(late);
-    let silent = ask
-        .table(
-        ask.say("Nguồn log bắt buộc đang im lặng", "Required log sources that are silent"),
-        &[
-            ask.say("Hệ thống", "System"),
-            ask.say("Cấp độ", "Level"),
-            ask.say("Nguồn", "Source"),
-            ask.say("Im lặng từ", "Silent since"),
-            ask.say("Lần cuối", "Last heard"),
-        ],
-        &[3, 4],
-        "SELECT [if(s.name = '', c.system_id, s.name), toString(s.level), c.source, toString(toUnixTimestamp64Micro(c.silent_since)), \
-           toString(toUnixTimestamp64Micro(c.last_stored))] AS cells \
-         FROM coverage AS c FINAL LEFT JOIN systems AS s ON s.id = c.system_id \
-         WHERE c.system_id != '' AND toUnixTimestamp64Micro(c.silent_since) > 0 AND c.silent_since < {as_of} \
-         ORDER BY s.level DESC, c.system_id, c.source LIMIT 100",
-        )
-        .await?;
-    page.table(silent);
+    page.table(silent(ask).await?);
     Ok(())
+}
+
+/// Log sources that the collector alerted as silent: within the period, or before it and still silent at its end, of systems that the
+/// inventory had then.
+async fn silent(ask: &Ask<'_>) -> Result<Table> {
+    let sql = "SELECT [if(a.system_name = '', a.system_id, a.system_name), toString(a.sys_level), a.entity, \
+           toString(toUnixTimestamp64Micro(a.last_seen)), toString(toUnixTimestamp64Micro(back))] AS cells \
+         FROM (SELECT *, arrayFirst(at -> at > last_seen, b.times) AS back FROM \
+             (SELECT * FROM alerts FINAL WHERE rule_id IN ('vonggac-source-silent', 'vonggac-source-missing') AND drill_id = '' \
+              AND last_seen < {as_of}) AS a \
+             LEFT JOIN (SELECT system_id, entity, arraySort(groupArray(first_seen)) AS times FROM alerts FINAL \
+                 WHERE rule_id = 'vonggac-source-back' AND drill_id = '' AND first_seen < {as_of} GROUP BY system_id, entity) AS b \
+               ON b.system_id = a.system_id AND b.entity = a.entity) AS a \
+         WHERE {now:a.last_seen} OR (toUnixTimestamp64Micro(back) = 0 AND a.system_id IN ( \
+             SELECT id FROM systems_history WHERE loaded_at = (SELECT max(loaded_at) FROM systems_history WHERE loaded_at < {as_of}))) \
+         ORDER BY a.sys_level DESC, a.system_id, a.entity, a.last_seen";
+    ask.table(
+        ask.say("Nguồn log bắt buộc đã im lặng", "Required log sources that fell silent"),
+        &[
+            Text(ask.say("Hệ thống", "System")),
+            Text(ask.say("Cấp độ", "Level")),
+            Text(ask.say("Nguồn", "Source")),
+            Time(ask.say("Cảnh báo lúc", "Alerted at")),
+            Time(ask.say("Gửi lại lúc", "Reports again since")),
+        ],
+        SILENT_MAX,
+        sql,
+    )
+    .await
 }
 
 async fn alerts(ask: &Ask<'_>, length: Length, page: &mut Page) -> Result<()> {
     page.heading(ask.say("Cảnh báo", "Alerts"));
     page.blocks.push(Block::Columns(columns(ask, length).await?));
     let by = |key: &str| {
-        format!(
-            "SELECT {key} AS name, {NAMED} {ALERTS} GROUP BY name ORDER BY now DESC, before DESC, name LIMIT 15"
-        )
+        format!("SELECT {key} AS name, {NAMED} {ALERTS} GROUP BY name ORDER BY now DESC, before DESC, name")
     };
     let by_priority =
         format!("SELECT toString(a.priority) AS name, {NAMED} {ALERTS} GROUP BY name ORDER BY name");
-    let severity = ask.say("Mức độ nghiêm trọng", "Severity");
+    let by_severity = by(&severity(ask.lang, "a.severity"));
     let (system, technique) = (ask.say("Hệ thống", "System"), ask.say("Kỹ thuật", "Technique"));
     let priority = ask.say("Mức ưu tiên", "Priority");
-    page.table(ask.compared(ask.say("Theo mức ưu tiên", "By priority"), priority, &by_priority).await?);
     page.table(
-        ask.compared(ask.say("Theo mức độ", "By severity"), severity, &by("toString(a.severity)")).await?,
+        ask.compared(ask.say("Theo mức ưu tiên", "By priority"), priority, TOP_MAX, &by_priority).await?,
     );
+    let severity = ask.say("Mức độ nghiêm trọng", "Severity");
+    page.table(ask.compared(ask.say("Theo mức độ", "By severity"), severity, TOP_MAX, &by_severity).await?);
     let name = ask.lang.pick(
         "if(a.system_name = '', '(chưa phân loại)', a.system_name)",
         "if(a.system_name = '', '(not classified)', a.system_name)",
@@ -168,6 +205,7 @@ async fn alerts(ask: &Ask<'_>, length: Length, page: &mut Page) -> Result<()> {
         ask.bars(
             ask.say("Hệ thống bị nhắm tới nhiều nhất", "Systems with the most alerts"),
             system,
+            TOP_MAX,
             &by(name),
         )
         .await?,
@@ -176,21 +214,20 @@ async fn alerts(ask: &Ask<'_>, length: Length, page: &mut Page) -> Result<()> {
         ask.bars(
             ask.say("Kỹ thuật MITRE ATT&CK", "MITRE ATT&CK techniques"),
             technique,
+            TOP_MAX,
             &by("arrayJoin(a.techniques)"),
         )
         .await?,
     ));
     let address = "replaceOne(toString(a.src_ip), '::ffff:', '')";
     let source = format!(
-        "SELECT {address} AS name, {NAMED} {ALERTS} AND a.src_ip != toIPv6('::') GROUP BY name ORDER BY now DESC, before DESC, name \
-         LIMIT 15"
+        "SELECT {address} AS name, {NAMED} {ALERTS} AND a.src_ip != toIPv6('::') GROUP BY name ORDER BY now DESC, before DESC, name"
     );
     let attackers = ask.say("Địa chỉ nguồn nhiều cảnh báo nhất", "Source addresses with the most alerts");
-    page.table(ask.compared(attackers, ask.say("Địa chỉ", "Address"), &source).await?);
+    page.table(ask.compared(attackers, ask.say("Địa chỉ", "Address"), TOP_MAX, &source).await?);
     let rule = by("toString(a.rule_title)");
-    page.table(
-        ask.compared(ask.say("Luật phát hiện", "Detection rules"), ask.say("Luật", "Rule"), &rule).await?,
-    );
+    let rules = ask.say("Luật phát hiện", "Detection rules");
+    page.table(ask.compared(rules, ask.say("Luật", "Rule"), TOP_MAX, &rule).await?);
     attacked(ask, page).await
 }
 
@@ -200,21 +237,21 @@ async fn attacked(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
         .table(
         ask.say("Đối tượng bị tấn công (P1 đến P3)", "What was attacked (P1 to P3)"),
         &[
-            ask.say("Lúc", "At"),
-            ask.say("Ưu tiên", "Priority"),
-            ask.say("Máy chủ", "Host"),
-            ask.say("Hệ thống", "System"),
-            ask.say("Cảnh báo, kỹ thuật", "Alert, techniques"),
-            ask.say("Từ", "From"),
-            ask.say("Bằng chứng", "Evidence"),
+            Time(ask.say("Lúc", "At")),
+            Text(ask.say("Ưu tiên", "Priority")),
+            Text(ask.say("Máy chủ", "Host")),
+            Text(ask.say("Hệ thống", "System")),
+            Text(ask.say("Cảnh báo, kỹ thuật", "Alert, techniques")),
+            Text(ask.say("Từ", "From")),
+            Text(ask.say("Bằng chứng", "Evidence")),
         ],
-        &[0],
+        ATTACKED_MAX,
         "SELECT [toString(toUnixTimestamp64Micro(a.first_seen)), a.priority, a.host, if(a.system_name = '', '–', a.system_name), \
            concat(a.rule_title, ' ', arrayStringConcat(a.techniques, ' ')), \
            if(a.src_ip = toIPv6('::'), if(a.user = '', '–', a.user), replaceOne(toString(a.src_ip), '::ffff:', '')), \
            leftUTF8(toValidUTF8(if(empty(a.samples), '', a.samples[1])), 160)] AS cells \
-         FROM alerts AS a FINAL WHERE a.drill_id = '' AND {now:a.created_at} AND a.priority <= 'P3' \
-         ORDER BY a.priority, a.first_seen, a.id LIMIT 200",
+         FROM alerts AS a FINAL WHERE a.drill_id = '' AND {now:a.created_at} AND a.priority <= 'P3' AND a.host != '' \
+         ORDER BY a.priority, a.first_seen, a.id",
         )
         .await?;
     page.table(table);
@@ -237,36 +274,45 @@ async fn columns(ask: &Ask<'_>, length: Length) -> Result<Columns> {
             *value += alerts;
         }
     }
-    let (title, over) = match length {
-        Length::Day => (ask.say("Theo giờ và mức ưu tiên", "By hour and priority"), ask.say("Giờ", "Hour")),
-        Length::HalfYear => {
+    let (title, over) = match grain(ask, length) {
+        Grain::Hour => (ask.say("Theo giờ và mức ưu tiên", "By hour and priority"), ask.say("Giờ", "Hour")),
+        Grain::Month => {
             (ask.say("Theo tháng và mức ưu tiên", "By month and priority"), ask.say("Tháng", "Month"))
         }
-        _ => (ask.say("Theo ngày và mức ưu tiên", "By day and priority"), ask.say("Ngày", "Day")),
+        Grain::Day => (ask.say("Theo ngày và mức ưu tiên", "By day and priority"), ask.say("Ngày", "Day")),
     };
     let labels = starts.into_iter().map(|(_, label)| label).collect();
     Ok(Columns { title: title.to_owned(), over: over.to_owned(), labels, series })
 }
 
+/// What a column stands for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Grain {
+    Hour,
+    Day,
+    Month,
+}
+
+fn grain(ask: &Ask<'_>, length: Length) -> Grain {
+    match ask.period.length() {
+        _ if length == Length::Day => Grain::Hour,
+        ..=DAYS_SHOWN_MAX => Grain::Day,
+        _ => Grain::Month,
+    }
+}
+
 /// Where each column begins, and its label.
 fn starts(ask: &Ask<'_>, length: Length) -> Result<Vec<(Micros, String)>> {
     let Period { first, .. } = ask.period;
-    if length == Length::Day {
+    let grain = grain(ask, length);
+    if grain == Grain::Hour {
         let hours = (ask.to - ask.from) / (4 * QUARTER);
         return Ok((0..hours).map(|hour| (ask.from + hour * 4 * QUARTER, format!("{hour:02}"))).collect());
     }
-    let is_start = |day: &Date| length != Length::HalfYear || day.day() == 1 || *day == first;
-    let format = if length == Length::HalfYear { "%m/%Y" } else { "%d/%m" };
+    let is_start = |day: &Date| grain != Grain::Month || day.day() == 1 || *day == first;
+    let format = if grain == Grain::Month { "%m/%Y" } else { "%d/%m" };
     let starts = ask.period.days().filter(is_start);
     starts.map(|day| Ok((midnight(day, &ask.zone)?, day.strftime(format).to_string()))).collect()
-}
-
-/// The names of clocks in the reader's language, in SQL.
-fn clock(ask: &Ask<'_>, column: &str) -> String {
-    ask.lang.pick(
-        format!("transform({column}, ['acknowledge', 'contain', 'close'], ['tiếp nhận', 'ngăn chặn', 'đóng'], {column})"),
-        column.to_owned(),
-    )
 }
 
 async fn handling(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
@@ -275,54 +321,49 @@ async fn handling(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
         .table(
         ask.say("Đồng hồ phản ứng của cảnh báo trong kỳ", "Response clocks of the period's alerts"),
         &[
-            ask.say("Ưu tiên", "Priority"),
-            ask.say("Bước", "Step"),
-            ask.say("Đúng hạn", "In time"),
-            ask.say("Trễ", "Late"),
-            ask.say("Chưa xong", "Not yet"),
-            ask.say("Trung vị (phút)", "Median (min)"),
+            Text(ask.say("Ưu tiên", "Priority")),
+            Text(ask.say("Bước", "Step")),
+            Number(ask.say("Đúng hạn", "In time")),
+            Number(ask.say("Trễ", "Late")),
+            Number(ask.say("Chưa xong", "Not yet")),
+            Number(ask.say("Trung vị (phút)", "Median (min)")),
         ],
-        &[],
+        TOP_MAX,
         &format!(
-            "SELECT [toString(c.priority), {}, toString(countIf(done AND c.done_at <= c.due)), \
-               toString(countIf(if(done, c.done_at, {{as_of}}) > c.due)), toString(countIf(NOT done AND c.due >= {{as_of}})), \
+            "SELECT [toString(c.priority), {}, toString(countIf(c.state = 'met')), toString(countIf(c.state = 'missed')), \
+               toString(countIf(c.state = 'open')), \
                if(countIf(done) = 0, '–', toString(round(quantileExactIf(0.5)(dateDiff('second', c.created_at, c.done_at), done) / 60)))] AS cells \
-             FROM (SELECT *, toUnixTimestamp64Micro(done_at) > 0 AS done FROM alert_clocks) AS c \
+             FROM (SELECT *, toUnixTimestamp64Micro(done_at) > 0 AS done FROM alert_clocks_at(as_of = {{as_of}})) AS c \
              WHERE c.drill_id = '' AND {{now:c.created_at}} GROUP BY c.priority, c.clock, c.number ORDER BY c.priority, c.number",
-            clock(ask, "c.clock")
+            clock(ask.lang, "c.clock")
         ),
         )
         .await?;
     page.table(clocks);
-    let verdicts = "SELECT {name} AS name, countIf({now:s.closed_at}) AS now, countIf({before:s.closed_at}) AS before \
-        FROM alerts AS a FINAL INNER JOIN alert_status AS s ON s.alert_id = a.id WHERE a.drill_id = '' AND {both:s.closed_at} \
-        GROUP BY name ORDER BY now DESC, name";
-    let verdict = ask.lang.pick(
-        "transform(s.verdict, ['true_positive', 'false_positive', 'benign', 'duplicate'], \
-         ['tấn công thật', 'báo động giả', 'hoạt động hợp lệ', 'trùng lặp'], s.verdict)",
-        "s.verdict",
+    let verdicts = format!(
+        "SELECT {} AS name, countIf({{now:s.closed_at}}) AS now, countIf({{before:s.closed_at}}) AS before \
+         FROM alerts AS a FINAL INNER JOIN alert_status_at(as_of = {{as_of}}) AS s ON s.alert_id = a.id \
+         WHERE a.drill_id = '' AND {{both:s.closed_at}} GROUP BY name ORDER BY now DESC, name",
+        verdict(ask.lang, "s.verdict")
     );
-    let verdicts = verdicts.replace("{name}", verdict);
-    page.table(
-        ask.compared(ask.say("Kết luận khi đóng", "Verdicts"), ask.say("Kết luận", "Verdict"), &verdicts)
-            .await?,
-    );
+    let title = ask.say("Kết luận khi đóng", "Verdicts");
+    page.table(ask.compared(title, ask.say("Kết luận", "Verdict"), TOP_MAX, &verdicts).await?);
     let noisy = ask
         .table(
             ask.say("Luật hay báo động giả", "Rules that were wrong"),
             &[
-                ask.say("Luật", "Rule"),
-                ask.say("Đã đóng", "Closed"),
-                ask.say("Báo động giả", "False positives"),
-                ask.say("Tỷ lệ", "Share"),
+                Text(ask.say("Luật", "Rule")),
+                Number(ask.say("Đã đóng", "Closed")),
+                Number(ask.say("Báo động giả", "False positives")),
+                Text(ask.say("Tỷ lệ", "Share")),
             ],
-            &[],
+            TOP_MAX,
             "SELECT [any(a.rule_title), toString(count()), toString(countIf(s.verdict = 'false_positive')), \
-           concat(toString(round(100 * countIf(s.verdict = 'false_positive') / count())), ' %')] AS cells \
-         FROM alerts AS a FINAL INNER JOIN alert_status AS s ON s.alert_id = a.id \
-         WHERE a.drill_id = '' AND {now:s.closed_at} AND s.verdict != 'duplicate' GROUP BY a.rule_id \
-         HAVING countIf(s.verdict = 'false_positive') > 0 \
-         ORDER BY countIf(s.verdict = 'false_positive') DESC, a.rule_id LIMIT 15",
+               concat(toString(round(100 * countIf(s.verdict = 'false_positive') / count())), ' %')] AS cells \
+             FROM alerts AS a FINAL INNER JOIN alert_status_at(as_of = {as_of}) AS s ON s.alert_id = a.id \
+             WHERE a.drill_id = '' AND {now:s.closed_at} AND s.verdict != 'duplicate' GROUP BY a.rule_id \
+             HAVING countIf(s.verdict = 'false_positive') > 0 \
+             ORDER BY countIf(s.verdict = 'false_positive') DESC, a.rule_id",
         )
         .await?;
     page.table(noisy);
@@ -339,6 +380,11 @@ async fn watch(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
         )
         .replace("uniqExactIf(", "uniqExactIf(a.host, ")
     };
+    let own = |rule: &str| {
+        over("count", "alerts", "created_at", &format!("a.drill_id = '' AND a.rule_id = '{rule}'"))
+    };
+    // The file of what names an indicator is its feed.
+    let indicators = "a.drill_id = '' AND a.rule_path != '' AND NOT match(a.rule_path, '[.]ya?ml$')";
     let v6 = "a.drill_id = '' AND (a.src_ip < toIPv6('::ffff:0:0') OR a.src_ip > toIPv6('::ffff:ffff:ffff'))";
     let facts = vec![
         ask.fact(ask.say("Máy chủ gửi log", "Hosts that report"), &over("uniqExact", "events", "ts", "a.drill_id = ''")).await?,
@@ -347,13 +393,28 @@ async fn watch(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
             &over("count", "events", "ts", "a.drill_id = '' AND a.parse_status = 'raw'"),
         )
         .await?,
-        ask.fact(
+        ask.alarm(
+            ask.say("Đứt quãng log của agent", "Gaps in what agents sent"),
+            &own("vonggac-sequence-gap"),
+        )
+        .await?,
+        ask.alarm(
             ask.say("Bản ghi kho từ chối", "Rows the store refused"),
             &over("count", "dead_letters", "dead_at", "a.drill_id = ''"),
         )
         .await?,
-        ask.fact(ask.say("Luồng IPv6", "IPv6 flows"), &over("count", "flows", "ts", v6)).await?,
         ask.fact(
+            ask.say("Phát hiện từ săn tìm", "Findings of hunts"),
+            &over("count", "events", "ts", "a.drill_id = '' AND a.kind = 'hunt'"),
+        )
+        .await?,
+        ask.fact(
+            ask.say("Cảnh báo từ chỉ dấu tấn công", "Alerts by indicators"),
+            &over("count", "alerts", "created_at", indicators),
+        )
+        .await?,
+        ask.fact(ask.say("Luồng IPv6", "IPv6 flows"), &over("count", "flows", "ts", v6)).await?,
+        ask.alarm(
             ask.say("Thông báo không gửi được", "Notifications given up"),
             &over("count", "notifications", "at", "a.outcome = 'gave_up'"),
         )
@@ -372,8 +433,27 @@ async fn watch(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
         .await?,
     ];
     page.blocks.push(Block::Facts(facts));
+    page.table(gone(ask).await?);
     page.table(retention(ask, site).await?);
     Ok(())
+}
+
+/// Hosts that reported in the period before, and not in this one.
+async fn gone(ask: &Ask<'_>) -> Result<Table> {
+    ask.table(
+        ask.say("Máy chủ không còn gửi log trong kỳ", "Hosts that no longer reported"),
+        &[
+            Text(ask.say("Máy chủ", "Host")),
+            Text(ask.say("Hệ thống", "System")),
+            Time(ask.say("Lần cuối", "Last heard")),
+            Number(ask.say("Sự kiện kỳ trước", "Events in the period before")),
+        ],
+        SILENT_MAX,
+        "SELECT [a.host, any(a.system_id), toString(toUnixTimestamp64Micro(max(a.ts))), toString(count())] AS cells \
+         FROM events AS a WHERE a.drill_id = '' AND a.host != '' AND {both:a.ts} GROUP BY a.host \
+         HAVING countIf({now:a.ts}) = 0 ORDER BY max(a.ts) DESC, a.host",
+    )
+    .await
 }
 
 #[derive(Debug, Deserialize, Row)]
@@ -390,18 +470,12 @@ async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
     let kept = ask.reader.rows::<Kept>(&ask.filled(sql), &Filter::default()).await?;
     let decree = site.levels.decrees().in_force(ask.period.first);
     let row = |Kept { level, days, oldest }| {
-        let minimum = decree.and_then(|decree| {
-            decree
-                .retention
-                .iter()
-                .filter(|minimum| minimum.level == level)
-                .max_by_key(|minimum| minimum.days)
-        });
+        let minimum = decree.and_then(|decree| decree.retention_minimum(level));
         let citation = minimum.and_then(|minimum| minimum.provision.citation.as_ref());
         vec![
             level.to_string(),
-            days.to_string(),
-            minimum.map_or_else(|| "–".to_owned(), |minimum| minimum.days.to_string()),
+            number(days.into(), ask.lang),
+            minimum.map_or_else(|| "–".to_owned(), |minimum| number(minimum.days.into(), ask.lang)),
             citation.map_or_else(|| "–".to_owned(), |citation| citation.shown(ask.lang)),
             ask.time(oldest),
         ]
@@ -418,6 +492,7 @@ async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
         headings: headings.map(str::to_owned).to_vec(),
         rows: kept.into_iter().map(row).collect(),
         empty: ask.say("Chưa có sự kiện nào.", "No events yet.").to_owned(),
+        ..Table::default()
     })
 }
 
@@ -464,7 +539,7 @@ async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
             .to_owned(),
         headings: headings.map(str::to_owned).to_vec(),
         rows,
-        empty: String::new(),
+        ..Table::default()
     });
     Ok(())
 }
