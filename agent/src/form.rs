@@ -175,7 +175,7 @@ pub(crate) fn utc_offset_s() -> i32 {
 pub fn check_zone() -> anyhow::Result<()> {
     let (variable, localtime) = (std::env::var_os("TZ"), std::path::Path::new("/etc/localtime"));
     match jiff::tz::TimeZone::try_system() {
-        Err(error) if variable.is_some() || localtime.exists() => Err(anyhow::Error::new(error).context(format!(
+        Err(error) if variable.is_some() || localtime.try_exists().unwrap_or(true) => Err(anyhow::Error::new(error).context(format!(
             "the time zone is not known (TZ is {variable:?}): expected a name of the time zone database such as \
              Asia/Ho_Chi_Minh, which Debian has in its package tzdata, or a POSIX zone such as <+07>-7"
         ))),

@@ -37,7 +37,7 @@ fn judge(
     match (zone, variable) {
         (Ok(_), _) => Ok(()),
         (Err(error), Some(variable)) => Err(UnknownZone { said: format!("TZ is {variable:?}: {error}") }),
-        (Err(_), None) if !localtime.exists() => Ok(()),
+        (Err(_), None) if !localtime.try_exists().unwrap_or(true) => Ok(()),
         (Err(error), None) => Err(UnknownZone { said: error.to_string() }),
     }
 }
