@@ -219,6 +219,16 @@ impl Incident {
         decree.deadlines.iter().filter(concerned).map(term).collect()
     }
 
+    /// What its classes are called.
+    pub(crate) fn class_names(&self, decree: Option<&Decree>, lang: Lang) -> String {
+        let known = decree.map_or(&[][..], |decree| &decree.incident_classes);
+        let name = |class: &String| {
+            let known = known.iter().find(|known| known.id == *class);
+            known.map_or_else(|| class.clone(), |known| known.text.of(lang).to_owned())
+        };
+        self.classes.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
     fn is(&self, class: &str) -> bool {
         class == EVERY || self.classes.iter().any(|own| own == class)
     }
@@ -256,13 +266,7 @@ pub(crate) fn first_due<'d>(
 
 /// The classes that a decree tells apart, beside that of every incident.
 pub(crate) fn classes(decree: &Decree) -> Vec<&str> {
-    let mut classes = Vec::new();
-    for class in decree.deadlines.iter().filter_map(|deadline| deadline.concerns.as_deref()) {
-        if class != EVERY && !classes.contains(&class) {
-            classes.push(class);
-        }
-    }
-    classes
+    decree.incident_classes.iter().map(|class| &*class.id).collect()
 }
 
 impl Standing {

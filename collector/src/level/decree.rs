@@ -7,14 +7,15 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::{Spanned, Value as Toml};
 
+use crate::incident::EVERY;
 use crate::level::citation::{self, Act, Citation};
 use crate::level::condition::Condition;
 use crate::level::expression;
 use crate::level::input::{Facts, Input, Kind};
 use crate::level::period::Period;
 use crate::level::provision::{
-    Day, Deadline, Duty, FieldSource, Provision, ReportField, RetentionMinimum, Review, Role, Rule,
-    RuleLevel, SourceDuty, Start, YearDay,
+    Day, Deadline, Duty, FieldSource, IncidentClass, Provision, ReportField, RetentionMinimum, Review, Role,
+    Rule, RuleLevel, SourceDuty, Start, YearDay,
 };
 use crate::level::{LEVEL_MAX, Text};
 use crate::place::{Lines, Place};
@@ -49,6 +50,8 @@ pub(crate) struct Decree {
     pub(crate) retention: Vec<RetentionMinimum>,
     pub(crate) duties: Vec<Duty>,
     pub(crate) deadlines: Vec<Deadline>,
+    /// Classes of incidents, beside that of every incident.
+    pub(crate) incident_classes: Vec<IncidentClass>,
     pub(crate) report_fields: Vec<ReportField>,
     pub(crate) roles: Vec<Role>,
     pub(crate) sources: Vec<SourceDuty>,
@@ -63,7 +66,7 @@ impl Decree {
             message: error.message().to_owned(),
         })?;
         let (acts, levels) = (draft.act.get_ref().clone(), draft.levels.get_ref().len());
-        Builder { text, lines, acts, levels, inputs: Vec::new() }.build(draft)
+        Builder { text, lines, acts, levels, inputs: Vec::new(), classes: Vec::new() }.build(draft)
     }
 
     /// Whether it is valid on a day.
@@ -169,6 +172,8 @@ struct Draft {
     duty: Vec<DutyDraft>,
     #[serde(default)]
     deadline: Vec<DeadlineDraft>,
+    #[serde(default)]
+    incident_class: Vec<Spanned<IncidentClass>>,
     #[serde(default)]
     report_field: Vec<ReportFieldDraft>,
     #[serde(default)]
@@ -304,6 +309,7 @@ struct Builder<'t> {
     acts: Vec<Act>,
     levels: usize,
     inputs: Vec<Input>,
+    classes: Vec<IncidentClass>,
 }
 
 impl Builder<'_> {
@@ -318,6 +324,7 @@ impl Builder<'_> {
         self.check_ids(&draft.duty, |duty| &duty.id)?;
         self.check_ids(&draft.deadline, |deadline| &deadline.id)?;
         self.check_ids(&draft.report_field, |field| &field.id)?;
+        self.classes = each(draft.incident_class, |class| self.incident_class(class))?;
         self.check_ids(&draft.role, |role| &role.id)?;
         self.check_ids(&draft.source, |source| &source.id)?;
         Ok(Decree {
@@ -331,6 +338,7 @@ impl Builder<'_> {
             report_fields: each(draft.report_field, |field| self.report_field(field))?,
             roles: each(draft.role, |role| self.role(role))?,
             sources: each(draft.source, |source| self.source(source))?,
+            incident_classes: self.classes,
             id: draft.id,
             title: draft.title,
             levels: draft.levels.into_inner(),
@@ -473,9 +481,9 @@ impl Builder<'_> {
 
     fn deadline(&self, draft: DeadlineDraft) -> Result<Deadline, DecreeError> {
         if let Some(concerns) = &draft.concerns {
-            if !is_word(concerns.get_ref()) {
-                let found = concerns.get_ref();
-                let expected = "expected a word of a-z and _";
+            let found = concerns.get_ref();
+            if found != EVERY && self.classes.iter().all(|class| class.id != *found) {
+                let expected = format!("expected {EVERY:?} or the id of an [[incident_class]]");
                 return self.fault(concerns, format!("concerns: {expected}, found {found:?}"));
             }
             if let Some(within) = draft.within.as_ref().filter(|within| within.get_ref().span().is_none()) {
@@ -493,6 +501,15 @@ impl Builder<'_> {
             concerns: draft.concerns.map(Spanned::into_inner),
             from: draft.from,
         })
+    }
+
+    fn incident_class(&self, class: Spanned<IncidentClass>) -> Result<IncidentClass, DecreeError> {
+        let id = &class.get_ref().id;
+        if is_word(id) && id != EVERY {
+            return Ok(class.into_inner());
+        }
+        let message = format!("id: expected a word of a-z and _ other than {EVERY:?}, found {id:?}");
+        self.fault(&class, message)
     }
 
     fn report_field(&self, draft: ReportFieldDraft) -> Result<ReportField, DecreeError> {

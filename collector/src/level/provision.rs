@@ -73,6 +73,14 @@ pub(crate) struct Deadline {
     pub(crate) from: Start,
 }
 
+/// A class of incidents that a decree tells apart.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IncidentClass {
+    pub(crate) id: String,
+    pub(crate) text: Text,
+}
+
 /// When the time of a deadline begins.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]

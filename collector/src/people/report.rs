@@ -38,6 +38,7 @@ pub(super) use crate::people::report::incident::page as incident;
 pub(super) use crate::people::report::page::Page;
 use crate::people::report::period::{Length, Period};
 use crate::people::report::periodic::Site;
+pub(super) use crate::people::report::words::severity_name;
 use crate::people::when::Clock;
 use crate::priority::Levels;
 

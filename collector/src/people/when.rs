@@ -117,7 +117,7 @@ impl Clock {
         if left < 0 { format!("late by {}", roughly(-left)) } else { format!("in {}", roughly(left)) }
     }
 
-    fn format(&self, micros: Micros, format: &str) -> String {
+    pub(crate) fn format(&self, micros: Micros, format: &str) -> String {
         match Timestamp::from_microsecond(micros) {
             Ok(timestamp) => timestamp.to_zoned(self.zone.clone()).strftime(format).to_string(),
             Err(_) => format!("{micros} µs"),

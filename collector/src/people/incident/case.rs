@@ -14,6 +14,7 @@ use crate::inventory::{Contact, Inventory, System, Tenure, holder};
 use crate::level::{Decree, FieldSource, Lang, ReportField};
 use crate::people::connect::Reader;
 use crate::people::filter::{Bound, Filter};
+use crate::people::report::severity_name;
 use crate::people::select::as_iso;
 use crate::people::when::Clock;
 use crate::priority::Levels;
@@ -167,9 +168,10 @@ impl Case {
             FieldSource::Contact => system.map_or(String::new(), |system| self.contact(system, books)),
             FieldSource::System => system.map_or(String::new(), |system| named(system, lang)),
             FieldSource::DetectedAt => {
-                format!("{} ({})", clock.shown(self.incident.detected_at), clock.zone_name())
+                let at = clock.format(self.incident.detected_at, "%d/%m/%Y %H:%M");
+                format!("{at} ({})", clock.zone_name())
             }
-            FieldSource::Severity => self.severity(),
+            FieldSource::Severity => self.severity(lang),
             FieldSource::Hosts => few(self.members.iter().map(|member| &*member.host)),
             FieldSource::Alerts => few(self.members.iter().map(|member| &*member.rule_title)),
         }
@@ -193,9 +195,10 @@ impl Case {
     }
 
     /// The severity of the most urgent alert.
-    fn severity(&self) -> String {
+    fn severity(&self, lang: Lang) -> String {
         let most = self.members.iter().min_by(|one, other| one.priority.cmp(&other.priority));
-        most.map(|member| format!("{} ({})", member.severity, member.priority)).unwrap_or_default()
+        most.map(|member| format!("{} ({})", severity_name(&member.severity, lang), member.priority))
+            .unwrap_or_default()
     }
 }
 

@@ -97,9 +97,12 @@ fn entries(
         vec![entry(&incident, "open", said(&args.title)?), set(fact(Fact::DetectedAt, &iso(detected_at)))];
     let concerned = match &args.system {
         Some(id) => system(id, books)?,
-        None => common(members, |member| &member.system_id, "--system")?,
+        None => {
+            let known = members.iter().filter(|member| !member.system_id.is_empty());
+            common(known, |member| &member.system_id, "--system")?
+        }
     };
-    let drill = common(members, |member| &member.drill_id, "alerts of one drill, or of none")?;
+    let drill = common(members.iter(), |member| &member.drill_id, "alerts of one drill, or of none")?;
     let classes = class_words(&args.class.join(","), &incident, books)?;
     for (known, value) in [(Fact::System, concerned), (Fact::Drill, drill), (Fact::Classes, classes)] {
         if !value.is_empty() {
@@ -114,9 +117,13 @@ fn entries(
 }
 
 /// What all alerts share; empty without an alert.
-fn common(members: &[Member], of: impl Fn(&Member) -> &String, expected: &str) -> Result<String> {
-    let Some(first) = members.first() else { return Ok(String::new()) };
-    let other = members.iter().find(|member| of(member) != of(first));
+fn common<'m>(
+    mut members: impl Iterator<Item = &'m Member>,
+    of: impl Fn(&Member) -> &String,
+    expected: &str,
+) -> Result<String> {
+    let Some(first) = members.next() else { return Ok(String::new()) };
+    let other = members.find(|member| of(member) != of(first));
     if let Some(other) = other {
         anyhow::bail!("{expected} is expected: the alerts say {:?} and {:?}", of(first), of(other));
     }
@@ -142,7 +149,7 @@ mod tests {
     #[test]
     fn alerts_of_two_systems_do_not_say_which_is_concerned() {
         let member = |system: &str| Member { system_id: system.into(), ..Member::default() };
-        let of = |members: &[Member]| common(members, |member| &member.system_id, "--system");
+        let of = |members: &[Member]| common(members.iter(), |member| &member.system_id, "--system");
         assert_eq!(of(&[]).unwrap(), "");
         assert_eq!(of(&[member("a"), member("a")]).unwrap(), "a");
         let said = of(&[member("a"), member("b")]).unwrap_err().to_string();

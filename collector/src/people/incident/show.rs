@@ -86,7 +86,7 @@ pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Str
     page.line("status", incident.status());
     page.line("drill", &incident.drill);
     page.line("system", &incident.system);
-    page.line("classes", &incident.classes.join(", "));
+    page.line("classes", &incident.class_names(books.decree(incident), lang));
     page.line(
         "detected",
         &format!("{}, {}", clock.shown(incident.detected_at), clock.age(incident.detected_at)),
@@ -113,7 +113,7 @@ pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Str
     page.section("What the report says");
     for field in case.fields(books, clock, lang) {
         let value = if field.value.is_empty() { "MISSING" } else { &field.value };
-        page.line(&field.id, &format!("{} {value}", field.what));
+        page.line(&field.id, &format!("{}: {value}", field.what.trim_end_matches('.')));
     }
     page.section(&format!("Alerts ({})", case.members.len()));
     for member in &case.members {

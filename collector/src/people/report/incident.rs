@@ -1,10 +1,13 @@
 //! The report of one incident: what the decree in force at its detection asks for, field by field. What nobody stated says so,
 //! and what of the decree is not sure stands below.
 
+use event::Micros;
+
 use crate::incident::{Standing, Term};
 use crate::level::Lang;
 use crate::people::incident::{Books, Case, Member};
 use crate::people::report::page::{Block, Fact, Page, Table};
+use crate::people::report::words::severity_name as severity;
 use crate::people::when::Clock;
 
 pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Page {
@@ -53,9 +56,9 @@ fn facts(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Vec<Fact> {
     let level = books.system(&incident.system).map_or(0, crate::inventory::System::level);
     let or_dash = |text: String| if text.is_empty() { "–".to_owned() } else { text };
     let level = if level == 0 { String::new() } else { level.to_string() };
-    let classes = incident.classes.join(", ");
+    let classes = incident.class_names(books.decree(incident), lang);
     let mut facts = vec![
-        fact("Thời điểm phát hiện", "Detected", clock.shown(incident.detected_at)),
+        fact("Thời điểm phát hiện", "Detected", time(clock, incident.detected_at)),
         fact("Cấp độ hệ thống", "Level of the system", or_dash(level)),
         fact("Phân loại", "Classes", or_dash(classes)),
         fact("Cảnh báo", "Alerts", case.members.len().to_string()),
@@ -77,7 +80,8 @@ fn fields(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> (Table, Vec<
     for field in case.fields(books, clock, lang) {
         let value = if field.value.is_empty() { missing.to_owned() } else { field.value };
         let doubt = if field.unsure.is_empty() { "" } else { " *" };
-        rows.push(vec![field.what, value, format!("{}{doubt}", field.article)]);
+        let what = field.what.trim_end_matches('.').to_owned();
+        rows.push(vec![what, value, format!("{}{doubt}", field.article)]);
         if !field.unsure.is_empty() && !doubts.contains(&field.unsure) {
             doubts.push(field.unsure);
         }
@@ -96,15 +100,15 @@ fn deadlines(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Table {
     let now = clock.now.as_microsecond();
     let row = |term: &Term<'_>| {
         let deadline = term.deadline;
-        let time = |at: Option<_>| at.map_or_else(|| "–".to_owned(), |at| clock.shown(at));
+        let due = term.due.map_or_else(|| "–".to_owned(), |due| time(clock, due));
         let within = deadline.within.map_or_else(|| "–".to_owned(), |within| within.shown(lang));
         let sent = term
             .sent
-            .map_or_else(|| "–".to_owned(), |sent| format!("{}; {}", clock.shown(sent.at), sent.proof));
+            .map_or_else(|| "–".to_owned(), |sent| format!("{}; {}", time(clock, sent.at), sent.proof));
         vec![
             deadline.provision.text.of(lang).to_owned(),
             within,
-            time(term.due),
+            due,
             sent,
             said(term.standing(now), lang).to_owned(),
             term.article(lang),
@@ -142,9 +146,9 @@ fn said(standing: Standing, lang: Lang) -> &'static str {
 fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
     let row = |member: &Member| {
         vec![
-            clock.shown(member.created_at),
+            time(clock, member.created_at),
             member.priority.clone(),
-            member.severity.clone(),
+            severity(&member.severity, lang).to_owned(),
             member.host.clone(),
             member.rule_title.clone(),
             member.id.clone(),
@@ -171,7 +175,12 @@ fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
 
 fn history(case: &Case, clock: &Clock, lang: Lang) -> Table {
     let row = |entry: &crate::history::Entry| {
-        vec![clock.shown(entry.at), entry.actor.clone(), entry.action.clone(), entry.text.clone()]
+        vec![
+            time(clock, entry.at),
+            entry.actor.clone(),
+            deed(&entry.action, lang).to_owned(),
+            entry.text.clone(),
+        ]
     };
     Table {
         title: lang.pick("Diễn biến xử lý", "What was done").to_owned(),
@@ -183,6 +192,22 @@ fn history(case: &Case, clock: &Clock, lang: Lang) -> Table {
         empty: lang.pick("Không có.", "None.").to_owned(),
         ..Table::default()
     }
+}
+
+fn deed(action: &str, lang: Lang) -> &str {
+    match action {
+        "open" => lang.pick("mở", "opened"),
+        "set" => lang.pick("ghi nhận", "stated"),
+        "sent" => lang.pick("đã gửi", "sent"),
+        "comment" => lang.pick("ghi chú", "remark"),
+        "close" => lang.pick("đóng", "closed"),
+        other => other,
+    }
+}
+
+/// As the other reports write a moment.
+fn time(clock: &Clock, at: Micros) -> String {
+    clock.format(at, "%d/%m/%Y %H:%M")
 }
 
 fn headings<const N: usize>(lang: Lang, pairs: [[&str; 2]; N]) -> Vec<String> {

@@ -97,7 +97,7 @@ fn cells(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> Vec<String> {
         incident.title.clone(),
         system.map_or_else(|| incident.system.clone(), |system| system.name.clone()),
         system.map_or(0, System::level).to_string(),
-        incident.classes.join(", "),
+        incident.class_names(incident.decree(site.levels.decrees(), &ask.zone), ask.lang),
         status.to_owned(),
         format!("{met} / {late}"),
     ]

@@ -153,7 +153,7 @@ struct Line {
     plan_expected: String,
     assessed: Vec<Assessed>,
     is_classified: bool,
-    /// A person must look before its level is known, and none is approved.
+    /// A person must look: facts are missing that could raise the level, or a case is not clear.
     needs_review: bool,
     /// The last day that is stated for what is not done yet.
     expected: Option<Date>,
@@ -207,7 +207,7 @@ impl Line {
             plan_expected: day(dossier.plan_expected),
             assessed: dossier.assessed,
             is_classified: (computed > 0 && !needs_review) || approved > 0,
-            needs_review: needs_review && approved == 0,
+            needs_review,
             expected: expected.into_iter().flatten().max(),
             lang,
             missing: empty.iter().filter(|empty| **empty).count(),
@@ -296,10 +296,7 @@ fn totals(rows: &[Line], lang: Lang) -> Vec<Fact> {
     vec![
         fact("Tổng số hệ thống", "Systems", rows.len()),
         fact("Đã phân loại, xác định cấp độ", "Classified", count(&|line| line.is_classified)),
-        Fact {
-            is_bad: review > 0,
-            ..fact("Cần xem xét trước khi xác định", "To be looked at before the level is known", review)
-        },
+        Fact { is_bad: review > 0, ..fact("Cần xem xét", "To be looked at", review) },
         fact("Đã lập hồ sơ", "Dossier built", count(&|line| line.status.is_some())),
         fact("Đã thẩm định", "Appraised", count(&|line| line.has_reached(DossierStatus::Appraised))),
         fact("Đã được phê duyệt", "Approved", count(&|line| line.has_reached(DossierStatus::Approved))),

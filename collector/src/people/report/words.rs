@@ -1,17 +1,24 @@
-//! Words of the store in the reader's language, as SQL that names a column's value.
+//! Words of the store in the reader's language: as SQL that names a column's value, or of one value.
 
 use crate::level::Lang;
 
+const SEVERITIES: [(&str, &str); 5] = [
+    ("critical", "nghiêm trọng"),
+    ("high", "cao"),
+    ("medium", "trung bình"),
+    ("low", "thấp"),
+    ("informational", "thông tin"),
+];
+
 /// Severities of rules.
 pub(super) fn severity(lang: Lang, column: &str) -> String {
-    let names = [
-        ("critical", "nghiêm trọng"),
-        ("high", "cao"),
-        ("medium", "trung bình"),
-        ("low", "thấp"),
-        ("informational", "thông tin"),
-    ];
-    named(lang, column, &names)
+    named(lang, column, &SEVERITIES)
+}
+
+/// The same of one that is known here.
+pub(in crate::people) fn severity_name(severity: &str, lang: Lang) -> &str {
+    let known = SEVERITIES.iter().find(|(stored, _)| *stored == severity);
+    known.map_or(severity, |(stored, vietnamese)| lang.pick(*vietnamese, *stored))
 }
 
 /// Response clocks.
