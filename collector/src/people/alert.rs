@@ -176,8 +176,10 @@ fn ask(args: &ShowArgs) -> Result<ExitCode> {
     let reader = Reader::open(&config)?;
     let mut filter = Filter::default();
     filter.and("startsWith(a.id, {})", Bound::Text(id.clone()));
+    let begins = filter.keep(Bound::Text(id.clone()));
     let sql = format!(
-        "SELECT {COLUMNS} FROM alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id WHERE {} \
+        "SELECT {COLUMNS} FROM alerts AS a FINAL \
+         LEFT JOIN (SELECT * FROM alert_status WHERE startsWith(alert_id, {begins})) AS s ON s.alert_id = a.id WHERE {} \
          ORDER BY a.last_seen DESC LIMIT {}",
         filter.sql(),
         CANDIDATES_MAX + 1

@@ -83,7 +83,7 @@ impl Filter {
     }
 
     /// Keeps a value, and gives what stands for it in SQL.
-    fn keep(&mut self, bound: Bound) -> String {
+    pub(crate) fn keep(&mut self, bound: Bound) -> String {
         let name = self.bounds.len();
         let placeholder = match bound {
             Bound::Text(_) => format!("{{p{name}:String}}"),

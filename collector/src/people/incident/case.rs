@@ -82,14 +82,24 @@ pub(crate) async fn entries(reader: &Reader) -> Result<Vec<Entry>> {
 /// Alerts by their ids, in the order of time.
 pub(in crate::people) async fn members(reader: &Reader, ids: &[String]) -> Result<Vec<Member>> {
     let mut filter = Filter::default();
-    filter.and("a.id IN {}", Bound::Texts(ids.to_vec()));
-    read(reader, &filter).await
+    let ids = filter.keep(Bound::Texts(ids.to_vec()));
+    read(reader, &ids, &filter).await
 }
 
-async fn read(reader: &Reader, filter: &Filter) -> Result<Vec<Member>> {
+/// The alerts of an incident: those that were put to it and not taken from it since.
+async fn members_of(reader: &Reader, incident: &str) -> Result<Vec<Member>> {
+    let mut filter = Filter::default();
+    filter.and("s.incident = {}", Bound::Text(incident.to_owned()));
+    let id = filter.keep(Bound::Text(incident.to_owned()));
+    let ids = format!("(SELECT alert_id FROM alert_history WHERE action = 'incident' AND text = {id})");
+    read(reader, &ids, &filter).await
+}
+
+/// Alerts out of a set: how others stand is not asked.
+async fn read(reader: &Reader, ids: &str, filter: &Filter) -> Result<Vec<Member>> {
     let sql = format!(
-        "SELECT {MEMBER_COLUMNS} FROM alerts AS a FINAL LEFT JOIN alert_status AS s ON s.alert_id = a.id WHERE {} \
-         ORDER BY created_at, id",
+        "SELECT {MEMBER_COLUMNS} FROM (SELECT * FROM alerts FINAL WHERE id IN {ids}) AS a \
+         LEFT JOIN (SELECT * FROM alert_status WHERE alert_id IN {ids}) AS s ON s.alert_id = a.id WHERE {} ORDER BY created_at, id",
         filter.sql()
     );
     reader.rows(&sql, filter).await
@@ -127,9 +137,7 @@ impl Case {
         };
         let subject = incident.subject();
         entries.retain(|entry| entry.alert_id == subject);
-        let mut filter = Filter::default();
-        filter.and("s.incident = {}", Bound::Text(incident.id.clone()));
-        let members = read(reader, &filter).await?;
+        let members = members_of(reader, &incident.id).await?;
         Ok(Ok(Self { incident, members, entries }))
     }
 

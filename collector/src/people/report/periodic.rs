@@ -96,8 +96,7 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     // A subquery for one value may have none, for all that ClickHouse knows.
     let late = |as_of: &str| {
         format!(
-            "assumeNotNull((SELECT uniqExact(c.alert_id) FROM alert_clocks_at(as_of = {as_of}) AS c \
-             WHERE c.drill_id = '' AND toUnixTimestamp64Micro(c.done_at) = 0 AND c.due < {as_of}))"
+            "assumeNotNull((SELECT count() FROM alert_next_at(as_of = {as_of}) AS n WHERE n.drill_id = '' AND n.due < {as_of}))"
         )
     };
     let late = format!("SELECT {} AS now, {} AS before", late("{as_of}"), late("{from}"));
@@ -142,11 +141,8 @@ async fn open(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
             &format!(
                 "SELECT [left(a.id, 12), a.priority, a.rule_title, if(a.system_name = '', '–', a.system_name), {}, \
                    toString(toUnixTimestamp64Micro(n.due))] AS cells \
-                 FROM (SELECT c.alert_id AS id, argMin(c.clock, (c.due, c.number)) AS clock, min(c.due) AS due \
-                       FROM alert_clocks_at(as_of = {{as_of}}) AS c \
-                       WHERE c.drill_id = '' AND toUnixTimestamp64Micro(c.done_at) = 0 GROUP BY id) AS n \
-                 INNER JOIN (SELECT * FROM alerts FINAL) AS a ON a.id = n.id \
-                 WHERE n.due < {{as_of}} ORDER BY a.priority, n.due, a.id",
+                 FROM alert_next_at(as_of = {{as_of}}) AS n INNER JOIN (SELECT * FROM alerts FINAL) AS a ON a.id = n.alert_id \
+                 WHERE n.drill_id = '' AND n.due < {{as_of}} ORDER BY a.priority, n.due, a.id",
                 clock(ask.lang, "n.clock")
             ),
         )
