@@ -108,6 +108,35 @@ fn tells_lines_that_are_full_from_those_that_do() -> Result<()> {
     spreads_a_long_record(&site)
 }
 
+#[test]
+fn the_collector_follows_lines_day_by_day() -> Result<()> {
+    if !site::engine_present("links") {
+        return Ok(());
+    }
+    let mut site = Site::start(LINKS)?;
+    let yesterday = jiff::Zoned::now().date().yesterday()?.to_string();
+    site.query(&flows(&yesterday, BUSY_SAMPLES, 9.5, "::ffff:10.30.0.5", "::ffff:198.51.100.7", "gw01"))?;
+    // It looks when it starts.
+    site.end_collector()?;
+    site.start_collector()?;
+    let metrics = site::until("lines are told", || {
+        let metrics = site.metrics()?;
+        Ok(metrics.contains("vonggac_link_percent{link=\"wide\"}").then_some(metrics))
+    })?;
+    for line in [
+        "vonggac_link_full_days{link=\"narrow\"} 1",
+        "vonggac_link_full_days{link=\"wide\"} 0",
+        "vonggac_link_samples_count{link=\"wide\"} 0",
+    ] {
+        assert!(metrics.lines().any(|own| own == line), "{line}:\n{metrics}");
+    }
+    let row =
+        format!("SELECT count() FROM vonggac.link_days FINAL WHERE link = 'narrow' AND day = '{yesterday}'");
+    assert_eq!(site.number(&format!("{row} AND abs(percent - 95) < 0.1 AND samples = {BUSY_SAMPLES}"))?, 1);
+    assert_eq!(site.number("SELECT count() FROM vonggac.link_days FINAL")?, 2 * 14);
+    Ok(())
+}
+
 /// Two hours in one record are 24 samples, not one of 24 times the rate.
 fn spreads_a_long_record(site: &Site) -> Result<()> {
     let bytes = 8.0 * 7200.0 / 8.0 * 1e6;

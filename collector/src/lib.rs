@@ -59,6 +59,7 @@ mod supervise;
 mod tls;
 mod watch_clocks;
 mod watch_coverage;
+mod watch_links;
 mod watch_obligations;
 mod write_alerts;
 mod write_events;

@@ -17,7 +17,8 @@ use std::sync::LazyLock;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
@@ -40,6 +41,11 @@ pub(crate) fn gauge(name: &str, help: &str) -> IntGauge {
 /// Numbers that go up and down, one for each value of the labels.
 pub(crate) fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     register(name, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+/// The same with fractions.
+pub(crate) fn float_gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    register(name, GaugeVec::new(Opts::new(name, help), labels))
 }
 
 /// How often values fell below each of `bounds`.

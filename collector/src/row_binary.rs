@@ -59,7 +59,7 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(u8, u16, u32, u64, i64);
+numbers!(u8, u16, u32, u64, i64, f64);
 
 macro_rules! texts {
     ($($type:ty),*) => {$(

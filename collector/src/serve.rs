@@ -41,6 +41,7 @@ use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
 use crate::watch_clocks::WatchClocks;
+use crate::watch_links::WatchLinks;
 use crate::watch_obligations::WatchObligations;
 
 /// Run the collector: take batches, OTLP logs and flow records, detect, classify, store
@@ -189,6 +190,7 @@ impl Daemon {
         let clocks = WatchClocks { reader: Reader::open(&config)?, stop: stopped.clone() };
         let mut doors = JoinSet::new();
         doors.spawn(clocks.run());
+        doors.spawn(WatchLinks::new(&config, &client, stopped.clone())?.run());
         doors.spawn(WatchObligations::new(&config, &client, stopped.clone())?.run());
         let mut daemon = Self { config, supervisor, pipeline, hunts, notifications, doors, stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;

@@ -37,7 +37,7 @@ pub(crate) use exceptions::{Args as ExceptionsArgs, run as run_exceptions};
 pub(crate) use flows::{Args as FlowsArgs, run as run_flows};
 pub(crate) use hunt::{Args as HuntArgs, run as run_hunt};
 pub(crate) use incident::{Args as IncidentArgs, run as run_incident};
-pub(crate) use links::{Args as LinksArgs, run as run_links};
+pub(crate) use links::{Args as LinksArgs, link_days, run as run_links};
 pub(crate) use noise::{Args as NoiseArgs, run as run_noise};
 pub(crate) use notifications::{Args as NotificationsArgs, run as run_notifications};
 pub(crate) use report::{Args as ReportArgs, run as run_report};
