@@ -297,6 +297,12 @@ fn counts_every_packet(backend: &str) -> Result<()> {
     scene.stop()?;
     let received = scene.sink.received();
     assert!(received.wrongs.is_empty() && received.has_no_gap());
+    // The interface counted what was sent to it, too.
+    let of_interface =
+        |line: &String| serde_json::from_str::<Value>(line).ok().filter(|value| value["kind"] == "interface");
+    let counted: Vec<Value> = received.lines().iter().filter_map(of_interface).collect();
+    let bytes: u64 = counted.iter().filter_map(|value| value["rx_bytes"].as_u64()).sum();
+    assert!(bytes >= sent, "{counted:?}");
     let source = format!("capture:{}", wire.interface);
     assert!(received.batches().any(|batch| batch.header.source == source));
     let notices = notices(&received.lines());

@@ -108,6 +108,34 @@ fn tells_lines_that_are_full_from_those_that_do() -> Result<()> {
     spreads_a_long_record(&site)
 }
 
+/// What an interface counted, one sample of which is twice as long; the interface is inside, so what it receives is sent.
+#[test]
+fn counters_of_an_interface_tell_where_the_inventory_says_so() -> Result<()> {
+    if !site::engine_present("links") {
+        return Ok(());
+    }
+    let counters =
+        LINKS.replace("source = \"capture:eth0\"", "source = \"capture:eth0\"\ncounters = \"inside\"");
+    let site = Site::start(&counters)?;
+    site.query(&flows("2026-11-09", BUSY_SAMPLES, 9.5, "::ffff:10.30.0.5", "::ffff:198.51.100.7", "gw01"))?;
+    let bytes = 4.0 * 300.0 / 8.0 * 1e6;
+    site.query(&format!(
+        "INSERT INTO vonggac.events (ts, ts_received, host, agent, source, kind, retention_days, src_ip, dst_ip, fields) \
+         SELECT toDateTime64('2026-11-09 08:00:00', 6, 'UTC') + number * 600, now64(6), 'gw01', 'gw01', 'capture:eth0', 'interface', 3650, \
+           toIPv6('::'), toIPv6('::'), map('duration_us', '600000000', 'rx_bytes', toString(toUInt64(2 * {bytes})), 'tx_bytes', '0') \
+         FROM numbers({BUSY_SAMPLES})"
+    ))?;
+    let (_, rows) = answer(&site, BEHIND, &[])?;
+    assert!(close(&rows[0]["sent_mbps"], 4.0) && rows[0]["received_mbps"] == 0.0, "{}", rows[0]);
+    let (_, days) = answer(&site, BEHIND, &["narrow", "--days", "1"])?;
+    assert_eq!(
+        days[0]["samples"].as_u64(),
+        Some(2 * u64::from(BUSY_SAMPLES) + 1),
+        "the last one ends where another begins"
+    );
+    Ok(())
+}
+
 #[test]
 fn the_collector_follows_lines_day_by_day() -> Result<()> {
     if !site::engine_present("links") {

@@ -77,6 +77,8 @@ pub(crate) const CHANNEL_FRAME_BYTES: usize = 68 * 1024;
 pub(crate) const CAPTURE_WAIT: Duration = Duration::from_millis(100);
 /// How often flows that are over are looked for.
 pub(crate) const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what an interface carried is told, in microseconds: the five minutes of the rule for lines.
+pub(crate) const COUNTERS_INTERVAL: event::Micros = 300_000_000;
 /// How often losses are told to the centre, if there are any.
 pub(crate) const NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 /// Lines are written to the spool when so many bytes are together, and at least so often: a few system calls a second.

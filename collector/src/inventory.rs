@@ -159,6 +159,18 @@ pub(crate) struct Link {
     pub(crate) observer: String,
     /// The one source of the observer that counts, as flows name it; none when it has only one.
     pub(crate) source: Option<String>,
+    /// On which side of the line the interface is whose counters tell what it carries; none: flow records do.
+    pub(crate) counters: Option<Side>,
+}
+
+/// A side of a line.
+#[derive(Clone, Copy, Debug, serde::Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Side {
+    /// What the interface sends leaves the place.
+    Outside,
+    /// What it receives does.
+    Inside,
 }
 
 /// How far the dossier of a system's level is, and its plan of protection: what the yearly report (Mẫu 08) asks besides the

@@ -241,12 +241,14 @@ A flow is what a pair of endpoints exchanged between two moments. Every record i
 our own meter from packets, or a switch, router or firewall by NetFlow, IPFIX or sFlow. On the way it is one line of JSON with
 `\"kind\":\"flow\"` whose fields have the names of the columns; times are integers in microseconds, what is 0 or empty may be
 absent. Lines of the kinds `dns`, `tls`, `http`, `ssh`, `smb` and `dce_rpc` tell what the first bytes of a flow said; they are events
-(FIELDS.md) with the flow's addresses and Community ID.
+(FIELDS.md) with the flow's addresses and Community ID. Lines of the kind `interface` tell every five minutes what an interface itself
+counted, in the events' `fields`: `rx_bytes`, `tx_bytes`, `rx_packets`, `tx_packets`, `rx_dropped`, `tx_dropped`, `duration_us`.
 
 Luồng là lưu lượng trao đổi giữa hai đầu cuối trong một khoảng thời gian. Mỗi bản ghi là một dòng của bảng `flows`, dù do hệ thống tự đo
 từ gói tin hay do thiết bị mạng xuất qua NetFlow, IPFIX, sFlow. Trên đường truyền, mỗi bản ghi là một dòng JSON có
 `\"kind\":\"flow\"`, tên trường trùng tên cột; thời gian là số nguyên micro giây, giá trị 0 hoặc rỗng có thể vắng mặt. Các dòng loại `dns`, `tls`,
 `http`, `ssh`, `smb`, `dce_rpc` cho biết nội dung các byte đầu của luồng; chúng là sự kiện (FIELDS.md) mang địa chỉ và Community ID của luồng.
+Các dòng loại `interface` cho biết mỗi năm phút bộ đếm của giao diện mạng, trong `fields` của sự kiện.
 
 ## Columns / các cột
 ";

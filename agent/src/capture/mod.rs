@@ -15,6 +15,7 @@
 
 mod channel;
 mod count;
+mod counters;
 mod observe;
 mod packet;
 mod privileges;

@@ -3,6 +3,8 @@
 //! It looks at the packets that are there, then at the clock; nothing it does waits for anything but packets and the disk.
 //! Lines are written when [`SPOOL_WRITE_BYTES`] are together, and at least every [`SPOOL_WRITE_INTERVAL`].
 //!
+//! What the interface itself counted goes among the lines, too ([`super::counters`]).
+//!
 //! What was lost (by the kernel, by a frame that was cut, by a full flow table) is told to the centre once in
 //! [`NOTICE_INTERVAL`], in a line of kind `capture` among the others; one more at the start and at the end, so that a silent
 //! interface and a dead agent are not the same.
@@ -19,10 +21,12 @@ use event::{Meter, MeterConfig, MeterCounters};
 use tracing::{info, warn};
 
 use super::count::{CaptureMetrics, Counted};
+use super::counters::Counters;
 use super::{Losses, Setup, Source};
 use crate::form::{now, quoted};
 use crate::limits::{
-    BLOCK_RETIRE_MS, CAPTURE_WAIT, EXPIRE_INTERVAL, NOTICE_INTERVAL, SPOOL_WRITE_BYTES, SPOOL_WRITE_INTERVAL,
+    BLOCK_RETIRE_MS, CAPTURE_WAIT, COUNTERS_INTERVAL, EXPIRE_INTERVAL, NOTICE_INTERVAL, SPOOL_WRITE_BYTES,
+    SPOOL_WRITE_INTERVAL,
 };
 use crate::spool::{Segments, Spool};
 
@@ -33,6 +37,7 @@ pub(super) struct Observe {
     meter: Meter,
     segments: Segments,
     counted: Counted,
+    counters: Counters,
     /// Lines that are not written yet.
     lines: Vec<u8>,
     /// The meter's counters when they were published last.
@@ -72,6 +77,7 @@ impl Observe {
         counted.up.set(1);
         let segments = Segments::new(Arc::clone(spool), &setup.name, counted.spool_lines_dropped.clone());
         Ok(Self {
+            counters: Counters::new(&setup.name, COUNTERS_INTERVAL, now()),
             setup,
             source,
             meter: Meter::new(meter),
@@ -103,6 +109,8 @@ impl Observe {
             self.segments.write(&mut self.lines);
         }
         self.publish();
+        let counted = self.counters.sample(now());
+        self.tell(counted);
         self.notice("stop");
         self.segments.write(&mut self.lines);
         self.segments.close();
@@ -141,6 +149,8 @@ impl Observe {
             self.meter.expire(now(), &mut self.lines);
             self.count()?;
             self.publish();
+            let counted = self.counters.due(now());
+            self.tell(counted);
             self.come_up();
         }
         if is_due(&mut clocks.noticed, NOTICE_INTERVAL) {
@@ -192,6 +202,10 @@ impl Observe {
             self.counted.up.set(1);
             info!(interface = self.setup.name, "capturing again");
         }
+    }
+
+    fn tell(&mut self, line: Option<String>) {
+        self.lines.extend(line.into_iter().flat_map(String::into_bytes));
     }
 
     /// Writes a notice of what was counted since the last one.

@@ -1,6 +1,7 @@
 //! Reads the files of an inventory. What is wrong is told with file, line and key, and the rest is read on.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -11,8 +12,8 @@ use toml::{Spanned, Value as Toml};
 use crate::coverage::Span;
 use crate::inventory::{
     Assessed, At, Contact, DEPTH_MAX, Days, Dossier, DossierStatus, Finding, Grade, Inventory,
-    InventoryError, Level, Link, Organisation, Origin, Plan, Source as ListedSource, System, SystemIndex,
-    Tenure, address, mapped, shown,
+    InventoryError, Level, Link, Organisation, Origin, Plan, Side, Source as ListedSource, System,
+    SystemIndex, Tenure, address, mapped, shown,
 };
 use crate::level::LEVEL_MAX;
 use crate::place::Lines;
@@ -60,6 +61,7 @@ struct LinkDraft {
     networks: Vec<Spanned<String>>,
     observer: Spanned<String>,
     source: Option<String>,
+    counters: Option<Spanned<Side>>,
 }
 
 #[derive(Deserialize)]
@@ -305,6 +307,14 @@ impl Draft {
                 "nothing",
             );
         }
+        if let Some(counters) = &draft.counters
+            && (observer.value.parse::<IpAddr>().is_ok() || draft.source.is_none())
+        {
+            let origin = source.origin(counters);
+            let expected =
+                "the host of an agent as the observer, and its interface as the source (capture:eth0)";
+            self.expected(origin, &subject, "counters", expected, "an exporter, or no source");
+        }
         let networks = self.networks(source, &subject, Vec::new(), draft.networks);
         self.inventory.links.push(Link {
             networks,
@@ -315,6 +325,7 @@ impl Draft {
             mbps_min: draft.mbps_min,
             observer: observer.value,
             source: draft.source,
+            counters: draft.counters.map(Spanned::into_inner),
         });
     }
 

@@ -1,6 +1,8 @@
-//! `vonggac links`: how full the lines of sites are, from the flow records of one who sees each line.
+//! `vonggac links`: how full the lines of sites are, from the flow records of one who sees each line, or from the counters of the
+//! interface that it goes through.
 //!
-//! A flow crosses a line when one of its ends is behind it and the other is not. Its bytes are spread evenly over the time
+//! The counters know every packet, and not whose it was; they are right where the interface carries nothing but the line. Where flow
+//! records are asked, a flow crosses a line when one of its ends is behind it and the other is not. Its bytes are spread evenly over the time
 //! from its first packet to its last, because a record may stand for several samples. One observer a line: two would count
 //! the same packets twice.
 //!
@@ -18,12 +20,12 @@ use jiff::{Span, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigArg;
-use crate::inventory::{Inventory, Link};
+use crate::inventory::{Inventory, Link, Side};
 use crate::link::{Day, SAMPLE, Sample, State, days, full_days, midnight, state};
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, mapped};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
-use crate::people::select::counted;
+use crate::people::select::counted as count_of;
 use crate::people::when::{Clock, MICROS_PER_S};
 
 /// Longest time over which the bytes of one record are spread, in seconds.
@@ -39,7 +41,8 @@ Examples:
   vonggac links xa-mau               day by day
 
 A line is a [[link]] of the inventory: id, name, organisation, mbps, mbps_min (what is asked of it), networks behind it, and the
-observer: the host whose agent meters it, or the address of the exporter.
+observer: the host whose agent meters it, or the address of the exporter. With counters = \"outside\" or \"inside\" the agent's counters of
+its interface tell instead of flow records.
 
 Exit codes: 0 all lines do; 1 one was above 90 % for seven days in a row, or carries less than is asked; 2 could not be answered.";
 
@@ -114,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         rows.push(Line::of(&inventory, link, &ask(link)?));
     }
     let summary =
-        format!("{}, {first} to the end of {}", counted(rows.len() as u64, "line"), end.yesterday()?);
+        format!("{}, {first} to the end of {}", count_of(rows.len() as u64, "line"), end.yesterday()?);
     print(&rows, &args.output, &clock, &summary)?;
     Ok(answer(rows.iter().any(Line::is_bad)))
 }
@@ -147,33 +150,65 @@ pub(crate) async fn link_days(
 
 /// Asks for the samples between two moments. A record of before may reach into them.
 fn question(link: &Link, from: Micros, to: Micros) -> (String, Filter) {
-    let (sample, flow_max) = (SAMPLE, FLOW_S_MAX * MICROS_PER_S);
     let mut filter = Filter::default();
-    filter.and("f.ts >= {}", Bound::Time(from - flow_max));
+    filter.and("f.ts >= {}", Bound::Time(from - FLOW_S_MAX * MICROS_PER_S));
     filter.and("f.ts < {}", Bound::Time(to));
+    filter.and_always("f.drill_id = ''");
+    let records = match link.counters {
+        Some(side) => counted(link, side, &mut filter),
+        None => crossing(link, &mut filter),
+    };
+    (spread(&records, from, to), filter)
+}
+
+/// What an agent's interface counted: rows of first and last moment, bytes sent, bytes received.
+fn counted(link: &Link, side: Side, filter: &mut Filter) -> String {
+    filter.and_always("f.kind = 'interface'");
+    filter.and("f.host = {}", Bound::Text(link.observer.clone()));
+    filter.and_if("f.source = {}", link.source.clone().map(Bound::Text));
+    let (sent, received) = match side {
+        Side::Outside => ("tx_bytes", "rx_bytes"),
+        Side::Inside => ("rx_bytes", "tx_bytes"),
+    };
+    format!(
+        "SELECT toUnixTimestamp64Micro(f.ts) AS first, first + toInt64OrZero(f.fields['duration_us']) AS last, \
+           toUInt64OrZero(f.fields['{sent}']) AS sent, toUInt64OrZero(f.fields['{received}']) AS received \
+         FROM events AS f WHERE {}",
+        filter.sql()
+    )
+}
+
+/// The same of flows that have one end behind the line.
+fn crossing(link: &Link, filter: &mut Filter) -> String {
     match link.observer.parse::<IpAddr>() {
         Ok(exporter) => filter.and("f.exporter = {}", Bound::Address(mapped(exporter))),
         Err(_) => filter.and("f.host = {}", Bound::Text(link.observer.clone())),
     };
     filter.and_if("f.source = {}", link.source.clone().map(Bound::Text));
-    filter.and_always("f.drill_id = ''");
     let networks: Vec<Network> = link.networks.iter().map(|network| Network::from(network.value)).collect();
     let source = filter.is_within("f.src_ip", &networks);
     let destination = filter.is_within("f.dst_ip", &networks);
-    let sql = format!(
-        "SELECT slot * {sample} AS at, sum(if(inside, src_bytes, dst_bytes) * share) AS sent, \
-           sum(if(inside, dst_bytes, src_bytes) * share) AS received \
-         FROM (SELECT f.src_bytes AS src_bytes, f.dst_bytes AS dst_bytes, {source} AS inside, \
-             toUnixTimestamp64Micro(f.ts) AS first, \
-             least(greatest(toUnixTimestamp64Micro(f.ts_end), first), first + {flow_max}) AS last, \
+    format!(
+        "SELECT toUnixTimestamp64Micro(f.ts) AS first, toUnixTimestamp64Micro(f.ts_end) AS last, {source} AS inside, \
+           if(inside, f.src_bytes, f.dst_bytes) AS sent, if(inside, f.dst_bytes, f.src_bytes) AS received \
+         FROM flows AS f WHERE {} AND {source} != {destination}",
+        filter.sql()
+    )
+}
+
+/// Spreads the bytes of records evenly over the samples in which they were carried.
+fn spread(records: &str, from: Micros, to: Micros) -> String {
+    let (sample, longest) = (SAMPLE, FLOW_S_MAX * MICROS_PER_S);
+    format!(
+        "SELECT slot * {sample} AS at, sum(r.sent * share) AS sent, sum(r.received * share) AS received \
+         FROM (SELECT c.sent AS sent, c.received AS received, c.first AS first, \
+             least(greatest(c.last, first), first + {longest}) AS last, \
              toInt64(arrayJoin(range(toUInt64(intDiv(first, {sample})), toUInt64(intDiv(last, {sample}) + 1)))) AS slot, \
              if(last = first, 1, (least(last, (slot + 1) * {sample}) - greatest(first, slot * {sample})) / (last - first)) \
                AS share \
-           FROM flows AS f WHERE {} AND {source} != {destination}) \
-         WHERE at >= {from} AND at < {to} GROUP BY at ORDER BY at",
-        filter.sql()
-    );
-    (sql, filter)
+           FROM ({records}) AS c) AS r \
+         WHERE at >= {from} AND at < {to} GROUP BY at ORDER BY at"
+    )
 }
 
 impl Line {

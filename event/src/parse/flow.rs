@@ -1,7 +1,8 @@
 //! Lines of flows: what our own meter and the intake of exporters' records write (`event/FLOWS.md`).
 //!
 //! JSON lines as any others, but of a source that is ours, so that `kind` may decide Sigma's log source: product `network`,
-//! service `flow`, `dns`, `tls`, `http`, `ssh`, `smb`, `dce_rpc`, `capture`, `hunt`. What crosses the wire as HTTP is what a server
+//! service `flow`, `dns`, `tls`, `http`, `ssh`, `smb`, `dce_rpc`, `capture`,
+//! `interface`, `hunt`. What crosses the wire as HTTP is what a server
 //! would have logged, so its category is `webserver` and the world's rules for servers' logs read it; that of DNS is `dns`.
 //!
 //! A line of another kind, or of none, stays JSON without a log source.
@@ -35,6 +36,7 @@ fn source(kind: &str) -> LogSource<'static> {
         "smb" => of("", "smb"),
         "dce_rpc" => of("", "dce_rpc"),
         "capture" => of("", "capture"),
+        "interface" => of("", "interface"),
         "hunt" => of("", "hunt"),
         _ => LogSource::default(),
     }
