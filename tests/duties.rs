@@ -39,8 +39,14 @@ fn duties_fall_due_and_doing_them_moves_the_day() -> Result<()> {
     let (code, _, said) = answer(&site, &[&done[..], &["--on", "2026-11-20"]].concat())?;
     assert_eq!(code, 0, "{said}");
     assert_eq!(due(&site, "vulnerability-scan", "2027-03-31")?.1, "2027-05-20");
+    // A day that was an error is taken back, and the one before counts again.
+    let later = [&done[..], &["--on", "2026-11-21"]].concat();
+    assert_eq!(answer(&site, &later)?.0, 0);
+    assert_eq!(answer(&site, &[&later[..], &["--withdraw"]].concat())?.0, 0);
+    assert_eq!(due(&site, "vulnerability-scan", "2027-03-31")?.1, "2027-05-20");
     for (arguments, code) in [
-        (&["duties", "done", "cong-dvc", "nothing", "--on", "2026-11-20", "--text", "x"][..], 1),
+        (&["duties", "--system", "nobody"][..], 2),
+        (&["duties", "done", "cong-dvc", "nothing", "--on", "2026-11-20", "--text", "x"], 1),
         (&["duties", "done", "nobody", "drill", "--on", "2026-11-20", "--text", "x"], 1),
         (&["duties", "done", "cong-dvc", "log-review", "--on", "2226-11-20", "--text", "x"], 2),
         (&["duties", "done", "cong-dvc", "log-review", "--on", "2026-11-20", "--text", " "], 2),
@@ -48,7 +54,7 @@ fn duties_fall_due_and_doing_them_moves_the_day() -> Result<()> {
         assert_eq!(answer(&site, arguments)?.0, code, "{arguments:?}");
     }
     // The same chain as that of alerts, and no alert's status.
-    assert!(answer(&site, &["alerts", "verify"])?.1.ends_with("the history holds: 1 entry\n"));
+    assert!(answer(&site, &["alerts", "verify"])?.1.ends_with("the history holds: 3 entries\n"));
     assert_eq!(site.number("SELECT count() FROM vonggac.alert_status")?, 0);
     site.query(
         "ALTER TABLE vonggac.alert_history UPDATE text = '2026-12-20 x' WHERE seq = 1 SETTINGS mutations_sync = 2",

@@ -67,6 +67,7 @@ fn an_incident_is_reported_in_time_and_nobody_changes_it_afterwards() -> Result<
     reports(&site, &id)?;
     follows_the_deadlines(&site, &id)?;
     an_exercise_is_no_incident(&site)?;
+    an_alert_is_of_one_incident(&site)?;
     closes(&site, &id)?;
     assert_eq!(answer(&site, &["alerts", "verify"])?.0, 0);
     site.query(
@@ -119,7 +120,10 @@ fn refuses_what_cannot_be(site: &Site, id: &str) -> Result<()> {
             2,
             "expected incident, serious-incident",
         ),
-        ([&sent[..], &["1w"]].concat(), 2, "not before the detection"),
+        ([&sent[..], &["1w"]].concat(), 2, "sent before the detection"),
+        (vec!["incident", "set", id, "detection=yesterday"], 2, "expected title, system, detected_at"),
+        (vec!["incident", "list", "--system", "nobody"], 2, "no system \"nobody\""),
+        (vec!["incident", "sent", id, "incident", "--withdraw", "--text", "x"], 2, "nothing was recorded"),
         (vec!["incident", "end", id, "--at", "1w"], 2, "not before the detection"),
         (vec!["incident", "comment", id, "--text", " "], 2, "a text is expected"),
         (vec!["incident", "show", "nonesuch"], 1, "no incident has the id"),
@@ -153,7 +157,7 @@ fn reports(site: &Site, id: &str) -> Result<()> {
     ] {
         assert_eq!(value(field), Some(expected.into()), "{field}");
     }
-    let system = value("system").context("the system")?;
+    let system = value("system_name").context("the system")?;
     assert!(system.as_str().is_some_and(|text| text.ends_with("(cong-dvc), level 3")), "{system}");
     assert!(value("owner").is_some_and(|owner| owner != ""), "the inventory knows the owner");
     for format in ["html", "docx", "md", "csv"] {
@@ -174,6 +178,12 @@ fn follows_the_deadlines(site: &Site, id: &str) -> Result<()> {
     assert_eq!(standings(site, id)?, ["incident open", "serious-incident open"]);
     done(site, &["incident", "sent", id, "serious-incident", "--text", "12/BC-TTDL"])?;
     assert_eq!(standings(site, id)?, ["incident open", "serious-incident met"]);
+    // What is sent later brings it up to date; what was an error is taken back.
+    done(site, &["incident", "sent", id, "serious-incident", "--text", "13/BC-TTDL"])?;
+    assert_eq!(shown(site, id)?["deadlines"][1]["sent"].as_array().map(Vec::len), Some(2));
+    done(site, &["incident", "sent", id, "serious-incident", "--withdraw", "--text", "of another"])?;
+    assert_eq!(standings(site, id)?, ["incident open", "serious-incident open"]);
+    done(site, &["incident", "sent", id, "serious-incident", "--text", "12/BC-TTDL"])?;
     // It turns out that it was detected four days ago, and what was sent just now was late.
     done(site, &["incident", "set", id, "detected_at=4d", "classes=serious,personal_data"])?;
     assert_eq!(
@@ -210,6 +220,39 @@ fn an_exercise_is_no_incident(site: &Site) -> Result<()> {
     Ok(())
 }
 
+/// An alert is of one incident, whoever is the first, and its way from one to another is in the history of both.
+fn an_alert_is_of_one_incident(site: &Site) -> Result<()> {
+    let open = |title: &'static str| ["incident", "open", "--title", title, "bbbb1"];
+    let (one, other) = std::thread::scope(|scope| {
+        let one = scope.spawn(|| answer(site, &open("one")));
+        let other = answer(site, &open("other"));
+        (one.join().expect("no panic"), other)
+    });
+    let mut codes = [one?.0, other?.0];
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2]);
+    let opened = answer(site, &["incident", "open", "--title", "a third", "--system", "qlvb"])?.1;
+    let id = opened
+        .split_once("opened ")
+        .and_then(|(_, rest)| rest.split_once(';'))
+        .context("an id")?
+        .0
+        .to_owned();
+    let (_, _, said) = answer(site, &["incident", "add", &id, "bbbb1"])?;
+    assert!(said.contains("is taken from incident"), "{said}");
+    let deeds = shown(site, &id)?["history"].as_array().context("a history")?.clone();
+    assert!(deeds.iter().any(|entry| entry["action"] == "add" && entry["text"] == "bbbb1111"), "{deeds:?}");
+    let first = site.query(
+        "SELECT text FROM vonggac.alert_history WHERE alert_id = 'bbbb1111' ORDER BY seq LIMIT 1 FORMAT TSV",
+    )?;
+    let deeds = shown(site, first.trim())?["history"].as_array().context("a history")?.clone();
+    assert!(deeds.iter().any(|entry| entry["action"] == "remove"), "{deeds:?}");
+    for id in [first.trim(), &id] {
+        done(site, &["incident", "close", id, "--verdict", "duplicate", "--text", "x"])?;
+    }
+    Ok(())
+}
+
 fn closes(site: &Site, id: &str) -> Result<()> {
     let close = ["incident", "close", id, "--text", "cleaned", "--alerts", "--verdict", "true_positive"];
     let (code, _, said) = answer(site, &close)?;
@@ -218,6 +261,10 @@ fn closes(site: &Site, id: &str) -> Result<()> {
     assert_eq!(shown(site, id)?["status"], "closed");
     assert_eq!(standings(site, id)?.len(), 3, "closing it sends no report");
     done(site, &["incident", "close", id, "--text", "a test of ours", "--verdict", "benign"])?;
-    assert_eq!(standings(site, id)?, [""; 0], "what was none owes no report");
+    assert_eq!(
+        standings(site, id)?,
+        ["serious-incident missed"],
+        "what was none owes nothing, and what was sent stays"
+    );
     until_told(site, "vonggac_incident_reports_overdue_count 0")
 }

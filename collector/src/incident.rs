@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `open` | the title |
 //! | `set` | `NAME VALUE`: one of [`Fact`]s, or a field of the report; an empty value takes it back |
-//! | `sent` | `DEADLINE TIME PROOF`: that what a deadline asks for was sent |
+//! | `sent` | `DEADLINE TIME PROOF`: that what a deadline asks for was sent; the first time counts, what follows brings it up to date |
+//! | `unsent` | `DEADLINE REASON`: nothing of what was recorded as sent for it was |
 //! | `comment` | a remark |
 //! | `close` | how it ended; the verdict says what it was |
 //!
@@ -14,8 +15,10 @@
 //! that an alert belongs to one incident at most, and its page says to which.
 //!
 //! Which deadlines there are is the matter of the decree that was in force when the incident was detected. An incident that
-//! turned out to be none (a verdict other than a true positive) has no deadline. One that is closed keeps those that nobody
-//! met: closing it sends no report.
+//! turned out to be none (a verdict other than a true positive) owes nothing but what was sent for it. One that is closed keeps the
+//! deadlines that nobody met: closing it sends no report.
+//!
+//! "At once" has no minutes in the law. What must be told at once is late after [`AT_ONCE_MINUTES`], a measure of our own.
 
 use std::collections::BTreeMap;
 
@@ -25,12 +28,15 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::history::Entry;
-use crate::level::{Deadline, Decree, Decrees, Lang, Start};
+use crate::level::{Deadline, Decree, Decrees, Lang, Period, Start};
 
 /// How the subject of its entries begins.
 pub(crate) const SUBJECT: &str = "incident/";
 /// The class that every incident is of.
 pub(crate) const EVERY: &str = "incident";
+/// How long "at once" lasts before it is called late.
+const AT_ONCE_MINUTES: Micros = 60;
+const MINUTE: Micros = 60_000_000;
 /// The verdict that leaves it an incident.
 pub(crate) const TRUE_POSITIVE: &str = "true_positive";
 
@@ -82,8 +88,8 @@ pub(crate) struct Incident {
     pub(crate) drill: String,
     /// What somebody stated for the report.
     pub(crate) fields: BTreeMap<String, String>,
-    /// What was sent, by deadline.
-    pub(crate) sent: BTreeMap<String, Sent>,
+    /// What was sent, by deadline, each time.
+    pub(crate) sent: BTreeMap<String, Vec<Sent>>,
     pub(crate) closed: Option<Closed>,
 }
 
@@ -106,7 +112,8 @@ pub(crate) struct Term<'i> {
     pub(crate) deadline: &'i Deadline,
     /// None: no time is set, or it has not begun.
     pub(crate) due: Option<Micros>,
-    pub(crate) sent: Option<&'i Sent>,
+    /// What was sent for it, the first at first.
+    pub(crate) sent: &'i [Sent],
 }
 
 /// How a deadline stands.
@@ -148,7 +155,8 @@ impl Incident {
         incident
     }
 
-    fn take(&mut self, entry: &Entry) {
+    /// Goes on with a further entry about it.
+    pub(crate) fn take(&mut self, entry: &Entry) {
         let (name, value) = entry.text.split_once(' ').unwrap_or((&entry.text, ""));
         match entry.action.as_str() {
             "open" => self.title.clone_from(&entry.text),
@@ -156,9 +164,12 @@ impl Incident {
             "sent" => {
                 let (at, proof) = value.split_once(' ').unwrap_or((value, ""));
                 if let Some(at) = moment(at) {
-                    self.sent.insert(name.to_owned(), Sent { at, proof: proof.to_owned() });
+                    let sent = self.sent.entry(name.to_owned()).or_default();
+                    sent.push(Sent { at, proof: proof.to_owned() });
+                    sent.sort_by_key(|sent| sent.at);
                 }
             }
+            "unsent" => drop(self.sent.remove(name)),
             "close" => {
                 let (verdict, text) = (entry.verdict.clone(), entry.text.clone());
                 self.closed = Some(Closed { at: entry.at, verdict, text });
@@ -189,6 +200,35 @@ impl Incident {
         }
     }
 
+    /// Whether it turned out to be none.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.closed.as_ref().is_some_and(|closed| closed.verdict != TRUE_POSITIVE)
+    }
+
+    /// What of it cannot be, by itself and by the decree in force at its detection.
+    pub(crate) fn fault(&self, decree: Option<&Decree>) -> Option<String> {
+        let detected = self.detected_at;
+        if self.ended_at.is_some_and(|ended| ended < detected) {
+            return Some("ended_at: a time that is not before the detection is expected".to_owned());
+        }
+        if self.sent.values().flatten().any(|sent| sent.at < detected) {
+            return Some("a report was sent before the detection: `incident sent ID DEADLINE --withdraw` takes it back".to_owned());
+        }
+        let title = decree.map_or("none is in force at the detection", |decree| &decree.id);
+        let known = decree.map_or(Vec::new(), classes);
+        if let Some(class) = self.classes.iter().find(|class| !known.contains(&class.as_str())) {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Some(format!("classes: by the decree ({title}) expected {known}, found {class:?}"));
+        }
+        let is_known = |id: &String| {
+            decree.is_some_and(|decree| decree.deadlines.iter().any(|deadline| deadline.provision.id == *id))
+        };
+        let unknown = self.sent.keys().find(|id| !is_known(id))?;
+        Some(format!(
+            "the decree ({title}) has no deadline {unknown:?}, for which something was sent: `--withdraw` takes it back"
+        ))
+    }
+
     /// Where its entries stand.
     pub(crate) fn subject(&self) -> String {
         format!("{SUBJECT}{}", self.id)
@@ -207,14 +247,15 @@ impl Incident {
 
     /// Its deadlines by a decree, in its order.
     pub(crate) fn terms<'i>(&'i self, decree: &'i Decree, zone: &TimeZone) -> Vec<Term<'i>> {
-        if self.closed.as_ref().is_some_and(|closed| closed.verdict != TRUE_POSITIVE) {
-            return Vec::new();
-        }
-        let concerned = |deadline: &&Deadline| deadline.concerns.as_ref().is_some_and(|class| self.is(class));
+        let concerned = |deadline: &&Deadline| {
+            let is_sent = self.sent.contains_key(&deadline.provision.id);
+            let concerned = deadline.concerns.as_ref().is_some_and(|class| self.is(class));
+            concerned && (is_sent || !self.is_dismissed())
+        };
         let term = |deadline: &'i Deadline| Term {
             deadline,
             due: self.due(deadline, zone),
-            sent: self.sent.get(&deadline.provision.id),
+            sent: self.sent.get(&deadline.provision.id).map_or(&[][..], Vec::as_slice),
         };
         decree.deadlines.iter().filter(concerned).map(term).collect()
     }
@@ -289,30 +330,41 @@ impl Term<'_> {
     }
 
     pub(crate) fn standing(&self, now: Micros) -> Standing {
-        match (self.sent, self.due) {
+        match (self.sent.first(), self.due) {
             (Some(_), None) => Standing::Met,
-            (Some(sent), Some(due)) if in_time(sent.at, due) => Standing::Met,
+            (Some(sent), Some(due)) if self.in_time(sent.at, due) => Standing::Met,
             (Some(_), Some(_)) => Standing::Missed,
-            (None, Some(due)) if in_time(now, due) => Standing::Open,
+            (None, Some(due)) if self.in_time(now, due) => Standing::Open,
             (None, Some(_)) => Standing::Overdue,
             (None, None) => Standing::Undated,
         }
     }
-}
 
-/// To the minute, as the law counts: what is due at once was not late when it was sent in the same minute.
-fn in_time(at: Micros, due: Micros) -> bool {
-    const MINUTE: Micros = 60_000_000;
-    at.div_euclid(MINUTE) <= due.div_euclid(MINUTE)
+    /// Whether it is to be told without a moment's wait.
+    pub(crate) fn is_at_once(&self) -> bool {
+        self.deadline.within == Some(Period::AtOnce)
+    }
+
+    /// To the minute, as the law counts.
+    fn in_time(&self, at: Micros, due: Micros) -> bool {
+        let grace = if self.is_at_once() { AT_ONCE_MINUTES } else { 0 };
+        at.div_euclid(MINUTE) <= due.div_euclid(MINUTE).saturating_add(grace)
+    }
 }
 
 fn moment(text: &str) -> Option<Micros> {
     Some(text.parse::<Timestamp>().ok()?.as_microsecond())
 }
 
-/// Words parted by commas.
+/// Words parted by commas, each once.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    let mut words = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        if words.iter().all(|known| known != word) {
+            words.push(word.to_owned());
+        }
+    }
+    words
 }
 
 #[cfg(test)]

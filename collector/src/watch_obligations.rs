@@ -272,7 +272,7 @@ impl Round {
                 .map(|unsure| unsure.of(Lang::Vi).to_owned())
                 .unwrap_or_default(),
             due: term.due.unwrap_or_default(),
-            done_at: term.sent.map_or(0, |sent| sent.at),
+            done_at: term.sent.first().map_or(0, |sent| sent.at),
             drill_id: incident.drill.clone(),
             ..Obligation::default()
         }

@@ -144,7 +144,7 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
         }
         let about = |id| Entry { alert_id: id, ..entry.clone() };
         let entries = ids.into_iter().map(about).collect();
-        append(&config, &writer, entries, target.on_behalf.as_deref()).await?;
+        Chain::hold(&config, &writer)?.append(entries, target.on_behalf.as_deref()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -236,37 +236,51 @@ pub(super) async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<Stri
     })
 }
 
-/// Appends entries to this machine's chain, all of them or none, with who decided, and from which account and machine it is
-/// typed.
-pub(super) async fn append(
-    config: &Config,
-    writer: &Writer,
-    entries: Vec<Entry>,
-    on_behalf: Option<&str>,
-) -> Result<()> {
-    let (login, host) = (login()?, host()?);
-    let actor = actor(on_behalf, &login)?;
-    let folder = config.data_dir.display();
-    let mut file = HeadFile::lock(&config.data_dir, &host)
-        .with_context(|| format!("the head of the history cannot be kept below {folder}"))?;
-    // A writer that died behind its insert left the file some entries behind.
-    let stored = newest(writer.reader(), &file.head.chain).await?;
-    let mut head =
-        stored.filter(|stored| stored.seq > file.head.seq).map_or(file.head.clone(), |entry| entry.head());
-    let mut chained = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let (actor, login, host) = (actor.clone(), login.clone(), host.clone());
-        let entry = Entry { at: now(), actor, login, host, ..entry }.behind(&head);
-        head = entry.head();
-        chained.push(entry);
+/// This machine's chain, held for one writer: what is read while it is held is not changed by another on this machine.
+pub(super) struct Chain<'w> {
+    file: HeadFile,
+    host: String,
+    writer: &'w Writer,
+}
+
+impl<'w> Chain<'w> {
+    /// Waits until no other writer of this machine is at it.
+    pub(super) fn hold(config: &Config, writer: &'w Writer) -> Result<Self> {
+        let (host, folder) = (host()?, config.data_dir.display());
+        let file = HeadFile::lock(&config.data_dir, &host)
+            .with_context(|| format!("the head of the history cannot be kept below {folder}"))?;
+        Ok(Self { file, host, writer })
     }
-    writer.insert_all("alert_history", &chained).await?;
-    file.replace(head).context("the entries are stored, but the head of the history is not remembered")?;
-    let said = chained.iter().map(|entry| {
-        let (action, subject, actor) = (shown(&entry.action), shown(&entry.alert_id), shown(&entry.actor));
-        format!("{action} {subject} by {actor} ({})\n", entry.head())
-    });
-    print_text(&said.collect::<String>())
+
+    /// Appends entries, all of them or none, with who decided, and from which account and machine it is typed.
+    pub(super) async fn append(mut self, entries: Vec<Entry>, on_behalf: Option<&str>) -> Result<()> {
+        let login = login()?;
+        let actor = actor(on_behalf, &login)?;
+        // A writer that died behind its insert left the file some entries behind.
+        let known = self.file.head.clone();
+        let stored = newest(self.writer.reader(), &known.chain).await?;
+        let mut head = stored.filter(|stored| stored.seq > known.seq).map_or(known, |entry| entry.head());
+        let mut chained = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (actor, login, host) = (actor.clone(), login.clone(), self.host.clone());
+            let entry = Entry { at: now(), actor, login, host, ..entry }.behind(&head);
+            head = entry.head();
+            chained.push(entry);
+        }
+        if chained.is_empty() {
+            return Ok(());
+        }
+        self.writer.insert_all("alert_history", &chained).await?;
+        self.file
+            .replace(head)
+            .context("the entries are stored, but the head of the history is not remembered")?;
+        let said = chained.iter().map(|entry| {
+            let (action, subject, actor) =
+                (shown(&entry.action), shown(&entry.alert_id), shown(&entry.actor));
+            format!("{action} {subject} by {actor} ({})\n", entry.head())
+        });
+        print_text(&said.collect::<String>())
+    }
 }
 
 async fn newest(reader: &Reader, chain: &str) -> Result<Option<Entry>> {

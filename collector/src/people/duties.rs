@@ -1,7 +1,7 @@
 //! `vonggac duties`: what the decree in force asks of each system again and again, and when it falls due next.
 //!
 //! That something was done is an entry of the same chain of hashes as what people do with alerts ([`crate::history`]), about
-//! `duty/SYSTEM/DUTY`; its text begins with the day.
+//! `duty/SYSTEM/DUTY`; its text begins with the day. An entry `undone` takes a day back that was an error.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use crate::people::deed;
 use crate::people::filter::{Bound, Filter};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
 use crate::people::select::counted;
-use crate::people::when::Clock;
+use crate::people::when::{Clock, day};
 use crate::priority::Levels;
 
 /// Column of the day.
@@ -37,6 +37,7 @@ Examples:
   vonggac duties --within 365 --lang vi      the year ahead, in Vietnamese
   vonggac duties --system cong-dvc --all     everything that one system owes, also what has no day
   vonggac duties done cong-dvc vulnerability-scan --on 2026-11-20 --text \"báo cáo 12/BC-TTDL\"
+  vonggac duties done cong-dvc vulnerability-scan --on 2026-11-20 --withdraw --text \"another day\"
 
 Without a record a duty runs from the day of the approved level, or from the day on which the decree came into force when that is
 later. Recording needs the writer's password: the daemon's user or root.
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     lang: Lang,
     /// The day that is asked about, YYYY-MM-DD [default: today]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = day)]
     date: Option<Date>,
 }
 
@@ -85,11 +86,14 @@ struct Done {
     #[command(flatten)]
     config: ConfigArg,
     /// The day on which it was done, YYYY-MM-DD
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = day)]
     on: Date,
-    /// What shows it: number of a report, where it is kept
+    /// What shows it: number of a report, where it is kept; why it is taken back
     #[arg(long)]
     text: String,
+    /// Take the record of that day back: it was an error
+    #[arg(long)]
+    withdraw: bool,
     /// Who did it, instead of who types; only for root
     #[arg(long = "as", value_name = "NAME")]
     on_behalf: Option<String>,
@@ -130,8 +134,10 @@ impl Record {
         let mut filter = Filter::default();
         filter.and_if("h.at < {}", end.map(Bound::Time));
         let sql = format!(
-            "SELECT h.alert_id AS subject, max(left(h.text, 10)) AS day FROM alert_history AS h \
-             WHERE startsWith(h.alert_id, '{SUBJECT}') AND h.action = 'done' AND {} GROUP BY subject",
+            "SELECT d.subject AS subject, max(d.day) AS day FROM \
+               (SELECT h.alert_id AS subject, left(h.text, 10) AS day, argMax(h.action, (h.at, h.chain, h.seq)) AS last \
+                FROM alert_history AS h WHERE startsWith(h.alert_id, '{SUBJECT}') AND {} GROUP BY subject, day) AS d \
+             WHERE d.last = 'done' GROUP BY subject",
             filter.sql()
         );
         let rows = reader.rows::<Last>(&sql, &filter).await?;
@@ -148,7 +154,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let clock = Clock::new(args.output.utc);
     let today = args.date.unwrap_or_else(|| clock.now.to_zoned(clock.zone.clone()).date());
     let record = block_on(Record::read(&Reader::open(&config)?, None))?;
-    let mut rows = owed(&config, &record, today, args.lang)?;
+    let (levels, inventory) = books(&config, today)?;
+    if let Some(system) = &args.system {
+        known(&inventory, system)?;
+    }
+    if levels.decrees().in_force(today).is_none() {
+        eprintln!("vonggac: no decree is in force on {today}: no duty is known");
+    }
+    let mut rows = owed_by(&levels, &inventory, &record, today, args.lang);
     rows.retain(|row| args.system.as_ref().is_none_or(|system| row.system == *system));
     let horizon = today.checked_add(Span::new().days(i64::from(args.within)))?.to_string();
     rows.retain(|row| args.all || (!row.due.is_empty() && row.due <= horizon));
@@ -161,10 +174,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if overdue == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn owed(config: &Config, record: &Record, today: Date, lang: Lang) -> Result<Vec<Owed>> {
+fn books(config: &Config, today: Date) -> Result<(Levels, Inventory)> {
     let levels = Levels::load(&config.levels, today)?;
     let inventory = Inventory::load(&config.systems, Some(&levels))?;
-    Ok(owed_by(&levels, &inventory, record, today, lang))
+    Ok((levels, inventory))
+}
+
+/// A name that is mistyped must not read as if all were well.
+pub(in crate::people) fn known(inventory: &Inventory, system: &str) -> Result<()> {
+    ensure!(
+        inventory.by_id(system).is_some(),
+        "the inventory has no system {system:?}; `vonggac systems list` shows which there are"
+    );
+    Ok(())
 }
 
 /// Everything that every system owes by the decree in force, what is due first at first.
@@ -263,7 +285,8 @@ fn record(done: &Done) -> Result<ExitCode> {
     ensure!(done.on <= today, "--on: a day that has come is expected, found {}", done.on);
     let text = deed::remark(&done.text)?;
     ensure!(!text.is_empty(), "--text: what shows that it was done is expected, found nothing");
-    let rows = owed(&config, &Record(HashMap::new()), today, Lang::En)?;
+    let (levels, inventory) = books(&config, today)?;
+    let rows = owed_by(&levels, &inventory, &Record(HashMap::new()), today, Lang::En);
     let is_owed = rows.iter().any(|row| row.system == done.system && row.duty == done.duty);
     if !is_owed {
         eprintln!(
@@ -275,10 +298,10 @@ fn record(done: &Done) -> Result<ExitCode> {
     let writer = Writer::open(&config)?;
     let entry = Entry {
         alert_id: subject(&done.system, &done.duty),
-        action: "done".to_owned(),
+        action: if done.withdraw { "undone" } else { "done" }.to_owned(),
         text: format!("{} {text}", done.on),
         ..Entry::default()
     };
-    block_on(deed::append(&config, &writer, vec![entry], done.on_behalf.as_deref()))?;
+    block_on(deed::Chain::hold(&config, &writer)?.append(vec![entry], done.on_behalf.as_deref()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,12 +14,13 @@ use anyhow::{Context, Result, ensure};
 use event::Micros;
 use serde::Serialize;
 
-use crate::config::{Config, ConfigArg};
+use crate::config::ConfigArg;
 use crate::history::Entry;
-use crate::incident::{Fact, Incident, Standing, TRUE_POSITIVE, Term, classes, incidents};
-use crate::level::Lang;
+use crate::incident::{Fact, Incident, Standing, TRUE_POSITIVE, Term, incidents, words};
+use crate::level::{Deadline, FieldSource, Lang, Start};
 use crate::people::connect::{Reader, Writer, block_on, configuration};
-use crate::people::deed::{self, Verdict};
+use crate::people::deed::{self, Chain, Verdict};
+use crate::people::duties::known;
 use crate::people::escape::json_line;
 use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
 use crate::people::report;
@@ -29,6 +30,8 @@ use crate::people::when::{Clock, When, iso};
 pub(crate) use case::entries;
 pub(in crate::people) use case::{Books, Case, Member};
 
+/// A title is a line of a list.
+const TITLE_CHARS_MAX: usize = 200;
 /// The column of what is due next.
 const NEXT: usize = 6;
 
@@ -50,10 +53,12 @@ Exit codes: 0 done, or listed with nothing overdue; 1 a report is overdue, or no
 
 /// Group alerts into an incident, follow the reports that the law wants of it, write them
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    list: List,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -68,7 +73,7 @@ enum Command {
     Add(Add),
     /// State a fact, or a field of the report: NAME=VALUE; an empty value takes it back
     Set(Set),
-    /// Record that what a deadline asks for was sent
+    /// Record that what a deadline asks for was sent; what is sent later brings it up to date
     Sent(Sent),
     /// Add a remark
     Comment(Comment),
@@ -80,7 +85,7 @@ enum Command {
     Report(Report),
 }
 
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 struct List {
     #[command(flatten)]
     config: ConfigArg,
@@ -159,9 +164,12 @@ struct Sent {
     /// When it was sent
     #[arg(long, value_name = "TIME", default_value = "now")]
     at: When,
-    /// What proves it: a number of a document, by which way
+    /// What proves it: a number of a document, by which way; why it is taken back
     #[arg(long)]
     text: String,
+    /// Take back all that was recorded as sent for this deadline: it was an error
+    #[arg(long)]
+    withdraw: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -215,12 +223,14 @@ struct Report {
     /// Into this file instead of standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// With what people did, remarks included: for inside
+    #[arg(long)]
+    history: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let listed = List::default();
     match args.command.as_ref() {
-        None => list(&listed),
+        None => list(&args.list),
         Some(Command::List(args)) => list(args),
         Some(Command::Open(args)) => open::run(args),
         Some(Command::Show(args)) => show(args),
@@ -232,14 +242,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             on(&args.target, |case, _| Ok(vec![entry(&case.incident, "comment", text)]))
         }
         Some(Command::End(args)) => {
-            let ended = Clock::new(false).resolve(&args.at)?;
-            on(&args.target, |case, _| {
-                ensure!(
-                    ended >= case.incident.detected_at,
-                    "--at: a time that is not before the detection, {}, is expected, found {}",
-                    iso(case.incident.detected_at),
-                    iso(ended)
-                );
+            let ended = come(&args.at)?;
+            on(&args.target, |case, books| {
+                let decree = books.decree(&case.incident);
+                let starts = |deadline: &Deadline| deadline.concerns.is_some() && deadline.from == Start::End;
+                if !decree.is_some_and(|decree| decree.deadlines.iter().any(starts)) {
+                    eprintln!(
+                        "vonggac: by the decree in force at the detection no report is due from the end on"
+                    );
+                }
                 Ok(vec![entry(&case.incident, "set", fact(Fact::EndedAt, &iso(ended)))])
             })
         }
@@ -263,8 +274,11 @@ struct Row {
     status: String,
     /// The deadline that ends next of those that nobody met, and when.
     next: String,
+    /// 1970: no time is set.
     #[serde(serialize_with = "as_iso")]
     next_due: Micros,
+    /// It is to be told without a moment's wait.
+    at_once: bool,
     overdue: u64,
     missed: u64,
 }
@@ -274,6 +288,9 @@ fn list(args: &List) -> Result<ExitCode> {
     let clock = Clock::new(args.output.utc);
     let books = Books::open(&config, &clock)?;
     let all = incidents(&block_on(case::entries(&Reader::open(&config)?))?);
+    if let Some(system) = &args.system {
+        known(&books.inventory, system)?;
+    }
     let now = clock.now.as_microsecond();
     let mut rows: Vec<Row> = all.iter().map(|incident| Row::of(incident, &books, now)).collect();
     // A report that is due keeps a closed incident on the list.
@@ -305,16 +322,28 @@ impl Row {
             status: incident.status().to_owned(),
             next: next.map(|term| term.deadline.provision.id.clone()).unwrap_or_default(),
             next_due: next.and_then(|term| term.due).unwrap_or_default(),
+            at_once: next.is_some_and(Term::is_at_once),
             overdue: count(Standing::Overdue),
             missed: count(Standing::Missed),
         }
     }
 }
 
-/// What is due next and was not sent.
+/// What is due next and was not sent; what has no time comes last.
 fn next<'t, 'i>(terms: &'t [Term<'i>]) -> Option<&'t Term<'i>> {
-    let waiting = terms.iter().filter(|term| term.sent.is_none() && term.due.is_some());
-    waiting.min_by_key(|term| term.due)
+    let waiting = terms.iter().filter(|term| term.sent.is_empty());
+    let waiting = waiting.filter(|term| term.due.is_some() || term.deadline.within.is_none());
+    waiting.min_by_key(|term| term.due.unwrap_or(Micros::MAX))
+}
+
+/// What is due next, for people.
+fn told_next(next: &str, due: Micros, at_once: bool, clock: &Clock) -> String {
+    match (next, due) {
+        ("", _) => "-".to_owned(),
+        (next, 0) => format!("{next} (no time is set)"),
+        (next, _) if at_once => format!("{next} AT ONCE"),
+        (next, due) => format!("{next} {}", clock.until(due)),
+    }
 }
 
 impl Listed for Row {
@@ -322,10 +351,7 @@ impl Listed for Row {
         &["incident", "detected ({zone})", "system", "level", "title", "status", "next", "missed"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
-        let next = match &*self.next {
-            "" => "-".to_owned(),
-            next => format!("{next} {}", clock.until(self.next_due)),
-        };
+        let next = told_next(&self.next, self.next_due, self.at_once, clock);
         let drill = if self.drill.is_empty() { String::new() } else { format!(" [drill {}]", self.drill) };
         vec![
             self.id.clone(),
@@ -368,7 +394,7 @@ fn write_report(args: &Report) -> Result<ExitCode> {
     match block_on(Case::read(&Reader::open(&config)?, &args.id))? {
         Err(said) => Ok(refused(&said)),
         Ok(case) => {
-            let page = report::incident(&case, &books, &clock, args.lang);
+            let page = report::incident(&case, &books, &clock, args.lang, args.history);
             report::deliver(&page, args.format, args.output.as_deref())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -378,6 +404,7 @@ fn write_report(args: &Report) -> Result<ExitCode> {
 fn add(args: &Add) -> Result<ExitCode> {
     let config = configuration(&args.target.by.config)?;
     let writer = Writer::open(&config)?;
+    let chain = Chain::hold(&config, &writer)?;
     block_on(async {
         let case = match Case::read(writer.reader(), &args.target.id).await? {
             Ok(case) => case,
@@ -393,10 +420,16 @@ fn add(args: &Add) -> Result<ExitCode> {
             let expected =
                 if args.remove { "one of this incident" } else { "one of the same drill, or of none" };
             ensure!(belongs, "alert {}: {expected} is expected", member.id);
+            if !args.remove && !member.incident.is_empty() && member.incident != *id {
+                eprintln!("vonggac: alert {} is taken from incident {}", member.id, member.incident);
+            }
+        }
+        if case.incident.closed.is_some() {
+            eprintln!("vonggac: incident {id} is closed");
         }
         let text = if args.remove { "" } else { id };
         let entries: Vec<Entry> = members.iter().map(|member| joined(&member.id, text)).collect();
-        append(&config, &writer, entries, &args.target.by).await
+        append(chain, entries, &args.target.by).await
     })
 }
 
@@ -419,7 +452,9 @@ fn read_value(typed: &str, incident: &Incident, books: &Books, clock: &Clock) ->
     let Some(known) = Fact::by_name(name) else {
         let decree = books.decree(incident);
         let fields = decree.map_or(&[][..], |decree| &decree.report_fields);
-        let names: Vec<&str> = fields.iter().map(|field| &*field.provision.id).collect();
+        // The time of the detection stands in one place.
+        let free = fields.iter().filter(|field| field.source != Some(FieldSource::DetectedAt));
+        let names: Vec<&str> = free.map(|field| &*field.provision.id).collect();
         ensure!(
             names.contains(&name),
             "{name:?} is no fact and no field of the report; expected title, system, detected_at, ended_at, classes, {}",
@@ -431,8 +466,8 @@ fn read_value(typed: &str, incident: &Incident, books: &Books, clock: &Clock) ->
         Fact::DetectedAt => moment(&value, clock)?,
         Fact::EndedAt if !value.is_empty() => moment(&value, clock)?,
         Fact::System => system(&value, books)?,
-        Fact::Classes => class_words(&value, incident, books)?,
-        Fact::Title => said(&value)?,
+        Fact::Classes => words(&value).join(","),
+        Fact::Title => title(&value)?,
         Fact::Drill => anyhow::bail!("drill: it follows from the alerts that an incident is opened with"),
         Fact::EndedAt => value,
     };
@@ -446,47 +481,47 @@ fn moment(text: &str, clock: &Clock) -> Result<String> {
 }
 
 fn system(id: &str, books: &Books) -> Result<String> {
-    ensure!(
-        id.is_empty() || books.system(id).is_some(),
-        "the inventory has no system {id:?}; `vonggac systems list` shows which there are"
-    );
+    if !id.is_empty() {
+        known(&books.inventory, id)?;
+    }
     Ok(id.to_owned())
 }
 
-/// Classes as the decree calls them.
-fn class_words(text: &str, incident: &Incident, books: &Books) -> Result<String> {
-    let known = books.decree(incident).map_or(Vec::new(), classes);
-    let words = crate::incident::words(text);
-    for word in &words {
-        ensure!(
-            known.contains(&word.as_str()),
-            "{word:?} is no class of incidents by the decree in force at the detection; expected {}",
-            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-        );
-    }
-    Ok(words.join(","))
+fn title(text: &str) -> Result<String> {
+    let text = said(text)?;
+    let chars = text.chars().count();
+    ensure!(
+        chars <= TITLE_CHARS_MAX && !text.contains(char::is_control),
+        "title: one line of at most {TITLE_CHARS_MAX} characters is expected, found {chars}"
+    );
+    Ok(text)
+}
+
+/// A moment that has come.
+fn come(when: &When) -> Result<Micros> {
+    let clock = Clock::new(false);
+    let at = clock.resolve(when)?;
+    ensure!(at <= clock.now.as_microsecond(), "--at: a time that has come is expected, found {}", iso(at));
+    Ok(at)
 }
 
 fn sent(args: &Sent) -> Result<ExitCode> {
-    let clock = Clock::new(false);
-    let at = clock.resolve(&args.at)?;
-    ensure!(at <= clock.now.as_microsecond(), "--at: a time that has come is expected, found {}", iso(at));
-    let proof = said(&args.text)?;
+    let at = come(&args.at)?;
+    let text = said(&args.text)?;
     on(&args.target, |case, books| {
+        let (incident, deadline) = (&case.incident, &args.deadline);
+        if args.withdraw {
+            ensure!(incident.sent.contains_key(deadline), "nothing was recorded as sent for {deadline:?}");
+            return Ok(vec![entry(incident, "unsent", format!("{deadline} {text}"))]);
+        }
         let terms = case.terms(books);
         let ids: Vec<&str> = terms.iter().map(|term| &*term.deadline.provision.id).collect();
         ensure!(
-            ids.contains(&&*args.deadline),
-            "this incident has no deadline {:?}; expected {}",
-            args.deadline,
+            ids.contains(&&**deadline),
+            "this incident has no deadline {deadline:?}; expected {}",
             if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
         );
-        ensure!(
-            at >= case.incident.detected_at,
-            "--at: a time that is not before the detection is expected, found {}",
-            iso(at)
-        );
-        Ok(vec![entry(&case.incident, "sent", format!("{} {} {proof}", args.deadline, iso(at)))])
+        Ok(vec![entry(incident, "sent", format!("{deadline} {} {text}", iso(at)))])
     })
 }
 
@@ -509,7 +544,7 @@ fn close(args: &Close) -> Result<ExitCode> {
             );
         }
         if verdict == TRUE_POSITIVE {
-            for term in case.terms(books).iter().filter(|term| term.sent.is_none() && term.due.is_some()) {
+            for term in case.terms(books).iter().filter(|term| term.sent.is_empty()) {
                 eprintln!("vonggac: not sent, and still due: {}", term.deadline.provision.id);
             }
         }
@@ -517,21 +552,36 @@ fn close(args: &Close) -> Result<ExitCode> {
     })
 }
 
-/// Appends what somebody does with one incident.
+/// Appends what somebody does with one incident, unless it cannot be.
 fn on(target: &Target, deed: impl FnOnce(&Case, &Books) -> Result<Vec<Entry>>) -> Result<ExitCode> {
     let config = configuration(&target.by.config)?;
     let books = Books::open(&config, &Clock::new(false))?;
     let writer = Writer::open(&config)?;
+    let chain = Chain::hold(&config, &writer)?;
     block_on(async {
         match Case::read(writer.reader(), &target.id).await? {
             Err(said) => Ok(refused(&said)),
-            Ok(case) => append(&config, &writer, deed(&case, &books)?, &target.by).await,
+            Ok(case) => {
+                let entries = deed(&case, &books)?;
+                check(&case.incident, &entries, &books)?;
+                append(chain, entries, &target.by).await
+            }
         }
     })
 }
 
-async fn append(config: &Config, writer: &Writer, entries: Vec<Entry>, by: &By) -> Result<ExitCode> {
-    deed::append(config, writer, entries, by.on_behalf.as_deref()).await?;
+/// Whether an incident can be as it would be behind these entries.
+fn check(incident: &Incident, entries: &[Entry], books: &Books) -> Result<Incident> {
+    let (mut after, subject) = (incident.clone(), incident.subject());
+    entries.iter().filter(|entry| entry.alert_id == subject).for_each(|entry| after.take(entry));
+    match after.fault(books.decree(&after)) {
+        Some(fault) => anyhow::bail!("{fault}"),
+        None => Ok(after),
+    }
+}
+
+async fn append(chain: Chain<'_>, entries: Vec<Entry>, by: &By) -> Result<ExitCode> {
+    chain.append(entries, by.on_behalf.as_deref()).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -39,7 +39,7 @@ pub(super) use crate::people::report::page::Page;
 use crate::people::report::period::{Length, Period};
 use crate::people::report::periodic::Site;
 pub(super) use crate::people::report::words::severity_name;
-use crate::people::when::Clock;
+use crate::people::when::{Clock, day};
 use crate::priority::Levels;
 
 const EXAMPLES: &str = "\
@@ -70,13 +70,13 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// A day of the period, YYYY-MM-DD [default: the last period that is over]
-    #[arg(long, conflicts_with_all = ["since", "until"])]
+    #[arg(long, value_parser = day, conflicts_with_all = ["since", "until"])]
     date: Option<Date>,
     /// The first day, of the kinds period and drill
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = day)]
     since: Option<Date>,
     /// The last day [default: yesterday]
-    #[arg(long, value_name = "DATE", requires = "since")]
+    #[arg(long, value_name = "DATE", value_parser = day, requires = "since")]
     until: Option<Date>,
     /// Days are those of UTC instead of the local zone
     #[arg(long)]
@@ -136,6 +136,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let clock = Clock::new(args.utc);
     let today = clock.now.to_zoned(clock.zone.clone()).date();
     let (period, before) = args.periods(today)?;
+    ensure!(
+        period.first <= today || args.kind == Kind::Levels,
+        "a period that has begun is expected, found one that begins on {}",
+        period.first
+    );
     let page = page(args, &config, &clock, period, before)?;
     deliver(&page, args.format, args.output.as_deref())?;
     Ok(ExitCode::SUCCESS)

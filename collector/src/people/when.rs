@@ -142,6 +142,11 @@ pub(crate) fn iso(micros: Micros) -> String {
         .map_or_else(|_| format!("{micros}"), |timestamp| format!("{timestamp:.6}"))
 }
 
+/// A day as it is typed.
+pub(crate) fn day(text: &str) -> Result<Date, String> {
+    text.parse().map_err(|_| format!("a day YYYY-MM-DD is expected, found {text:?}"))
+}
+
 /// `+07:00` in seconds.
 pub(crate) fn offset_s(text: &str) -> Result<i32> {
     let parsed = jiff::fmt::temporal::DateTimeParser::new()

@@ -95,6 +95,30 @@ async fn members_of(reader: &Reader, incident: &str) -> Result<Vec<Member>> {
     read(reader, &ids, &filter).await
 }
 
+/// When alerts were put to an incident, and when they were taken from it: entries of the alerts, told as its own.
+async fn moves(reader: &Reader, incident: &str) -> Result<Vec<Entry>> {
+    let mut filter = Filter::default();
+    let id = filter.keep(Bound::Text(incident.to_owned()));
+    let columns = history::COLUMNS;
+    let sql = format!(
+        "SELECT {columns} FROM alert_history AS h WHERE h.action = 'incident' AND h.alert_id IN \
+           (SELECT alert_id FROM alert_history WHERE action = 'incident' AND text = {id}) ORDER BY h.alert_id, h.at, h.chain, h.seq"
+    );
+    let entries: Vec<Entry> = reader.rows(&sql, &filter).await?;
+    let mut told = Vec::new();
+    let mut inside = String::new();
+    for entry in entries {
+        let action = match (entry.text == incident, entry.alert_id == inside) {
+            (true, false) => "add",
+            (false, true) => "remove",
+            _ => continue,
+        };
+        inside = if action == "add" { entry.alert_id.clone() } else { String::new() };
+        told.push(Entry { action: action.to_owned(), text: entry.alert_id.clone(), ..entry });
+    }
+    Ok(told)
+}
+
 /// Alerts out of a set: how others stand is not asked.
 async fn read(reader: &Reader, ids: &str, filter: &Filter) -> Result<Vec<Member>> {
     let sql = format!(
@@ -138,6 +162,8 @@ impl Case {
         let subject = incident.subject();
         entries.retain(|entry| entry.alert_id == subject);
         let members = members_of(reader, &incident.id).await?;
+        entries.extend(moves(reader, &incident.id).await?);
+        entries.sort_by_key(|entry| entry.at);
         Ok(Ok(Self { incident, members, entries }))
     }
 

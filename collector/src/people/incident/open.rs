@@ -7,11 +7,12 @@ use event::Micros;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::case::{self, Books, Member};
-use super::{By, append, class_words, entry, fact, joined, read_value, said, system};
+use super::{By, append, check, entry, fact, joined, next, read_value, system, title, told_next};
 use crate::history::Entry;
-use crate::incident::{Fact, Incident, incidents};
+use crate::incident::{Fact, Incident, incidents, words};
 use crate::people::connect::{Reader, Writer, block_on, configuration};
-use crate::people::deed;
+use crate::people::deed::{self, Chain};
+use crate::people::output::print_text;
 use crate::people::when::{Clock, When, iso};
 
 /// Ids that are tried before it is given up: another incident of the same day has one of 65,536 each.
@@ -46,14 +47,18 @@ pub(super) fn run(args: &Open) -> Result<ExitCode> {
     let clock = Clock::new(false);
     let books = Books::open(&config, &clock)?;
     let writer = Writer::open(&config)?;
+    // Held before it is looked whose the alerts are: nobody on this machine takes them meanwhile.
+    let chain = Chain::hold(&config, &writer)?;
     block_on(async {
         let members = match named(writer.reader(), &args.alerts).await? {
             Ok(members) => members,
             Err(said) => return Ok(super::refused(&said)),
         };
         let known = incidents(&case::entries(writer.reader()).await?);
-        let entries = entries(args, &members, &known, &books, &clock)?;
-        append(&config, &writer, entries, &args.by).await
+        let (incident, entries) = entries(args, &members, &known, &books, &clock)?;
+        let done = append(chain, entries, &args.by).await?;
+        print_text(&opened(&incident, &books, &clock))?;
+        Ok(done)
     })
 }
 
@@ -76,7 +81,7 @@ fn entries(
     known: &[Incident],
     books: &Books,
     clock: &Clock,
-) -> Result<Vec<Entry>> {
+) -> Result<(Incident, Vec<Entry>)> {
     for member in members {
         ensure!(
             member.incident.is_empty(),
@@ -94,7 +99,7 @@ fn entries(
     let incident = Incident { id: new_id(known, clock)?, detected_at, ..Incident::default() };
     let set = |text: String| entry(&incident, "set", text);
     let mut entries =
-        vec![entry(&incident, "open", said(&args.title)?), set(fact(Fact::DetectedAt, &iso(detected_at)))];
+        vec![entry(&incident, "open", title(&args.title)?), set(fact(Fact::DetectedAt, &iso(detected_at)))];
     let concerned = match &args.system {
         Some(id) => system(id, books)?,
         None => {
@@ -103,7 +108,7 @@ fn entries(
         }
     };
     let drill = common(members.iter(), |member| &member.drill_id, "alerts of one drill, or of none")?;
-    let classes = class_words(&args.class.join(","), &incident, books)?;
+    let classes = words(&args.class.join(",")).join(",");
     for (known, value) in [(Fact::System, concerned), (Fact::Drill, drill), (Fact::Classes, classes)] {
         if !value.is_empty() {
             entries.push(set(fact(known, &value)));
@@ -113,7 +118,22 @@ fn entries(
         entries.push(set(read_value(typed, &incident, books, clock)?));
     }
     entries.extend(members.iter().map(|member| joined(&member.id, &incident.id)));
-    Ok(entries)
+    Ok((check(&incident, &entries, books)?, entries))
+}
+
+/// What the one who opened it must know.
+fn opened(incident: &Incident, books: &Books, clock: &Clock) -> String {
+    let Some(decree) = books.decree(incident) else {
+        return format!(
+            "opened {}; no decree was in force at the detection: no deadline is known\n",
+            incident.id
+        );
+    };
+    let terms = incident.terms(decree, &books.zone);
+    let next = next(&terms).map(|term| {
+        told_next(&term.deadline.provision.id, term.due.unwrap_or_default(), term.is_at_once(), clock)
+    });
+    format!("opened {}; next: {}\n", incident.id, next.unwrap_or_else(|| "nothing is due".to_owned()))
 }
 
 /// What all alerts share; empty without an alert.

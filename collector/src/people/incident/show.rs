@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::case::{Books, Case, Field, Member};
 use crate::history::Entry;
 use crate::incident::{Standing, Term};
+use crate::inventory::System;
 use crate::level::Lang;
 use crate::people::alert::Page;
-use crate::people::select::as_iso;
-use crate::people::when::Clock;
+use crate::people::when::{Clock, iso};
 
 /// Everything, for programs.
 #[derive(Serialize)]
@@ -20,8 +20,11 @@ pub(super) struct Object<'c> {
     system: &'c str,
     classes: &'c [String],
     drill: &'c str,
-    #[serde(serialize_with = "as_iso")]
-    detected_at: Micros,
+    level: u8,
+    opened_at: String,
+    detected_at: String,
+    ended_at: Option<String>,
+    closed: Option<ClosedObject<'c>>,
     decree: &'c str,
     deadlines: Vec<DeadlineObject>,
     fields: Vec<Field>,
@@ -30,18 +33,28 @@ pub(super) struct Object<'c> {
 }
 
 #[derive(Serialize)]
+struct ClosedObject<'c> {
+    at: String,
+    verdict: &'c str,
+    text: &'c str,
+}
+
+#[derive(Serialize)]
+struct SentObject {
+    at: String,
+    proof: String,
+}
+
+#[derive(Serialize)]
 struct DeadlineObject {
     id: String,
     what: String,
     article: String,
-    /// 1970: no time is set, or it has not begun.
-    #[serde(serialize_with = "as_iso")]
-    due: Micros,
+    /// None: no time is set, or it has not begun.
+    due: Option<String>,
     /// met, missed, overdue, open, undated
     standing: &'static str,
-    #[serde(serialize_with = "as_iso")]
-    sent_at: Micros,
-    proof: String,
+    sent: Vec<SentObject>,
 }
 
 pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: Lang) -> Object<'c> {
@@ -54,7 +67,15 @@ pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: 
         system: &incident.system,
         classes: &incident.classes,
         drill: &incident.drill,
-        detected_at: incident.detected_at,
+        level: books.system(&incident.system).map_or(0, System::level),
+        opened_at: iso(incident.opened_at),
+        detected_at: iso(incident.detected_at),
+        ended_at: incident.ended_at.map(iso),
+        closed: incident.closed.as_ref().map(|closed| ClosedObject {
+            at: iso(closed.at),
+            verdict: &closed.verdict,
+            text: &closed.text,
+        }),
         decree: books.decree(incident).map_or("", |decree| &decree.id),
         deadlines: case.terms(books).iter().map(|term| DeadlineObject::of(term, now, lang)).collect(),
         fields: case.fields(books, clock, lang),
@@ -69,10 +90,13 @@ impl DeadlineObject {
             id: term.deadline.provision.id.clone(),
             what: term.deadline.provision.text.of(lang).to_owned(),
             article: term.article(lang),
-            due: term.due.unwrap_or_default(),
+            due: term.due.map(iso),
             standing: term.standing(now).as_str(),
-            sent_at: term.sent.map_or(0, |sent| sent.at),
-            proof: term.sent.map_or(String::new(), |sent| sent.proof.clone()),
+            sent: term
+                .sent
+                .iter()
+                .map(|sent| SentObject { at: iso(sent.at), proof: sent.proof.clone() })
+                .collect(),
         }
     }
 }
@@ -132,13 +156,17 @@ pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Str
 fn told(term: &Term<'_>, clock: &Clock, lang: Lang) -> String {
     let within = term.deadline.within.map(|within| within.shown(lang)).unwrap_or_default();
     let due = term.due.map(|due| clock.shown(due)).unwrap_or_default();
-    let sent = term.sent.map(|sent| format!("{} ({})", clock.shown(sent.at), sent.proof)).unwrap_or_default();
+    let sent = term.sent.iter().map(|sent| format!("{} ({})", clock.shown(sent.at), sent.proof));
+    let sent = sent.collect::<Vec<_>>().join(", again ");
     match term.standing(clock.now.as_microsecond()) {
         Standing::Met if due.is_empty() => format!("sent {sent}"),
         Standing::Met => format!("sent {sent}, in time (by {due})"),
         Standing::Missed => format!("sent {sent}, TOO LATE (by {due})"),
         Standing::Overdue => {
             format!("OVERDUE: {within}, by {due}, {}", clock.until(term.due.unwrap_or_default()))
+        }
+        Standing::Open if term.is_at_once() => {
+            format!("NOW: to be told at once; detected {}", clock.age(term.due.unwrap_or_default()))
         }
         Standing::Open => format!("{within}, by {due}, {}", clock.until(term.due.unwrap_or_default())),
         Standing::Undated if term.deadline.within.is_none() => "no time is set".to_owned(),

@@ -106,6 +106,16 @@ impl Ask<'_> {
         }
     }
 
+    /// The days, in which zone they are, and until when is told while the last one lasts.
+    pub(super) fn subtitle(&self) -> String {
+        let begins = Timestamp::from_microsecond(self.from).unwrap_or_default().to_zoned(self.zone.clone());
+        let (days, zone) = (self.period.shown(self.lang), begins.strftime("%:z"));
+        if self.as_of == self.to {
+            return format!("{days} (UTC{zone})");
+        }
+        format!("{days} (UTC{zone}), {} {}", self.say("số liệu đến", "until"), self.time(self.as_of))
+    }
+
     /// The last day of the period, or today while it lasts.
     pub(super) fn last_day(&self) -> Result<Date> {
         let last = Timestamp::from_microsecond(self.as_of.saturating_sub(1))?;
@@ -148,11 +158,12 @@ impl Ask<'_> {
 
     /// Rows (name, now, before) as bars of what is now, so many at the most.
     pub(super) async fn bars(&self, title: &str, what: &str, most: usize, sql: &str) -> Result<Bars> {
-        let (rows, note) = self.first::<Named>(most, sql).await?;
+        let sql = format!("SELECT * FROM ({sql}) WHERE now > 0 ORDER BY now DESC, before DESC, name");
+        let (rows, note) = self.first::<Named>(most, &sql).await?;
         Ok(Bars {
             title: title.to_owned(),
             headings: [what, self.say("Cảnh báo", "Alerts")].map(str::to_owned),
-            rows: rows.into_iter().filter(|row| row.now > 0).map(|row| (row.name, row.now)).collect(),
+            rows: rows.into_iter().map(|row| (row.name, row.now)).collect(),
             empty: self.nothing(),
             note,
         })

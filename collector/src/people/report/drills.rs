@@ -1,7 +1,7 @@
 //! The report of drills: which runs there were, what they made, what of it was found, how soon, and how each was scored.
 //!
-//! A run is there when its events are stored, whether or not anything was found of it: one that raised no alert is what a drill
-//! is made to show. Scores are those that `vonggac drill run` stored at its end; a run that was broken off has none.
+//! A run is there when anything of it is stored or when it was scored, whether or not anything was found of it: one that raised no
+//! alert is what a drill is made to show. Scores are those that `vonggac drill run` stored at its end; a run that was broken off has none.
 
 use anyhow::Result;
 
@@ -20,7 +20,7 @@ pub(super) async fn page(ask: &Ask<'_>) -> Result<Page> {
     let mut page = Page {
         lang: ask.lang,
         title: ask.say("Báo cáo diễn tập", "Report of drills").to_owned(),
-        subtitle: ask.period.shown(ask.lang),
+        subtitle: ask.subtitle(),
         blocks: Vec::new(),
     };
     page.blocks.push(Block::Facts(facts(ask).await?));
@@ -40,13 +40,25 @@ pub(super) async fn page(ask: &Ask<'_>) -> Result<Page> {
     Ok(page)
 }
 
+/// What shows that there was a run, and when: its events, its flows, or that it was scored; of one that lost everything there is the
+/// score alone.
+const TRACES: &str = "SELECT drill_id, ts, 1 AS stored FROM events WHERE drill_id != '' AND {both:ts} \
+    UNION ALL SELECT drill_id, ts, 1 AS stored FROM flows WHERE drill_id != '' AND {both:ts} \
+    UNION ALL SELECT drill_id, began_at AS ts, 0 AS stored FROM drill_scores WHERE {both:began_at}";
+
+/// How many runs there were.
+pub(super) fn counted() -> String {
+    format!(
+        "SELECT uniqExactIf(x.drill_id, {{now:x.ts}}) AS now, uniqExactIf(x.drill_id, {{before:x.ts}}) AS before FROM ({TRACES}) AS x"
+    )
+}
+
 async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     let alerts = "FROM alerts AS a FINAL WHERE a.drill_id != '' AND {both:a.created_at}";
     Ok(vec![
         ask.fact(
             ask.say("Cuộc diễn tập", "Runs"),
-            "SELECT uniqExactIf(a.drill_id, {now:a.ts}) AS now, uniqExactIf(a.drill_id, {before:a.ts}) AS before FROM events AS a \
-             WHERE a.drill_id != '' AND {both:a.ts}",
+            &counted(),
         )
         .await?,
         ask.fact(
@@ -103,11 +115,10 @@ async fn runs(ask: &Ask<'_>) -> Result<Table> {
                toString(toUnixTimestamp64Micro(a.first)), toString(a.alerts), toString(a.rules), \
                if(s.drill = '', '–', concat(toString(s.detected), ' / ', toString(s.detected + s.missed))), \
                if(s.drill = '', '–', toString(s.false_alerts)), if(s.drill = '' OR s.p50_ms < 0, '–', toString(s.p50_ms)), {verdict}] AS cells \
-             FROM (SELECT x.drill_id AS id, min(x.ts) AS began, count() AS events FROM \
-                 (SELECT drill_id, ts FROM events WHERE drill_id != '' AND {{now:ts}} \
-                  UNION ALL SELECT drill_id, ts FROM flows WHERE drill_id != '' AND {{now:ts}}) AS x GROUP BY id) AS e \
+             FROM (SELECT x.drill_id AS id, min(x.ts) AS began, sum(x.stored) AS events FROM ({TRACES}) AS x WHERE {{now:x.ts}} \
+                   GROUP BY id) AS e \
              LEFT JOIN (SELECT drill_id, min(created_at) AS first, count() AS alerts, uniqExact(rule_id) AS rules \
-                 FROM alerts FINAL WHERE drill_id != '' GROUP BY drill_id) AS a ON a.drill_id = e.id \
+                 FROM alerts FINAL WHERE drill_id != '' AND created_at < {{as_of}} GROUP BY drill_id) AS a ON a.drill_id = e.id \
              LEFT JOIN drill_scores AS s ON s.drill_id = e.id \
              ORDER BY e.began, e.id"
         ),

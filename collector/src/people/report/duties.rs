@@ -22,6 +22,13 @@ pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> 
     let all = u64::try_from(owed.len()).unwrap_or(u64::MAX);
     owed.truncate(ROWS_MAX);
     page.heading(ask.say("Nghĩa vụ theo cấp độ", "Duties by level"));
+    let mut doubts: Vec<String> = Vec::new();
+    for owed in owed.iter().filter(|owed| !owed.unsure.is_empty()) {
+        let doubt = format!("{}: {}", owed.article, owed.unsure);
+        if !doubts.contains(&doubt) {
+            doubts.push(doubt);
+        }
+    }
     page.table(Table {
         title: ask.say("Quá hạn hoặc đến hạn trong 30 ngày", "Overdue, or due within 30 days").to_owned(),
         headings: [
@@ -39,6 +46,9 @@ pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> 
         empty: ask.say("Không có nghĩa vụ nào đến hạn.", "Nothing falls due.").to_owned(),
         note: ask.cut(ROWS_MAX, all),
     });
+    for doubt in doubts {
+        page.text(format!("* {}: {doubt}", ask.say("Chưa chắc chắn", "Unsure")));
+    }
     Ok(())
 }
 
@@ -55,6 +65,6 @@ fn cells(ask: &Ask<'_>, owed: &Owed) -> Vec<String> {
         owed.what.clone(),
         owed.every.clone(),
         day(&owed.last_done),
-        owed.article.clone(),
+        format!("{}{}", owed.article, if owed.unsure.is_empty() { "" } else { " *" }),
     ]
 }

@@ -7,10 +7,11 @@ use crate::incident::{Standing, Term};
 use crate::level::Lang;
 use crate::people::incident::{Books, Case, Member};
 use crate::people::report::page::{Block, Fact, Page, Table};
-use crate::people::report::words::severity_name as severity;
+use crate::people::report::words::{severity_name as severity, verdict_name};
 use crate::people::when::Clock;
 
-pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Page {
+/// `history`: with what people did, remarks included, which is for inside.
+pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang, history: bool) -> Page {
     let incident = &case.incident;
     let say = |vi: &str, en: &str| lang.pick(vi, en).to_owned();
     let decree = books.decree(incident).map_or_else(
@@ -22,7 +23,9 @@ pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: L
         },
         |decree| decree.title.of(lang).to_owned(),
     );
-    let kind = if incident.ended_at.is_some() {
+    let kind = if incident.is_dismissed() {
+        lang.pick("Báo cáo về việc không phải sự cố", "Report of what was no incident")
+    } else if incident.ended_at.is_some() || incident.closed.is_some() {
         lang.pick("Báo cáo kết thúc sự cố", "Final report of an incident")
     } else {
         lang.pick("Báo cáo ban đầu sự cố", "Initial report of an incident")
@@ -41,7 +44,9 @@ pub(in crate::people) fn page(case: &Case, books: &Books, clock: &Clock, lang: L
     }
     page.table(deadlines(case, books, clock, lang));
     page.table(alerts(case, clock, lang));
-    page.table(history(case, clock, lang));
+    if history {
+        page.table(deeds(case, clock, lang));
+    }
     page
 }
 
@@ -63,6 +68,13 @@ fn facts(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Vec<Fact> {
         fact("Phân loại", "Classes", or_dash(classes)),
         fact("Cảnh báo", "Alerts", case.members.len().to_string()),
     ];
+    if let Some(ended) = incident.ended_at {
+        facts.push(fact("Kết thúc", "Ended", time(clock, ended)));
+    }
+    if let Some(closed) = &incident.closed {
+        let verdict = verdict_name(&closed.verdict, lang);
+        facts.push(fact("Kết luận", "Verdict", format!("{verdict} ({})", time(clock, closed.at))));
+    }
     let now = clock.now.as_microsecond();
     let terms = case.terms(books);
     let overdue = terms.iter().filter(|term| term.standing(now) == Standing::Overdue).count();
@@ -102,9 +114,8 @@ fn deadlines(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Table {
         let deadline = term.deadline;
         let due = term.due.map_or_else(|| "–".to_owned(), |due| time(clock, due));
         let within = deadline.within.map_or_else(|| "–".to_owned(), |within| within.shown(lang));
-        let sent = term
-            .sent
-            .map_or_else(|| "–".to_owned(), |sent| format!("{}; {}", time(clock, sent.at), sent.proof));
+        let sent = term.sent.iter().map(|sent| format!("{} ({})", time(clock, sent.at), sent.proof));
+        let sent = if term.sent.is_empty() { "–".to_owned() } else { sent.collect::<Vec<_>>().join("; ") };
         vec![
             deadline.provision.text.of(lang).to_owned(),
             within,
@@ -173,13 +184,13 @@ fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
     }
 }
 
-fn history(case: &Case, clock: &Clock, lang: Lang) -> Table {
+fn deeds(case: &Case, clock: &Clock, lang: Lang) -> Table {
     let row = |entry: &crate::history::Entry| {
         vec![
             time(clock, entry.at),
             entry.actor.clone(),
             deed(&entry.action, lang).to_owned(),
-            entry.text.clone(),
+            told(&entry.text, clock),
         ]
     };
     Table {
@@ -201,8 +212,20 @@ fn deed(action: &str, lang: Lang) -> &str {
         "sent" => lang.pick("đã gửi", "sent"),
         "comment" => lang.pick("ghi chú", "remark"),
         "close" => lang.pick("đóng", "closed"),
+        "unsent" => lang.pick("rút lại việc đã gửi", "taken back"),
+        "add" => lang.pick("thêm cảnh báo", "alert added"),
+        "remove" => lang.pick("bớt cảnh báo", "alert removed"),
         other => other,
     }
+}
+
+/// A text of an entry, in which moments stand as people read them.
+fn told(text: &str, clock: &Clock) -> String {
+    let word = |word: &str| match word.parse::<jiff::Timestamp>() {
+        Ok(at) => time(clock, at.as_microsecond()),
+        Err(_) => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// As the other reports write a moment.

@@ -1,10 +1,12 @@
-//! What a report says of incidents: those that were detected in its period or were not closed at its end, and whether what the law
-//! wants of them was sent in time. Exercises are left out.
+//! What a report says of incidents: those that were opened in its period, those that were not closed at its end, and whether what the
+//! law wants of them was sent in time. One that was opened after midnight is of the day on which it became known, so that each is of one
+//! report. What turned out to be none counts no longer; exercises are left out.
 
 use anyhow::Result;
+use event::Micros;
 
 use crate::history::Entry;
-use crate::incident::{Incident, Standing, incidents};
+use crate::incident::{Incident, Standing, Term, incidents};
 use crate::inventory::System;
 use crate::people::incident::entries;
 use crate::people::report::ask::Ask;
@@ -15,13 +17,15 @@ use crate::people::report::periodic::Site;
 const ROWS_MAX: usize = 100;
 
 pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
-    let all: Vec<Entry> = entries(ask.reader).await?;
-    let known: Vec<Entry> = all.into_iter().filter(|entry| entry.at < ask.as_of).collect();
-    let mut told = incidents(&known);
-    told.retain(|incident| incident.drill.is_empty());
+    let all = entries(ask.reader).await?;
+    let told = known_at(&all, ask.as_of);
+    let before = known_at(&all, ask.from);
     page.heading(ask.say("Sự cố", "Incidents"));
-    page.blocks.push(Block::Facts(facts(ask, site, &told)));
-    told.retain(|incident| incident.closed.is_none() || is_of(ask, incident));
+    page.blocks.push(Block::Facts(facts(ask, site, &told, &before)));
+    let is_told = |incident: &&Incident| {
+        incident.closed.is_none() || is_of(ask, incident) || late(ask, site, incident) > 0
+    };
+    let told: Vec<&Incident> = told.iter().filter(is_told).collect();
     let rows = u64::try_from(told.len()).unwrap_or(u64::MAX);
     page.table(Table {
         title: ask
@@ -46,12 +50,22 @@ pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> 
     Ok(())
 }
 
-fn is_of(ask: &Ask<'_>, incident: &Incident) -> bool {
-    (ask.from..ask.to).contains(&incident.detected_at)
+/// The incidents as they were known at a moment.
+fn known_at(entries: &[Entry], moment: Micros) -> Vec<Incident> {
+    let known: Vec<Entry> = entries.iter().filter(|entry| entry.at < moment).cloned().collect();
+    let mut known = incidents(&known);
+    known.retain(|incident| incident.drill.is_empty());
+    known
 }
 
-fn facts(ask: &Ask<'_>, site: &Site<'_>, told: &[Incident]) -> Vec<Fact> {
-    let count = |holds: &dyn Fn(&&Incident) -> bool| told.iter().filter(holds).count() as u64;
+fn is_of(ask: &Ask<'_>, incident: &Incident) -> bool {
+    (ask.from..ask.to).contains(&incident.opened_at)
+}
+
+fn facts(ask: &Ask<'_>, site: &Site<'_>, told: &[Incident], before: &[Incident]) -> Vec<Fact> {
+    let count = |of: &[Incident], holds: &dyn Fn(&Incident) -> bool| {
+        of.iter().filter(|incident| !incident.is_dismissed() && holds(incident)).count() as u64
+    };
     let fact = |vi: &str, en: &str, value: u64, before: Option<u64>| Fact {
         label: ask.say(vi, en).to_owned(),
         value: number(value, ask.lang),
@@ -60,37 +74,46 @@ fn facts(ask: &Ask<'_>, site: &Site<'_>, told: &[Incident]) -> Vec<Fact> {
         }),
         is_bad: false,
     };
-    let detected = count(&|incident| is_of(ask, incident));
-    let before = count(&|incident| (ask.before..ask.from).contains(&incident.detected_at));
-    let open = count(&|incident| incident.closed.is_none());
-    let late: u64 = told.iter().map(|incident| standings(ask, site, incident).1).sum();
+    let opened = count(told, &|incident| is_of(ask, incident));
+    let earlier = count(before, &|incident| (ask.before..ask.from).contains(&incident.opened_at));
+    let open = |of| count(of, &|incident: &Incident| incident.closed.is_none());
+    let late: u64 = told.iter().map(|incident| late(ask, site, incident)).sum();
+    let label = ("Báo cáo pháp định trễ trong kỳ hoặc quá hạn", "Statutory reports sent late, or overdue");
     vec![
-        fact("Sự cố phát hiện trong kỳ", "Detected in the period", detected, Some(before)),
-        fact("Chưa đóng cuối kỳ", "Not closed at the end", open, None),
-        Fact {
-            is_bad: late > 0,
-            ..fact("Báo cáo pháp định trễ hoặc quá hạn", "Statutory reports late or overdue", late, None)
-        },
+        fact("Sự cố ghi nhận trong kỳ", "Opened in the period", opened, Some(earlier)),
+        fact("Chưa đóng cuối kỳ", "Not closed at the end", open(told), Some(open(before))),
+        Fact { is_bad: late > 0, ..fact(label.0, label.1, late, None) },
     ]
 }
 
-/// How many reports were sent in time, and how many were late or are overdue.
-fn standings(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> (u64, u64) {
+/// Reports that were sent too late in the period, or were overdue at its end.
+fn late(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> u64 {
     let decree = incident.decree(site.levels.decrees(), &ask.zone);
     let terms = decree.map_or(Vec::new(), |decree| incident.terms(decree, &ask.zone));
-    let count =
-        |of: &[Standing]| terms.iter().filter(|term| of.contains(&term.standing(ask.as_of))).count() as u64;
-    (count(&[Standing::Met]), count(&[Standing::Missed, Standing::Overdue]))
+    let is_late = |term: &&Term<'_>| match term.standing(ask.as_of) {
+        Standing::Overdue => true,
+        Standing::Missed => term.sent.first().is_some_and(|sent| (ask.from..ask.to).contains(&sent.at)),
+        Standing::Met | Standing::Open | Standing::Undated => false,
+    };
+    terms.iter().filter(is_late).count() as u64
+}
+
+/// How many reports were sent in time, and how many were late or are overdue; a dash where no decree wants any.
+fn standings(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> String {
+    let Some(decree) = incident.decree(site.levels.decrees(), &ask.zone) else { return "–".to_owned() };
+    let terms = incident.terms(decree, &ask.zone);
+    let count = |of: &[Standing]| terms.iter().filter(|term| of.contains(&term.standing(ask.as_of))).count();
+    format!("{} / {}", count(&[Standing::Met]), count(&[Standing::Missed, Standing::Overdue]))
 }
 
 fn cells(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> Vec<String> {
     let system = site.inventory.by_id(&incident.system).map(|index| site.inventory.system(index));
     let status = match incident.status() {
+        _ if incident.is_dismissed() => ask.say("không phải sự cố", "no incident"),
         "closed" => ask.say("đã đóng", "closed"),
         "ended" => ask.say("đã kết thúc", "ended"),
         _ => ask.say("đang xử lý", "open"),
     };
-    let (met, late) = standings(ask, site, incident);
     vec![
         incident.id.clone(),
         ask.time(incident.detected_at),
@@ -99,6 +122,6 @@ fn cells(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> Vec<String> {
         system.map_or(0, System::level).to_string(),
         incident.class_names(incident.decree(site.levels.decrees(), &ask.zone), ask.lang),
         status.to_owned(),
-        format!("{met} / {late}"),
+        standings(ask, site, incident),
     ]
 }

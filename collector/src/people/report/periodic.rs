@@ -18,7 +18,7 @@ use crate::people::report::ask::{Ask, Column};
 use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table, number};
 use crate::people::report::period::{Length, Period, shown};
 use crate::people::report::words::{clock, severity, verdict};
-use crate::people::report::{duties, incidents};
+use crate::people::report::{drills, duties, incidents};
 use crate::priority::Levels;
 
 use Column::{Number, Text, Time};
@@ -68,12 +68,8 @@ pub(super) async fn page(ask: &Ask<'_>, site: &Site<'_>, length: Length) -> Resu
             ask.say("Báo cáo giám sát an toàn thông tin", "Security monitoring report")
         }
     };
-    let mut page = Page {
-        lang: ask.lang,
-        title: title.to_owned(),
-        subtitle: ask.period.shown(ask.lang),
-        blocks: Vec::new(),
-    };
+    let mut page =
+        Page { lang: ask.lang, title: title.to_owned(), subtitle: ask.subtitle(), blocks: Vec::new() };
     page.blocks.push(Block::Facts(facts(ask).await?));
     open(ask, &mut page).await?;
     incidents::section(ask, site, &mut page).await?;
@@ -88,10 +84,14 @@ pub(super) async fn page(ask: &Ask<'_>, site: &Site<'_>, length: Length) -> Resu
 async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     let alerts = |what: &str| format!("SELECT {what} {ALERTS}");
     let closed = |condition: &str| {
-        format!(
-            "SELECT countIf({{now:s.closed_at}} AND {condition}) AS now, countIf({{before:s.closed_at}} AND {condition}) AS before \
-             FROM alerts AS a FINAL INNER JOIN alert_status_at(as_of = {{as_of}}) AS s ON s.alert_id = a.id WHERE a.drill_id = ''"
-        )
+        let count = |as_of: &str, within: &str| {
+            format!(
+                "assumeNotNull((SELECT count() FROM (SELECT id FROM alerts FINAL WHERE drill_id = '') AS a \
+                 INNER JOIN alert_status_at(as_of = {as_of}) AS s ON s.alert_id = a.id WHERE {within} AND {condition}))"
+            )
+        };
+        let (now, before) = (count("{as_of}", "{now:s.closed_at}"), count("{from}", "{before:s.closed_at}"));
+        format!("SELECT {now} AS now, {before} AS before")
     };
     // A subquery for one value may have none, for all that ClickHouse knows.
     let late = |as_of: &str| {
@@ -340,11 +340,18 @@ async fn handling(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
         )
         .await?;
     page.table(clocks);
+    let closed = |as_of: &str, within: &str, now: u8| {
+        format!(
+            "SELECT {} AS name, {now} AS is_now FROM (SELECT id FROM alerts FINAL WHERE drill_id = '') AS a \
+             INNER JOIN alert_status_at(as_of = {as_of}) AS s ON s.alert_id = a.id WHERE {within}",
+            verdict(ask.lang, "s.verdict")
+        )
+    };
     let verdicts = format!(
-        "SELECT {} AS name, countIf({{now:s.closed_at}}) AS now, countIf({{before:s.closed_at}}) AS before \
-         FROM alerts AS a FINAL INNER JOIN alert_status_at(as_of = {{as_of}}) AS s ON s.alert_id = a.id \
-         WHERE a.drill_id = '' AND {{both:s.closed_at}} GROUP BY name ORDER BY now DESC, name",
-        verdict(ask.lang, "s.verdict")
+        "SELECT name, countIf(is_now = 1) AS now, countIf(is_now = 0) AS before FROM ({} UNION ALL {}) \
+         GROUP BY name ORDER BY now DESC, name",
+        closed("{as_of}", "{now:s.closed_at}", 1),
+        closed("{from}", "{before:s.closed_at}", 0)
     );
     let title = ask.say("Kết luận khi đóng", "Verdicts");
     page.table(ask.compared(title, ask.say("Kết luận", "Verdict"), TOP_MAX, &verdicts).await?);
@@ -427,8 +434,7 @@ async fn watch(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
         .await?,
         ask.fact(
             ask.say("Cuộc diễn tập", "Drills"),
-            "SELECT uniqExactIf(a.drill_id, {now:a.ts}) AS now, uniqExactIf(a.drill_id, {before:a.ts}) AS before \
-             FROM events AS a WHERE a.drill_id != '' AND {both:a.ts}",
+            &drills::counted(),
         )
         .await?,
     ];
@@ -468,15 +474,17 @@ async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
     let sql = "SELECT a.sys_level AS level, min(a.retention_days) AS days, toUnixTimestamp64Micro(min(a.ts)) AS oldest \
         FROM events AS a WHERE a.drill_id = '' AND a.ts < {as_of} GROUP BY level ORDER BY level DESC";
     let kept = ask.reader.rows::<Kept>(&ask.filled(sql), &Filter::default()).await?;
-    let decree = site.levels.decrees().in_force(ask.period.first);
+    let decree = site.levels.decrees().in_force(ask.last_day()?);
     let row = |Kept { level, days, oldest }| {
         let minimum = decree.and_then(|decree| decree.retention_minimum(level));
         let citation = minimum.and_then(|minimum| minimum.provision.citation.as_ref());
+        let doubt = minimum.is_some_and(|minimum| minimum.provision.unsure.is_some());
+        let doubt = if doubt { ask.say(" [chưa chắc chắn]", " [unsure]") } else { "" };
         vec![
             level.to_string(),
             number(days.into(), ask.lang),
             minimum.map_or_else(|| "–".to_owned(), |minimum| number(minimum.days.into(), ask.lang)),
-            citation.map_or_else(|| "–".to_owned(), |citation| citation.shown(ask.lang)),
+            citation.map_or_else(|| "–".to_owned(), |citation| citation.shown(ask.lang) + doubt),
             ask.time(oldest),
         ]
     };

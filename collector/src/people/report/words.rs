@@ -17,8 +17,7 @@ pub(super) fn severity(lang: Lang, column: &str) -> String {
 
 /// The same of one that is known here.
 pub(in crate::people) fn severity_name(severity: &str, lang: Lang) -> &str {
-    let known = SEVERITIES.iter().find(|(stored, _)| *stored == severity);
-    known.map_or(severity, |(stored, vietnamese)| lang.pick(*vietnamese, *stored))
+    name(&SEVERITIES, severity, lang)
 }
 
 /// Response clocks.
@@ -26,15 +25,26 @@ pub(super) fn clock(lang: Lang, column: &str) -> String {
     named(lang, column, &[("acknowledge", "tiếp nhận"), ("contain", "ngăn chặn"), ("close", "đóng")])
 }
 
+const VERDICTS: [(&str, &str); 4] = [
+    ("true_positive", "tấn công thật"),
+    ("false_positive", "báo động giả"),
+    ("benign", "hoạt động hợp lệ"),
+    ("duplicate", "trùng lặp"),
+];
+
 /// What an alert turned out to be.
 pub(super) fn verdict(lang: Lang, column: &str) -> String {
-    let names = [
-        ("true_positive", "tấn công thật"),
-        ("false_positive", "báo động giả"),
-        ("benign", "hoạt động hợp lệ"),
-        ("duplicate", "trùng lặp"),
-    ];
-    named(lang, column, &names)
+    named(lang, column, &VERDICTS)
+}
+
+/// The same of one that is known here.
+pub(super) fn verdict_name(verdict: &str, lang: Lang) -> &str {
+    name(&VERDICTS, verdict, lang)
+}
+
+fn name<'n>(names: &[(&str, &'n str)], stored: &'n str, lang: Lang) -> &'n str {
+    let known = names.iter().find(|(name, _)| *name == stored);
+    known.map_or(stored, |(_, vietnamese)| lang.pick(*vietnamese, stored))
 }
 
 /// What no name is known for stays as it is.
