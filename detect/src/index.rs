@@ -19,11 +19,11 @@
 //!   something together with what they ask, unless that takes too much memory.
 //!
 //! Memory: what the literals need, keywords at most [`KEYWORDS_MERGED_MAX`] times more. [`INDEXES_MAX`] bounds the number of
-//! indexes; the one that was used least lately goes first. An index is built while others are looked up. Nothing is allocated
+//! indexes; the one that was used least lately goes first. An index is built once, while others are looked up. Nothing is allocated
 //! per event. What was found in a value is remembered ([`memo`](crate::memo)): values repeat.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use event::{LogSource, Value};
 
@@ -61,9 +61,12 @@ struct Built {
 /// An index, and the number of its last use.
 #[derive(Debug)]
 struct Known {
-    index: Arc<Index>,
+    index: Shared,
     used: u64,
 }
+
+/// An index that is there, or that one of the threads who ask for it builds.
+type Shared = Arc<OnceLock<Arc<Index>>>;
 
 /// The rules of one set of log sources.
 #[derive(Debug, Default)]
@@ -137,12 +140,9 @@ impl Indexes {
         let mut positions: Vec<usize> =
             fitting.into_iter().flat_map(|(_, members)| members).copied().collect();
         positions.sort_unstable();
-        if let Some(index) = self.built().find(&positions) {
-            return index;
-        }
-        // Unlocked: it may take seconds, and other threads have events as well. Two may build the same.
-        let index = Arc::new(Index::new(positions.clone(), programs));
-        self.built().keep(positions, index)
+        let shared = self.built().shared(&positions);
+        // Unlocked: it may take a second, and other threads have events of other sources.
+        Arc::clone(shared.get_or_init(|| Arc::new(Index::new(positions, programs))))
     }
 
     fn built(&self) -> MutexGuard<'_, Built> {
@@ -151,24 +151,20 @@ impl Indexes {
 }
 
 impl Built {
-    fn find(&mut self, positions: &[usize]) -> Option<Arc<Index>> {
+    /// The place of an index, with or without it.
+    fn shared(&mut self, positions: &[usize]) -> Shared {
         self.uses = self.uses.saturating_add(1);
-        let known = self.indexes.get_mut(positions)?;
-        known.used = self.uses;
-        Some(Arc::clone(&known.index))
-    }
-
-    /// Keeps an index, unless another thread was sooner; gives the one that is kept.
-    fn keep(&mut self, positions: Vec<usize>, index: Arc<Index>) -> Arc<Index> {
-        if let Some(index) = self.find(&positions) {
-            return index;
+        if let Some(known) = self.indexes.get_mut(positions) {
+            known.used = self.uses;
+            return Arc::clone(&known.index);
         }
         if self.indexes.len() >= INDEXES_MAX {
             let oldest = self.indexes.iter().min_by_key(|(_, known)| known.used);
             let oldest = oldest.map(|(positions, _)| positions.clone());
             oldest.map(|positions| self.indexes.remove(&positions));
         }
-        let known = Known { index: Arc::clone(&index), used: self.uses };
+        let known = Known { index: Arc::default(), used: self.uses };
+        let index = Arc::clone(&known.index);
         self.indexes.insert(positions.into(), known);
         index
     }
@@ -462,12 +458,12 @@ mod tests {
     #[test]
     fn the_index_that_was_used_least_lately_goes_alone() {
         let mut built = Built::default();
-        (0..INDEXES_MAX).for_each(|number| drop(built.keep(vec![number], Arc::default())));
-        assert!(built.find(&[0]).is_some());
-        let index = built.keep(vec![INDEXES_MAX], Arc::default());
+        let has = |built: &Built, number: usize| built.indexes.contains_key([number].as_slice());
+        (0..INDEXES_MAX).for_each(|number| drop(built.shared(&[number])));
+        let first = built.shared(&[0]);
+        drop(built.shared(&[INDEXES_MAX]));
         assert_eq!(built.indexes.len(), INDEXES_MAX);
-        assert!(built.find(&[0]).is_some() && built.find(&[1]).is_none() && built.find(&[2]).is_some());
-        let known = built.keep(vec![INDEXES_MAX], Arc::default());
-        assert!(Arc::ptr_eq(&known, &index), "the first of two that were built at once is kept");
+        assert!(has(&built, 0) && !has(&built, 1) && has(&built, 2));
+        assert!(Arc::ptr_eq(&built.shared(&[0]), &first), "who asks later waits for who builds");
     }
 }
