@@ -283,7 +283,12 @@ impl Texts {
 
     /// Whether a value has none of the literals, whatever it is.
     fn is_vain(&self, value: Option<&Value<'_>>) -> bool {
-        self.literals.is_empty() || matches!(value, Some(Value::Int(_))) && !self.literals.has_number()
+        match value {
+            _ if self.literals.is_empty() => true,
+            Some(Value::Int(_)) => !self.literals.has_number(),
+            Some(Value::Text(text)) => self.literals.are_longer(text),
+            _ => false,
+        }
     }
 }
 

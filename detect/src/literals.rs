@@ -96,6 +96,8 @@ pub(crate) struct Literals {
     /// Those of one byte.
     single: Vec<(u8, u32)>,
     has_number: bool,
+    /// Bytes of the shortest.
+    bytes_min: usize,
 }
 
 /// Literals at one edge of a text, by how many bytes the gram has.
@@ -147,6 +149,7 @@ impl Literals {
             short: Short::new(parts.short),
             single: parts.single,
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
+            bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
             literals,
         }
     }
@@ -158,6 +161,11 @@ impl Literals {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.literals.is_empty()
+    }
+
+    /// Whether a text is too short to have any of them. Folding makes other characters than ASCII longer or shorter.
+    pub(crate) fn are_longer(&self, text: &str) -> bool {
+        text.len() < self.bytes_min && text.is_ascii()
     }
 
     /// Names each literal that the text has where it must stand, some of them several times.
