@@ -101,8 +101,15 @@ struct Texts {
     /// Tells the sets of one process apart.
     set: u64,
     literals: Literals,
-    /// By literal.
-    behind: Vec<Mask>,
+    behind: Masks,
+}
+
+/// What each of many anchors marks, all in one list.
+#[derive(Debug, Default)]
+struct Masks {
+    /// By anchor: where in `words` its own end.
+    ends: Vec<u32>,
+    words: Vec<(u32, u64)>,
 }
 
 /// What an anchor marks: words of [`Marks`] and the bits in them.
@@ -251,18 +258,14 @@ fn exact(float: f64) -> Option<i64> {
 
 impl Texts {
     fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
-        let (literals, behind) = texts.into_iter().unzip();
-        Self { set: serial::next(), literals: Literals::new(literals), behind }
+        let (literals, behind): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+        Self { set: serial::next(), literals: Literals::new(literals), behind: Masks::new(&behind) }
     }
 
     /// In the text at a place: the message, or a field.
     fn mark(&self, look: &mut Look<'_, '_>, slot: usize, marks: &mut Marks) {
         let Marks { bits, memo } = marks;
-        let mut mark = |literal: u32| {
-            if let Some(behind) = usize::try_from(literal).ok().and_then(|literal| self.behind.get(literal)) {
-                behind.mark(bits);
-            }
-        };
+        let mut mark = |literal: u32| self.behind.mark(literal, bits);
         if self.is_vain(look.value(slot)) {
             return;
         }
@@ -385,6 +388,32 @@ impl FieldParts {
     }
 }
 
+impl Masks {
+    fn new(masks: &[Mask]) -> Self {
+        let mut all = Self::default();
+        for mask in masks {
+            let words = mask.0.iter().map(|(word, bits)| (u32::try_from(*word).unwrap_or(u32::MAX), *bits));
+            all.words.extend(words);
+            all.ends.push(u32::try_from(all.words.len()).unwrap_or(u32::MAX));
+        }
+        all
+    }
+
+    fn mark(&self, anchor: u32, bits: &mut [u64]) {
+        for (word, mask) in self.words_of(anchor).unwrap_or_default() {
+            if let Some(word) = usize::try_from(*word).ok().and_then(|word| bits.get_mut(word)) {
+                *word |= mask;
+            }
+        }
+    }
+
+    fn words_of(&self, anchor: u32) -> Option<&[(u32, u64)]> {
+        let anchor = usize::try_from(anchor).ok()?;
+        let start = anchor.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.words.get(usize::try_from(start).ok()?..usize::try_from(*self.ends.get(anchor)?).ok()?)
+    }
+}
+
 impl Mask {
     fn mark(&self, bits: &mut [u64]) {
         for (word, mask) in &self.0 {
@@ -446,8 +475,8 @@ mod tests {
     }
 
     fn literals(index: &Index) -> usize {
-        let fields = index.fields.iter().map(|field| field.texts.behind.len());
-        fields.sum::<usize>() + index.keywords.behind.len()
+        let fields = index.fields.iter().map(|field| field.texts.behind.ends.len());
+        fields.sum::<usize>() + index.keywords.behind.ends.len()
     }
 
     /// 10,000 keywords and 500 rules once took 1.5 GB: the keywords stood in the table of each field.

@@ -87,7 +87,9 @@ impl Place {
 /// A set of literals.
 #[derive(Debug, Default)]
 pub(crate) struct Literals {
-    literals: Vec<(Place, String)>,
+    literals: Vec<Literal>,
+    /// Their bytes, one behind the other: literals that are compared lie near to each other.
+    bytes: Vec<u8>,
     whole: Grams,
     start: EdgeGrams,
     end: EdgeGrams,
@@ -98,6 +100,14 @@ pub(crate) struct Literals {
     has_number: bool,
     /// Bytes of the shortest.
     bytes_min: usize,
+}
+
+/// Where in the common bytes a literal is.
+#[derive(Clone, Copy, Debug)]
+struct Literal {
+    start: u32,
+    end: u32,
+    place: Place,
 }
 
 /// Literals at one edge of a text, by how many bytes the gram has.
@@ -150,7 +160,8 @@ impl Literals {
             single: parts.single,
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
             bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
-            literals,
+            bytes: literals.iter().flat_map(|(_, literal)| literal.bytes()).collect(),
+            literals: spans(&literals),
         }
     }
 
@@ -168,10 +179,17 @@ impl Literals {
         text.len() < self.bytes_min && text.is_ascii()
     }
 
+    /// Where a literal must stand, and its bytes.
+    #[inline]
+    fn get(&self, number: u32) -> Option<(Place, &[u8])> {
+        let Literal { start, end, place } = *self.literals.get(usize::try_from(number).ok()?)?;
+        Some((place, self.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?))
+    }
+
     /// Names each literal that the text has where it must stand, some of them several times.
     pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
         let bytes = text.as_bytes();
-        let mut search = Search { literals: &self.literals, bytes, found };
+        let mut search = Search { literals: self, bytes, found };
         if !self.whole.filed.is_empty() {
             search.probe(&self.whole, of_whole(bytes), 0);
         }
@@ -187,9 +205,20 @@ impl Literals {
     }
 }
 
+/// Where each literal is when all stand one behind the other.
+fn spans(literals: &[(Place, String)]) -> Vec<Literal> {
+    let mut end = 0_u32;
+    let spans = literals.iter().map(|(place, literal)| {
+        let start = end;
+        end = end.saturating_add(u32::try_from(literal.len()).unwrap_or(u32::MAX));
+        Literal { start, end, place: *place }
+    });
+    spans.collect()
+}
+
 /// A text in which literals are looked for.
 struct Search<'s, F> {
-    literals: &'s [(Place, String)],
+    literals: &'s Literals,
     bytes: &'s [u8],
     found: F,
 }
@@ -248,12 +277,11 @@ impl<F: FnMut(u32)> Search<'_, F> {
     /// The literal, when it stands where a gram of it was met.
     #[inline]
     fn stands(&self, filed: &Filed, position: usize) -> Option<u32> {
-        let (place, literal) = self.literals.get(usize::try_from(filed.literal).ok()?)?;
+        let (place, literal) = self.literals.get(filed.literal)?;
         let start = position.checked_sub(usize::try_from(filed.offset).ok()?)?;
         let end = start.checked_add(literal.len())?;
         let piece = self.bytes.get(start..end)?;
-        (place.holds(start, end, self.bytes.len()) && is_same(piece, literal.as_bytes()))
-            .then_some(filed.literal)
+        (place.holds(start, end, self.bytes.len()) && is_same(piece, literal)).then_some(filed.literal)
     }
 }
 
