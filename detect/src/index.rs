@@ -269,7 +269,8 @@ impl Texts {
         if self.is_vain(look.value(slot)) {
             return;
         }
-        match look.text(slot).map_or(memo::Known::Nothing, |text| memo.of(self.set, text)) {
+        let text = look.text(slot).filter(|text| self.literals.is_search_dear(text));
+        match text.map_or(memo::Known::Nothing, |text| memo.of(self.set, text)) {
             memo::Known::Literals(literals) => literals.iter().for_each(|literal| mark(*literal)),
             memo::Known::Wanted(mut recorder) => {
                 look.show_folded(slot, |text| {

@@ -7,7 +7,8 @@
 //! - at the start: the same way when it has at most eight bytes. What begins alike (`c:\windows\`) is told apart further on:
 //!   a longer one is filed as if it might stand anywhere;
 //! - anywhere, of 7 bytes or more: under four neighbouring grams, the rarest that it has; every fourth byte of the text is
-//!   probed, and however the literal lies in the text, one probe meets one of the four;
+//!   probed, and however the literal lies in the text, one probe meets one of the four. Where all of them are longer, it is
+//!   more grams, up to eight, and as many bytes from probe to probe;
 //! - anywhere, shorter: under its rarest gram, or itself when it has two or three bytes; every byte of the text is probed, with
 //!   a look at two bytes before any gram;
 //! - of one byte: under nothing; the text is searched for it (memchr).
@@ -19,7 +20,7 @@
 //! Text is folded (see [`text`](crate::text)), or ASCII in any case. Literals are folded. Grams are compared with bit 5 of each byte
 //! set, which makes upper and lower case of ASCII one, and some other bytes too; the full comparison tells these apart.
 //!
-//! Memory: about 20 bytes for each gram, of which a literal has up to four, and 8 KiB where there are short literals. With
+//! Memory: about 20 bytes for each gram, of which a literal has up to eight, and 8 KiB where there are short literals. With
 //! its text, its place and what it marks a literal of 30 bytes takes some 290 bytes in each field of an index: measured.
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::engine::NameHash;
 use crate::predicate::TextOp;
 
+/// Longest text that is searched for long literals as soon as its hash is looked up: eight probes.
+const CHEAP_BYTES_MAX: usize = 32;
 /// Bit 5 of four bytes.
 const CASE: u32 = 0x2020_2020;
 /// Bits of the table for each gram, as a power of two: one probe in 16 meets a bit for nothing.
@@ -35,6 +38,10 @@ const BITS_PER_GRAM_LOG2: u32 = 4;
 const BITS_MIN: u32 = 63;
 /// Bytes of a gram.
 const GRAM: usize = 4;
+/// Every how manieth byte of a text is probed for long literals, which have a gram for each byte between: the fewer the
+/// longer the shortest of them is. More would save few probes and take as many grams more.
+const STRIDES: [usize; 3] = [8, 6, STRIDE_MIN];
+const STRIDE_MIN: usize = 4;
 /// Bytes of a word: most that a gram at an edge of a text has.
 const WORD: usize = 8;
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -94,6 +101,8 @@ pub(crate) struct Literals {
     start: EdgeGrams,
     end: EdgeGrams,
     long: Grams,
+    /// Every how manieth byte is probed for these.
+    stride: usize,
     short: Option<Box<Short>>,
     /// Those of one byte.
     single: Vec<(u8, u32)>,
@@ -156,6 +165,7 @@ impl Literals {
             start: EdgeGrams::new(parts.start),
             end: EdgeGrams::new(parts.end),
             long: Grams::new(parts.long),
+            stride: parts.stride,
             short: Short::new(parts.short),
             single: parts.single,
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
@@ -172,6 +182,11 @@ impl Literals {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.literals.is_empty()
+    }
+
+    /// Whether to search a text costs more than to remember what it has.
+    pub(crate) fn is_search_dear(&self, text: &str) -> bool {
+        self.short.is_some() || text.len() > CHEAP_BYTES_MAX
     }
 
     /// Whether a text is too short to have any of them. Folding makes other characters than ASCII longer or shorter.
@@ -196,7 +211,11 @@ impl Literals {
         search.probe_edge(&self.start, first(bytes), 0);
         search.probe_edge(&self.end, last(bytes), bytes.len());
         if !self.long.filed.is_empty() {
-            search.probe_fourths(&self.long);
+            match self.stride {
+                8 => search.probe_long::<8>(&self.long),
+                6 => search.probe_long::<6>(&self.long),
+                _ => search.probe_long::<STRIDE_MIN>(&self.long),
+            }
         }
         if let Some(short) = &self.short {
             search.probe_all(short);
@@ -224,11 +243,15 @@ struct Search<'s, F> {
 }
 
 impl<F: FnMut(u32)> Search<'_, F> {
-    fn probe_fourths(&mut self, grams: &Grams) {
-        for (number, chunk) in self.bytes.as_chunks().0.iter().enumerate() {
-            if grams.may_have(gram(*chunk)) {
-                self.meet(grams, gram(*chunk), number.saturating_mul(GRAM));
+    fn probe_long<const STRIDE: usize>(&mut self, grams: &Grams) {
+        let (chunks, rest) = self.bytes.as_chunks::<STRIDE>();
+        for (number, bytes) in chunks.iter().filter_map(|chunk| chunk.first_chunk()).enumerate() {
+            if grams.may_have(gram(*bytes)) {
+                self.meet(grams, gram(*bytes), number.saturating_mul(STRIDE));
             }
+        }
+        if let Some(bytes) = rest.first_chunk() {
+            self.probe(grams, gram(*bytes), self.bytes.len().saturating_sub(rest.len()));
         }
     }
 
@@ -469,6 +492,7 @@ struct Parts {
     start: BTreeMap<usize, Vec<Filed>>,
     end: BTreeMap<usize, Vec<Filed>>,
     long: Vec<Filed>,
+    stride: usize,
     /// With a gram of two, three and four bytes.
     short: [Vec<Filed>; 3],
     single: Vec<(u8, u32)>,
@@ -476,7 +500,11 @@ struct Parts {
 
 impl Parts {
     fn of(literals: &[(Place, String)]) -> Self {
-        let mut parts = Self::default();
+        let long = literals.iter().filter(|(place, literal)| is_long(*place, literal.len()));
+        let shortest = long.map(|(_, literal)| literal.len()).min().unwrap_or_default();
+        let fitting = STRIDES.into_iter().find(|stride| shortest >= stride.saturating_add(GRAM - 1));
+        let stride = fitting.unwrap_or(STRIDE_MIN);
+        let mut parts = Self { stride, ..Self::default() };
         for gram in literals.iter().flat_map(|(_, literal)| windows(literal.as_bytes())) {
             let count = parts.counts.entry(gram).or_default();
             *count = count.saturating_add(1);
@@ -514,9 +542,20 @@ impl Parts {
                 fours.extend(rarest(&self.counts, &grams, 1).map(|(offset, gram)| filed(offset, *gram)));
             }
             (Place::Anywhere | Place::Start, _) => {
-                self.long.extend(rarest(&self.counts, &grams, 4).map(|(offset, gram)| filed(offset, *gram)));
+                self.long.extend(
+                    rarest(&self.counts, &grams, self.stride).map(|(offset, gram)| filed(offset, *gram)),
+                );
             }
         }
+    }
+}
+
+/// Whether a literal is probed for by strides.
+fn is_long(place: Place, bytes: usize) -> bool {
+    match place {
+        Place::Anywhere => bytes >= STRIDE_MIN + GRAM - 1,
+        Place::Start => bytes > WORD,
+        Place::End | Place::Whole => false,
     }
 }
 
