@@ -5,7 +5,7 @@
 //! event (time stamps, identifiers) costs a hash and drives out nothing. Each text has one slot, by its hash; the whole text is compared
 //! before its slot is believed.
 //!
-//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 300 KiB in each
+//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 1.2 MiB in each
 //! [`Scratch`](crate::Scratch), taken once. What is longer is not remembered.
 
 use std::hash::BuildHasher;
@@ -13,7 +13,7 @@ use std::hash::BuildHasher;
 use crate::engine::NameHash;
 
 /// Texts that are remembered. A power of two.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 4096;
 
 /// Longest text that is remembered, in bytes: most paths are shorter, and long command lines seldom repeat.
 const TEXT_BYTES_MAX: usize = 128;
@@ -179,7 +179,7 @@ mod tests {
     fn takes_no_text_for_another() {
         let mut memo = Memo::default();
         for round in 0..4 {
-            for number in 0..2048 {
+            for number in 0..2 * u32::try_from(SLOTS).unwrap_or_default() {
                 let text = number.to_string();
                 if let Some(literals) = known(&mut memo, 0, &text) {
                     assert_eq!(literals, [number], "{round}");
