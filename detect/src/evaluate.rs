@@ -31,6 +31,15 @@ impl Engine {
         index.open(marks).filter_map(matched).collect()
     }
 
+    /// How many rules [`evaluate`](Self::evaluate) would look at, found as it finds them and not looked at: for benchmarks, which
+    /// tell by it what the index costs.
+    pub fn candidates(&self, event: &Event<'_>, scratch: &mut Scratch) -> usize {
+        let (mut look, routes, marks) = scratch.look(self, event);
+        let index = routes.index(self, &event.log_source);
+        index.mark(&mut look, marks);
+        index.open(marks).count()
+    }
+
     /// The oracle of [`evaluate`](Self::evaluate): looks at every rule whose log source fits.
     pub fn scan(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
         let (mut look, ..) = scratch.look(self, event);
