@@ -259,7 +259,7 @@ fn exact(float: f64) -> Option<i64> {
 impl Texts {
     fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
         let (literals, behind): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
-        Self { set: serial::next(), literals: Literals::new(literals), behind: Masks::new(&behind) }
+        Self { set: serial::next(), literals: Literals::new(&literals), behind: Masks::new(&behind) }
     }
 
     /// In the text at a place: the message, or a field.

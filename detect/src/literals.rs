@@ -38,8 +38,8 @@ const BITS_PER_GRAM_LOG2: u32 = 4;
 const BITS_MIN: u32 = 63;
 /// Bytes of a gram.
 const GRAM: usize = 4;
-/// Every how manieth byte of a text is probed for long literals, which have a gram for each byte between: the fewer the
-/// longer the shortest of them is. More would save few probes and take as many grams more.
+/// Bytes from one probe for long literals to the next, the most that the shortest of them allows: each has as many grams, since a
+/// probe may meet it at any of them. More would save few probes.
 const STRIDES: [usize; 3] = [8, 6, STRIDE_MIN];
 const STRIDE_MIN: usize = 4;
 /// Bytes of a word: most that a gram at an edge of a text has.
@@ -101,7 +101,7 @@ pub(crate) struct Literals {
     start: EdgeGrams,
     end: EdgeGrams,
     long: Grams,
-    /// Every how manieth byte is probed for these.
+    /// Bytes from one probe for these to the next.
     stride: usize,
     short: Option<Box<Short>>,
     /// Those of one byte.
@@ -155,9 +155,9 @@ struct Filed {
 
 impl Literals {
     /// Of literals that are not empty.
-    pub(crate) fn new(literals: Vec<(Place, String)>) -> Self {
-        let mut parts = Parts::of(&literals);
-        for (number, (place, literal)) in (0_u32..).zip(&literals) {
+    pub(crate) fn new(literals: &[(Place, String)]) -> Self {
+        let mut parts = Parts::of(literals);
+        for (number, (place, literal)) in (0_u32..).zip(literals) {
             parts.file(number, *place, literal.as_bytes());
         }
         Self {
@@ -171,7 +171,7 @@ impl Literals {
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
             bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
             bytes: literals.iter().flat_map(|(_, literal)| literal.bytes()).collect(),
-            literals: spans(&literals),
+            literals: spans(literals),
         }
     }
 
@@ -581,7 +581,7 @@ mod tests {
 
     fn found(literals: &[(Place, String)], text: &str) -> Vec<usize> {
         let mut all = Vec::new();
-        Literals::new(literals.to_vec()).find(text, |literal| all.extend(usize::try_from(literal)));
+        Literals::new(literals).find(text, |literal| all.extend(usize::try_from(literal)));
         all.sort_unstable();
         all.dedup();
         all
@@ -603,15 +603,26 @@ mod tests {
         prop_oneof![Just(Place::Anywhere), Just(Place::Start), Just(Place::End), Just(Place::Whole)]
     }
 
+    fn literals() -> impl Strategy<Value = Vec<(Place, String)>> {
+        let any = prop::collection::vec((place(), "[ab]{1,12}|[a-d@`]{1,4}|đ[abđ]{0,5}"), 0..40);
+        // Such as are probed for by the wider strides.
+        let long = prop::collection::vec((place(), "[ab]{9,14}|[a-d@`]{9,20}"), 1..20);
+        let longer = prop::collection::vec((place(), "[ab]{11,14}|[a-d@`]{11,20}"), 1..20);
+        prop_oneof![any, long, longer]
+    }
+
     proptest! {
         /// Few letters, so that literals lie in texts, in each other and over their ends.
         #[test]
         fn finds_what_is_there_and_nothing_else(
-            literals in prop::collection::vec((place(), "[ab]{1,12}|[a-d@`]{1,4}|đ[abđ]{0,5}"), 0..40),
-            texts in prop::collection::vec("[abABđ]{0,40}|[a-dA-D@`]{0,12}", 1..10),
+            literals in literals(),
+            texts in prop::collection::vec("[abABđ]{0,40}|[a-dA-D@`]{0,12}|[abAB]{20,90}", 1..10),
+            around in "[ab]{0,9}",
         ) {
-            let texts = texts.iter().chain(literals.iter().map(|(_, literal)| literal));
-            for text in texts.filter(|text| text.is_ascii() || !text.contains(char::is_uppercase)) {
+            let own = literals.iter().flat_map(|(_, literal)| [literal.clone(), format!("{around}{literal}{around}")]);
+            let texts: Vec<String> = texts.into_iter().chain(own).collect();
+            let is_folded = |text: &&String| text.is_ascii() || !text.contains(char::is_uppercase);
+            for text in texts.iter().filter(is_folded) {
                 prop_assert_eq!(found(&literals, text), expected(&literals, text), "{}", text);
             }
         }

@@ -175,6 +175,11 @@ impl<'l, 'e> Look<'l, 'e> {
         self.scratch.first.get(field).copied().flatten().and_then(|place| usize::try_from(place).ok())
     }
 
+    /// Whether a field has exactly one value.
+    pub(crate) fn is_single(&self, field: usize) -> bool {
+        self.first(field).is_some_and(|slot| self.next(slot).is_none())
+    }
+
     /// Place of the next value of the same field.
     fn next(&self, slot: usize) -> Option<usize> {
         self.scratch.slots.get(slot)?.next.and_then(|place| usize::try_from(place).ok())

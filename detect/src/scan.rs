@@ -267,25 +267,37 @@ impl Item {
             }
             return holds;
         }
+        // One value is told once, whatever it meets.
+        let is_one_enough = !self.all && self.field.is_some_and(|field| look.is_single(field));
         let mut met = 0_usize;
         for predicate in &self.predicates {
-            let is_met = match self.field {
-                Some(field) => match look.meets(field, predicate) {
-                    Some(slot) => {
-                        evidence.add(look, field, slot);
-                        true
-                    }
-                    None => false,
-                },
-                None if look.somewhere(predicate) => {
-                    evidence.add_text(MESSAGE, &predicate.to_string());
-                    true
-                }
-                None => false,
-            };
-            met = met.saturating_add(usize::from(is_met));
+            met = met.saturating_add(usize::from(self.collect_one(predicate, look, evidence)));
+            if is_one_enough && met > 0 {
+                return true;
+            }
         }
         if self.all { met == self.predicates.len() } else { met > 0 }
+    }
+
+    /// Whether a predicate is met, and by what.
+    fn collect_one(
+        &self,
+        predicate: &Predicate,
+        look: &mut Look<'_, '_>,
+        evidence: &mut Evidence<'_>,
+    ) -> bool {
+        let Some(field) = self.field else {
+            let is_met = look.somewhere(predicate);
+            if is_met {
+                evidence.add_text(MESSAGE, &predicate.to_string());
+            }
+            return is_met;
+        };
+        let slot = look.meets(field, predicate);
+        if let Some(slot) = slot {
+            evidence.add(look, field, slot);
+        }
+        slot.is_some()
     }
 }
 
