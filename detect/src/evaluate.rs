@@ -23,19 +23,26 @@ pub struct Match {
 impl Engine {
     /// All rules that match the event, in the order in which they were loaded.
     pub fn evaluate(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
-        let mut look = scratch.look(self, event);
-        let (index, mut marks) = (look.route(self), look.take_marks());
-        index.mark(&mut look, &mut marks);
+        let (mut look, routes, marks) = scratch.look(self, event);
+        let index = routes.index(self, &event.log_source);
+        index.mark(&mut look, marks);
         let matched =
             |(position, left)| self.matched(position, |program| program.holds_left(left, &mut look));
-        let matches = index.open(&marks).filter_map(matched).collect();
-        look.give_marks(marks);
-        matches
+        index.open(marks).filter_map(matched).collect()
+    }
+
+    /// How many rules [`evaluate`](Self::evaluate) would look at, found as it finds them and not looked at: for benchmarks, which
+    /// tell by it what the index costs.
+    pub fn candidates(&self, event: &Event<'_>, scratch: &mut Scratch) -> usize {
+        let (mut look, routes, marks) = scratch.look(self, event);
+        let index = routes.index(self, &event.log_source);
+        index.mark(&mut look, marks);
+        index.open(marks).count()
     }
 
     /// The oracle of [`evaluate`](Self::evaluate): looks at every rule whose log source fits.
     pub fn scan(&self, event: &Event<'_>, scratch: &mut Scratch) -> Vec<Match> {
-        let mut look = scratch.look(self, event);
+        let (mut look, ..) = scratch.look(self, event);
         look.is_obvious = true;
         let fits = |rule: &Arc<Rule>| log_source::fits(&rule.log_source, &event.log_source);
         let programs = self.programs.iter().enumerate();
@@ -55,7 +62,7 @@ impl Engine {
     /// [`MATCHED_VALUE_BYTES_MAX`](crate::limits::MATCHED_VALUE_BYTES_MAX) bytes of each. A keyword is reported as `message` with the
     /// keyword. What a rule excludes (`not filter`) is not reported, nor a field that had to be absent.
     pub fn evidence(&self, found: &Match, event: &Event<'_>, scratch: &mut Scratch) -> Vec<(String, String)> {
-        let mut look = scratch.look(self, event);
+        let (mut look, ..) = scratch.look(self, event);
         let program = self.programs.get(found.program);
         program.map(|program| program.evidence(&mut look, &self.fields)).unwrap_or_default()
     }

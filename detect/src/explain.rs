@@ -24,7 +24,7 @@ impl Engine {
     /// Explains a detection rule on an event; `None`: the rule is a correlation, which no single event decides.
     pub fn explain(&self, rule: &Rule, event: &Event<'_>, scratch: &mut Scratch) -> Option<Explanation> {
         let program = self.programs.iter().find(|program| program.rule == rule.index)?;
-        let mut look = scratch.look(self, event);
+        let (mut look, ..) = scratch.look(self, event);
         look.is_obvious = true;
         let mut explainer = Explainer { engine: self, look };
         let mut parts =

@@ -19,11 +19,11 @@
 //!   something together with what they ask, unless that takes too much memory.
 //!
 //! Memory: what the literals need, keywords at most [`KEYWORDS_MERGED_MAX`] times more. [`INDEXES_MAX`] bounds the number of
-//! indexes; the one that was used least lately goes first. An index is built while others are looked up. Nothing is allocated
+//! indexes; the one that was used least lately goes first. An index is built once, while others are looked up. Nothing is allocated
 //! per event. What was found in a value is remembered ([`memo`](crate::memo)): values repeat.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use event::{LogSource, Value};
 
@@ -61,9 +61,12 @@ struct Built {
 /// An index, and the number of its last use.
 #[derive(Debug)]
 struct Known {
-    index: Arc<Index>,
+    index: Shared,
     used: u64,
 }
+
+/// An index that is there, or that one of the threads who ask for it builds.
+type Shared = Arc<OnceLock<Arc<Index>>>;
 
 /// The rules of one set of log sources.
 #[derive(Debug, Default)]
@@ -98,8 +101,15 @@ struct Texts {
     /// Tells the sets of one process apart.
     set: u64,
     literals: Literals,
-    /// By literal.
-    behind: Vec<Mask>,
+    behind: Masks,
+}
+
+/// What each of many anchors marks, all in one list.
+#[derive(Debug, Default)]
+struct Masks {
+    /// By anchor: where in `words` its own end.
+    ends: Vec<u32>,
+    words: Vec<(u32, u64)>,
 }
 
 /// What an anchor marks: words of [`Marks`] and the bits in them.
@@ -137,12 +147,9 @@ impl Indexes {
         let mut positions: Vec<usize> =
             fitting.into_iter().flat_map(|(_, members)| members).copied().collect();
         positions.sort_unstable();
-        if let Some(index) = self.built().find(&positions) {
-            return index;
-        }
-        // Unlocked: it may take seconds, and other threads have events as well. Two may build the same.
-        let index = Arc::new(Index::new(positions.clone(), programs));
-        self.built().keep(positions, index)
+        let shared = self.built().shared(&positions);
+        // Unlocked: it may take a second, and other threads have events of other sources.
+        Arc::clone(shared.get_or_init(|| Arc::new(Index::new(positions, programs))))
     }
 
     fn built(&self) -> MutexGuard<'_, Built> {
@@ -151,24 +158,20 @@ impl Indexes {
 }
 
 impl Built {
-    fn find(&mut self, positions: &[usize]) -> Option<Arc<Index>> {
+    /// The place of an index, with or without it.
+    fn shared(&mut self, positions: &[usize]) -> Shared {
         self.uses = self.uses.saturating_add(1);
-        let known = self.indexes.get_mut(positions)?;
-        known.used = self.uses;
-        Some(Arc::clone(&known.index))
-    }
-
-    /// Keeps an index, unless another thread was sooner; gives the one that is kept.
-    fn keep(&mut self, positions: Vec<usize>, index: Arc<Index>) -> Arc<Index> {
-        if let Some(index) = self.find(&positions) {
-            return index;
+        if let Some(known) = self.indexes.get_mut(positions) {
+            known.used = self.uses;
+            return Arc::clone(&known.index);
         }
         if self.indexes.len() >= INDEXES_MAX {
             let oldest = self.indexes.iter().min_by_key(|(_, known)| known.used);
             let oldest = oldest.map(|(positions, _)| positions.clone());
             oldest.map(|positions| self.indexes.remove(&positions));
         }
-        let known = Known { index: Arc::clone(&index), used: self.uses };
+        let known = Known { index: Arc::default(), used: self.uses };
+        let index = Arc::clone(&known.index);
         self.indexes.insert(positions.into(), known);
         index
     }
@@ -255,22 +258,19 @@ fn exact(float: f64) -> Option<i64> {
 
 impl Texts {
     fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
-        let (literals, behind) = texts.into_iter().unzip();
-        Self { set: serial::next(), literals: Literals::new(literals), behind }
+        let (literals, behind): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
+        Self { set: serial::next(), literals: Literals::new(&literals), behind: Masks::new(&behind) }
     }
 
     /// In the text at a place: the message, or a field.
     fn mark(&self, look: &mut Look<'_, '_>, slot: usize, marks: &mut Marks) {
         let Marks { bits, memo } = marks;
-        let mut mark = |literal: u32| {
-            if let Some(behind) = usize::try_from(literal).ok().and_then(|literal| self.behind.get(literal)) {
-                behind.mark(bits);
-            }
-        };
+        let mut mark = |literal: u32| self.behind.mark(literal, bits);
         if self.is_vain(look.value(slot)) {
             return;
         }
-        match look.text(slot).map_or(memo::Known::Nothing, |text| memo.of(self.set, text)) {
+        let text = look.text(slot).filter(|text| self.literals.is_search_dear(text));
+        match text.map_or(memo::Known::Nothing, |text| memo.of(self.set, text)) {
             memo::Known::Literals(literals) => literals.iter().for_each(|literal| mark(*literal)),
             memo::Known::Wanted(mut recorder) => {
                 look.show_folded(slot, |text| {
@@ -287,7 +287,12 @@ impl Texts {
 
     /// Whether a value has none of the literals, whatever it is.
     fn is_vain(&self, value: Option<&Value<'_>>) -> bool {
-        self.literals.is_empty() || matches!(value, Some(Value::Int(_))) && !self.literals.has_number()
+        match value {
+            _ if self.literals.is_empty() => true,
+            Some(Value::Int(_)) => !self.literals.has_number(),
+            Some(Value::Text(text)) => self.literals.are_longer(text),
+            _ => false,
+        }
     }
 }
 
@@ -384,6 +389,32 @@ impl FieldParts {
     }
 }
 
+impl Masks {
+    fn new(masks: &[Mask]) -> Self {
+        let mut all = Self::default();
+        for mask in masks {
+            let words = mask.0.iter().map(|(word, bits)| (u32::try_from(*word).unwrap_or(u32::MAX), *bits));
+            all.words.extend(words);
+            all.ends.push(u32::try_from(all.words.len()).unwrap_or(u32::MAX));
+        }
+        all
+    }
+
+    fn mark(&self, anchor: u32, bits: &mut [u64]) {
+        for (word, mask) in self.words_of(anchor).unwrap_or_default() {
+            if let Some(word) = usize::try_from(*word).ok().and_then(|word| bits.get_mut(word)) {
+                *word |= mask;
+            }
+        }
+    }
+
+    fn words_of(&self, anchor: u32) -> Option<&[(u32, u64)]> {
+        let anchor = usize::try_from(anchor).ok()?;
+        let start = anchor.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.words.get(usize::try_from(start).ok()?..usize::try_from(*self.ends.get(anchor)?).ok()?)
+    }
+}
+
 impl Mask {
     fn mark(&self, bits: &mut [u64]) {
         for (word, mask) in &self.0 {
@@ -445,8 +476,8 @@ mod tests {
     }
 
     fn literals(index: &Index) -> usize {
-        let fields = index.fields.iter().map(|field| field.texts.behind.len());
-        fields.sum::<usize>() + index.keywords.behind.len()
+        let fields = index.fields.iter().map(|field| field.texts.behind.ends.len());
+        fields.sum::<usize>() + index.keywords.behind.ends.len()
     }
 
     /// 10,000 keywords and 500 rules once took 1.5 GB: the keywords stood in the table of each field.
@@ -462,12 +493,12 @@ mod tests {
     #[test]
     fn the_index_that_was_used_least_lately_goes_alone() {
         let mut built = Built::default();
-        (0..INDEXES_MAX).for_each(|number| drop(built.keep(vec![number], Arc::default())));
-        assert!(built.find(&[0]).is_some());
-        let index = built.keep(vec![INDEXES_MAX], Arc::default());
+        let has = |built: &Built, number: usize| built.indexes.contains_key([number].as_slice());
+        (0..INDEXES_MAX).for_each(|number| drop(built.shared(&[number])));
+        let first = built.shared(&[0]);
+        drop(built.shared(&[INDEXES_MAX]));
         assert_eq!(built.indexes.len(), INDEXES_MAX);
-        assert!(built.find(&[0]).is_some() && built.find(&[1]).is_none() && built.find(&[2]).is_some());
-        let known = built.keep(vec![INDEXES_MAX], Arc::default());
-        assert!(Arc::ptr_eq(&known, &index), "the first of two that were built at once is kept");
+        assert!(has(&built, 0) && !has(&built, 1) && has(&built, 2));
+        assert!(Arc::ptr_eq(&built.shared(&[0]), &first), "who asks later waits for who builds");
     }
 }

@@ -7,7 +7,8 @@
 //! - at the start: the same way when it has at most eight bytes. What begins alike (`c:\windows\`) is told apart further on:
 //!   a longer one is filed as if it might stand anywhere;
 //! - anywhere, of 7 bytes or more: under four neighbouring grams, the rarest that it has; every fourth byte of the text is
-//!   probed, and however the literal lies in the text, one probe meets one of the four;
+//!   probed, and however the literal lies in the text, one probe meets one of the four. Where all of them are longer, it is
+//!   more grams, up to eight, and as many bytes from probe to probe;
 //! - anywhere, shorter: under its rarest gram, or itself when it has two or three bytes; every byte of the text is probed, with
 //!   a look at two bytes before any gram;
 //! - of one byte: under nothing; the text is searched for it (memchr).
@@ -19,7 +20,7 @@
 //! Text is folded (see [`text`](crate::text)), or ASCII in any case. Literals are folded. Grams are compared with bit 5 of each byte
 //! set, which makes upper and lower case of ASCII one, and some other bytes too; the full comparison tells these apart.
 //!
-//! Memory: about 20 bytes for each gram, of which a literal has up to four, and 8 KiB where there are short literals. With
+//! Memory: about 20 bytes for each gram, of which a literal has up to eight, and 8 KiB where there are short literals. With
 //! its text, its place and what it marks a literal of 30 bytes takes some 290 bytes in each field of an index: measured.
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::engine::NameHash;
 use crate::predicate::TextOp;
 
+/// Longest text that is searched for long literals as soon as its hash is looked up: eight probes.
+const CHEAP_BYTES_MAX: usize = 32;
 /// Bit 5 of four bytes.
 const CASE: u32 = 0x2020_2020;
 /// Bits of the table for each gram, as a power of two: one probe in 16 meets a bit for nothing.
@@ -35,6 +38,10 @@ const BITS_PER_GRAM_LOG2: u32 = 4;
 const BITS_MIN: u32 = 63;
 /// Bytes of a gram.
 const GRAM: usize = 4;
+/// Bytes from one probe for long literals to the next, the most that the shortest of them allows: each has as many grams, since a
+/// probe may meet it at any of them. More would save few probes.
+const STRIDES: [usize; 3] = [8, 6, STRIDE_MIN];
+const STRIDE_MIN: usize = 4;
 /// Bytes of a word: most that a gram at an edge of a text has.
 const WORD: usize = 8;
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -87,15 +94,29 @@ impl Place {
 /// A set of literals.
 #[derive(Debug, Default)]
 pub(crate) struct Literals {
-    literals: Vec<(Place, String)>,
+    literals: Vec<Literal>,
+    /// Their bytes, one behind the other: literals that are compared lie near to each other.
+    bytes: Vec<u8>,
     whole: Grams,
     start: EdgeGrams,
     end: EdgeGrams,
     long: Grams,
+    /// Bytes from one probe for these to the next.
+    stride: usize,
     short: Option<Box<Short>>,
     /// Those of one byte.
     single: Vec<(u8, u32)>,
     has_number: bool,
+    /// Bytes of the shortest.
+    bytes_min: usize,
+}
+
+/// Where in the common bytes a literal is.
+#[derive(Clone, Copy, Debug)]
+struct Literal {
+    start: u32,
+    end: u32,
+    place: Place,
 }
 
 /// Literals at one edge of a text, by how many bytes the gram has.
@@ -134,9 +155,9 @@ struct Filed {
 
 impl Literals {
     /// Of literals that are not empty.
-    pub(crate) fn new(literals: Vec<(Place, String)>) -> Self {
-        let mut parts = Parts::of(&literals);
-        for (number, (place, literal)) in (0_u32..).zip(&literals) {
+    pub(crate) fn new(literals: &[(Place, String)]) -> Self {
+        let mut parts = Parts::of(literals);
+        for (number, (place, literal)) in (0_u32..).zip(literals) {
             parts.file(number, *place, literal.as_bytes());
         }
         Self {
@@ -144,10 +165,13 @@ impl Literals {
             start: EdgeGrams::new(parts.start),
             end: EdgeGrams::new(parts.end),
             long: Grams::new(parts.long),
+            stride: parts.stride,
             short: Short::new(parts.short),
             single: parts.single,
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
-            literals,
+            bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
+            bytes: literals.iter().flat_map(|(_, literal)| literal.bytes()).collect(),
+            literals: spans(literals),
         }
     }
 
@@ -160,17 +184,38 @@ impl Literals {
         self.literals.is_empty()
     }
 
+    /// Whether to search a text costs more than to remember what it has.
+    pub(crate) fn is_search_dear(&self, text: &str) -> bool {
+        self.short.is_some() || text.len() > CHEAP_BYTES_MAX
+    }
+
+    /// Whether a text is too short to have any of them. Folding makes other characters than ASCII longer or shorter.
+    pub(crate) fn are_longer(&self, text: &str) -> bool {
+        text.len() < self.bytes_min && text.is_ascii()
+    }
+
+    /// Where a literal must stand, and its bytes.
+    #[inline]
+    fn get(&self, number: u32) -> Option<(Place, &[u8])> {
+        let Literal { start, end, place } = *self.literals.get(usize::try_from(number).ok()?)?;
+        Some((place, self.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?))
+    }
+
     /// Names each literal that the text has where it must stand, some of them several times.
     pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
         let bytes = text.as_bytes();
-        let mut search = Search { literals: &self.literals, bytes, found };
+        let mut search = Search { literals: self, bytes, found };
         if !self.whole.filed.is_empty() {
             search.probe(&self.whole, of_whole(bytes), 0);
         }
         search.probe_edge(&self.start, first(bytes), 0);
         search.probe_edge(&self.end, last(bytes), bytes.len());
         if !self.long.filed.is_empty() {
-            search.probe_fourths(&self.long);
+            match self.stride {
+                8 => search.probe_long::<8>(&self.long),
+                6 => search.probe_long::<6>(&self.long),
+                _ => search.probe_long::<STRIDE_MIN>(&self.long),
+            }
         }
         if let Some(short) = &self.short {
             search.probe_all(short);
@@ -179,19 +224,34 @@ impl Literals {
     }
 }
 
+/// Where each literal is when all stand one behind the other.
+fn spans(literals: &[(Place, String)]) -> Vec<Literal> {
+    let mut end = 0_u32;
+    let spans = literals.iter().map(|(place, literal)| {
+        let start = end;
+        end = end.saturating_add(u32::try_from(literal.len()).unwrap_or(u32::MAX));
+        Literal { start, end, place: *place }
+    });
+    spans.collect()
+}
+
 /// A text in which literals are looked for.
 struct Search<'s, F> {
-    literals: &'s [(Place, String)],
+    literals: &'s Literals,
     bytes: &'s [u8],
     found: F,
 }
 
 impl<F: FnMut(u32)> Search<'_, F> {
-    fn probe_fourths(&mut self, grams: &Grams) {
-        for (number, chunk) in self.bytes.as_chunks().0.iter().enumerate() {
-            if grams.may_have(gram(*chunk)) {
-                self.meet(grams, gram(*chunk), number.saturating_mul(GRAM));
+    fn probe_long<const STRIDE: usize>(&mut self, grams: &Grams) {
+        let (chunks, rest) = self.bytes.as_chunks::<STRIDE>();
+        for (number, bytes) in chunks.iter().filter_map(|chunk| chunk.first_chunk()).enumerate() {
+            if grams.may_have(gram(*bytes)) {
+                self.meet(grams, gram(*bytes), number.saturating_mul(STRIDE));
             }
+        }
+        if let Some(bytes) = rest.first_chunk() {
+            self.probe(grams, gram(*bytes), self.bytes.len().saturating_sub(rest.len()));
         }
     }
 
@@ -240,12 +300,11 @@ impl<F: FnMut(u32)> Search<'_, F> {
     /// The literal, when it stands where a gram of it was met.
     #[inline]
     fn stands(&self, filed: &Filed, position: usize) -> Option<u32> {
-        let (place, literal) = self.literals.get(usize::try_from(filed.literal).ok()?)?;
+        let (place, literal) = self.literals.get(filed.literal)?;
         let start = position.checked_sub(usize::try_from(filed.offset).ok()?)?;
         let end = start.checked_add(literal.len())?;
         let piece = self.bytes.get(start..end)?;
-        (place.holds(start, end, self.bytes.len()) && is_same(piece, literal.as_bytes()))
-            .then_some(filed.literal)
+        (place.holds(start, end, self.bytes.len()) && is_same(piece, literal)).then_some(filed.literal)
     }
 }
 
@@ -433,6 +492,7 @@ struct Parts {
     start: BTreeMap<usize, Vec<Filed>>,
     end: BTreeMap<usize, Vec<Filed>>,
     long: Vec<Filed>,
+    stride: usize,
     /// With a gram of two, three and four bytes.
     short: [Vec<Filed>; 3],
     single: Vec<(u8, u32)>,
@@ -440,7 +500,11 @@ struct Parts {
 
 impl Parts {
     fn of(literals: &[(Place, String)]) -> Self {
-        let mut parts = Self::default();
+        let long = literals.iter().filter(|(place, literal)| is_long(*place, literal.len()));
+        let shortest = long.map(|(_, literal)| literal.len()).min().unwrap_or_default();
+        let fitting = STRIDES.into_iter().find(|stride| shortest >= stride.saturating_add(GRAM - 1));
+        let stride = fitting.unwrap_or(STRIDE_MIN);
+        let mut parts = Self { stride, ..Self::default() };
         for gram in literals.iter().flat_map(|(_, literal)| windows(literal.as_bytes())) {
             let count = parts.counts.entry(gram).or_default();
             *count = count.saturating_add(1);
@@ -478,9 +542,20 @@ impl Parts {
                 fours.extend(rarest(&self.counts, &grams, 1).map(|(offset, gram)| filed(offset, *gram)));
             }
             (Place::Anywhere | Place::Start, _) => {
-                self.long.extend(rarest(&self.counts, &grams, 4).map(|(offset, gram)| filed(offset, *gram)));
+                self.long.extend(
+                    rarest(&self.counts, &grams, self.stride).map(|(offset, gram)| filed(offset, *gram)),
+                );
             }
         }
+    }
+}
+
+/// Whether a literal is probed for by strides.
+fn is_long(place: Place, bytes: usize) -> bool {
+    match place {
+        Place::Anywhere => bytes >= STRIDE_MIN + GRAM - 1,
+        Place::Start => bytes > WORD,
+        Place::End | Place::Whole => false,
     }
 }
 
@@ -506,7 +581,7 @@ mod tests {
 
     fn found(literals: &[(Place, String)], text: &str) -> Vec<usize> {
         let mut all = Vec::new();
-        Literals::new(literals.to_vec()).find(text, |literal| all.extend(usize::try_from(literal)));
+        Literals::new(literals).find(text, |literal| all.extend(usize::try_from(literal)));
         all.sort_unstable();
         all.dedup();
         all
@@ -528,15 +603,26 @@ mod tests {
         prop_oneof![Just(Place::Anywhere), Just(Place::Start), Just(Place::End), Just(Place::Whole)]
     }
 
+    fn literals() -> impl Strategy<Value = Vec<(Place, String)>> {
+        let any = prop::collection::vec((place(), "[ab]{1,12}|[a-d@`]{1,4}|đ[abđ]{0,5}"), 0..40);
+        // Such as are probed for by the wider strides.
+        let long = prop::collection::vec((place(), "[ab]{9,14}|[a-d@`]{9,20}"), 1..20);
+        let longer = prop::collection::vec((place(), "[ab]{11,14}|[a-d@`]{11,20}"), 1..20);
+        prop_oneof![any, long, longer]
+    }
+
     proptest! {
         /// Few letters, so that literals lie in texts, in each other and over their ends.
         #[test]
         fn finds_what_is_there_and_nothing_else(
-            literals in prop::collection::vec((place(), "[ab]{1,12}|[a-d@`]{1,4}|đ[abđ]{0,5}"), 0..40),
-            texts in prop::collection::vec("[abABđ]{0,40}|[a-dA-D@`]{0,12}", 1..10),
+            literals in literals(),
+            texts in prop::collection::vec("[abABđ]{0,40}|[a-dA-D@`]{0,12}|[abAB]{20,90}", 1..10),
+            around in "[ab]{0,9}",
         ) {
-            let texts = texts.iter().chain(literals.iter().map(|(_, literal)| literal));
-            for text in texts.filter(|text| text.is_ascii() || !text.contains(char::is_uppercase)) {
+            let own = literals.iter().flat_map(|(_, literal)| [literal.clone(), format!("{around}{literal}{around}")]);
+            let texts: Vec<String> = texts.into_iter().chain(own).collect();
+            let is_folded = |text: &&String| text.is_ascii() || !text.contains(char::is_uppercase);
+            for text in texts.iter().filter(is_folded) {
                 prop_assert_eq!(found(&literals, text), expected(&literals, text), "{}", text);
             }
         }

@@ -20,6 +20,15 @@ use crate::text::{self, Form};
 pub struct Scratch {
     /// The engine it was last used with.
     engine: u64,
+    texts: Texts,
+    routes: Routes,
+    /// What the index marked.
+    marks: Marks,
+}
+
+/// What is known of one event.
+#[derive(Debug, Default)]
+struct Texts {
     /// By field of the engine: the first of the event's fields of that name.
     first: Vec<Option<u32>>,
     /// Fields of the engine that `first` holds for this event.
@@ -30,10 +39,14 @@ pub struct Scratch {
     spans: Vec<[Option<Span>; Form::COUNT]>,
     /// Folded texts of this event.
     arena: String,
-    /// Indexes by log source.
-    routes: Vec<Route>,
-    /// What the index marked; kept here between events.
-    marks: Marks,
+}
+
+/// Indexes by log source. Most events come from where the one before came from.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    last: Option<Route>,
+    /// At most [`ROUTES_MAX`], then none.
+    others: Vec<Route>,
 }
 
 /// Bytes of the arena, from and to: 32 bits, as a batch has no more.
@@ -57,21 +70,25 @@ struct Route {
 }
 
 impl Scratch {
-    /// Takes up an event.
-    pub(crate) fn look<'l, 'e>(&'l mut self, engine: &Engine, event: &'l Event<'e>) -> Look<'l, 'e> {
-        self.forget(engine);
-        self.spans.resize_with(event.fields.len().saturating_add(1), Default::default);
-        self.slots
-            .extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
-        self.chain();
-        Look { event, scratch: self, is_obvious: false }
-    }
-
-    /// Forgets the event before, and all when it was another engine's.
-    fn forget(&mut self, engine: &Engine) {
+    /// Takes up an event; gives as well what finds its index, and what the index marks.
+    pub(crate) fn look<'l, 'e>(
+        &'l mut self,
+        engine: &Engine,
+        event: &'l Event<'e>,
+    ) -> (Look<'l, 'e>, &'l mut Routes, &'l mut Marks) {
         if self.engine != engine.serial {
-            *self = Self { engine: engine.serial, first: vec![None; engine.fields.len()], ..Self::default() };
+            *self = Self { engine: engine.serial, ..Self::default() };
+            self.texts.first = vec![None; engine.fields.len()];
         }
+        self.texts.take_up(engine, event);
+        let look = Look { event, scratch: &mut self.texts, is_obvious: false };
+        (look, &mut self.routes, &mut self.marks)
+    }
+}
+
+impl Texts {
+    /// Forgets the event before.
+    fn take_up(&mut self, engine: &Engine, event: &Event<'_>) {
         for field in self.present.drain(..) {
             if let Some(first) = self.first.get_mut(field) {
                 *first = None;
@@ -80,6 +97,10 @@ impl Scratch {
         self.arena.clear();
         self.spans.clear();
         self.slots.clear();
+        self.spans.resize_with(event.fields.len().saturating_add(1), Default::default);
+        self.slots
+            .extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
+        self.chain();
     }
 
     /// Links the fields of one name, from the last to the first, so that a chain runs in the event's order.
@@ -92,54 +113,58 @@ impl Scratch {
             }
         }
     }
+}
 
-    /// The index for events of a log source.
-    fn route(&mut self, engine: &Engine, source: &LogSource<'_>) -> Arc<Index> {
-        let known = self.routes.iter().find(|route| {
-            route.service == source.service
-                && route.product == source.product
-                && route.category == source.category
+impl Routes {
+    /// The index of the rules that look at events of a log source.
+    pub(crate) fn index(&mut self, engine: &Engine, source: &LogSource<'_>) -> &Index {
+        let others = &mut self.others;
+        if let Some(last) = self.last.take_if(|last| !last.is_of(source)) {
+            if others.len() >= ROUTES_MAX {
+                others.clear();
+            }
+            others.push(last);
+        }
+        let route = self.last.get_or_insert_with(|| {
+            let known = others.iter().position(|route| route.is_of(source));
+            known.map_or_else(|| Route::new(engine, source), |place| others.swap_remove(place))
         });
-        if let Some(route) = known {
-            return Arc::clone(&route.index);
-        }
-        let index = engine.indexes.of(source, &engine.programs);
-        if self.routes.len() >= ROUTES_MAX {
-            self.routes.clear();
-        }
-        self.routes.push(Route {
+        &route.index
+    }
+}
+
+impl Route {
+    fn new(engine: &Engine, source: &LogSource<'_>) -> Self {
+        Self {
             category: source.category.to_owned(),
             product: source.product.to_owned(),
             service: source.service.to_owned(),
-            index: Arc::clone(&index),
-        });
-        index
+            index: engine.indexes.of(source, &engine.programs),
+        }
     }
+
+    fn is_of(&self, source: &LogSource<'_>) -> bool {
+        is_same(&self.service, source.service)
+            && is_same(&self.category, source.category)
+            && is_same(&self.product, source.product)
+    }
+}
+
+/// Two empty texts are not given to the C library: an empty string points nowhere, and a masked load from there takes a
+/// processor with AVX-512 a hundred times as long as any other. Parts of a log source are mostly empty.
+fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 /// One event under evaluation.
 pub(crate) struct Look<'l, 'e> {
     pub(crate) event: &'l Event<'e>,
-    scratch: &'l mut Scratch,
+    scratch: &'l mut Texts,
     /// Everything is asked in the obvious way: one value after the other.
     pub(crate) is_obvious: bool,
 }
 
 impl<'l, 'e> Look<'l, 'e> {
-    /// The index of the rules that look at the event.
-    pub(crate) fn route(&mut self, engine: &Engine) -> Arc<Index> {
-        self.scratch.route(engine, &self.event.log_source)
-    }
-
-    /// What the index marks; to be given back.
-    pub(crate) fn take_marks(&mut self) -> Marks {
-        std::mem::take(&mut self.scratch.marks)
-    }
-
-    pub(crate) fn give_marks(&mut self, marks: Marks) {
-        self.scratch.marks = marks;
-    }
-
     /// The engine's number of the field at a place of the event, when rules read it.
     pub(crate) fn field_of(&self, slot: usize) -> Option<usize> {
         self.scratch.slots.get(slot)?.field
@@ -148,6 +173,11 @@ impl<'l, 'e> Look<'l, 'e> {
     /// Place of a field's first value in the event.
     pub(crate) fn first(&self, field: usize) -> Option<usize> {
         self.scratch.first.get(field).copied().flatten().and_then(|place| usize::try_from(place).ok())
+    }
+
+    /// Whether a field has exactly one value.
+    pub(crate) fn is_single(&self, field: usize) -> bool {
+        self.first(field).is_some_and(|slot| self.next(slot).is_none())
     }
 
     /// Place of the next value of the same field.

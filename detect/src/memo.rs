@@ -5,7 +5,7 @@
 //! event (time stamps, identifiers) costs a hash and drives out nothing. Each text has one slot, by its hash; the whole text is compared
 //! before its slot is believed.
 //!
-//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 300 KiB in each
+//! Limits: [`SLOTS`] texts of at most [`TEXT_BYTES_MAX`] bytes with at most [`LITERALS_MAX`] literals, 1 MiB in each
 //! [`Scratch`](crate::Scratch), taken once. What is longer is not remembered.
 
 use std::hash::BuildHasher;
@@ -13,13 +13,13 @@ use std::hash::BuildHasher;
 use crate::engine::NameHash;
 
 /// Texts that are remembered. A power of two.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 4096;
 
 /// Longest text that is remembered, in bytes: most paths are shorter, and long command lines seldom repeat.
 const TEXT_BYTES_MAX: usize = 128;
 
-/// Most literals of one text.
-const LITERALS_MAX: usize = 32;
+/// Most literals of one text: with them a slot's head fills two lines of a processor's cache.
+const LITERALS_MAX: usize = 27;
 
 /// Texts, and what was found in them.
 #[derive(Debug, Default)]
@@ -28,16 +28,18 @@ pub(crate) struct Memo {
     slots: Vec<Slot>,
 }
 
-/// One text.
+/// One text. What most texts need of their slot, the head with a few literals and the first bytes of the text, lies in two lines of
+/// a processor's cache.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 struct Slot {
     /// Of the text and of the set it was searched for.
     hash: u64,
     set: u64,
     state: State,
-    text_len: usize,
-    text: [u8; TEXT_BYTES_MAX],
+    text_len: u8,
     literals: [u32; LITERALS_MAX],
+    text: [u8; TEXT_BYTES_MAX],
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +47,7 @@ enum State {
     /// It was seen once.
     Seen,
     /// It has so many literals.
-    Known { literals: usize },
+    Known { literals: u8 },
 }
 
 /// What is known of a text.
@@ -84,7 +86,7 @@ impl Memo {
         match slot.state {
             State::Seen => Known::Wanted(Recorder { slot, text, count: 0 }),
             State::Known { literals } if slot.has(text) => {
-                Known::Literals(slot.literals.get(..literals).unwrap_or_default())
+                Known::Literals(slot.literals.get(..usize::from(literals)).unwrap_or_default())
             }
             State::Known { .. } => Known::Nothing,
         }
@@ -93,7 +95,7 @@ impl Memo {
 
 impl Slot {
     fn has(&self, text: &str) -> bool {
-        self.text.get(..self.text_len) == Some(text.as_bytes())
+        self.text.get(..usize::from(self.text_len)) == Some(text.as_bytes())
     }
 }
 
@@ -120,13 +122,12 @@ impl Recorder<'_> {
 
     /// All was told.
     pub(crate) fn finish(self) {
-        if self.count > LITERALS_MAX {
-            return;
-        }
-        if let Some(place) = self.slot.text.get_mut(..self.text.len()) {
-            place.copy_from_slice(self.text.as_bytes());
-            self.slot.text_len = self.text.len();
-            self.slot.state = State::Known { literals: self.count };
+        let (text_len, literals) = (u8::try_from(self.text.len()), u8::try_from(self.count));
+        let (Ok(text_len), Ok(literals)) = (text_len, literals) else { return };
+        let Some(text) = self.slot.text.get_mut(..self.text.len()) else { return };
+        if self.count <= LITERALS_MAX {
+            text.copy_from_slice(self.text.as_bytes());
+            (self.slot.text_len, self.slot.state) = (text_len, State::Known { literals });
         }
     }
 }
@@ -165,13 +166,18 @@ mod tests {
         let mut memo = Memo::default();
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
         for _ in 0..3 {
-            tell(&mut memo, 1, "many", 0..33);
+            tell(&mut memo, 1, "many", 0..28);
             tell(&mut memo, 1, &long, 0..1);
-            tell(&mut memo, 1, &long[1..], 0..32);
+            tell(&mut memo, 1, &long[1..], 0..27);
         }
         assert_eq!(known(&mut memo, 1, "many"), None);
         assert_eq!(known(&mut memo, 1, &long), None);
-        assert_eq!(known(&mut memo, 1, &long[1..]), Some((0..32).collect()));
+        assert_eq!(known(&mut memo, 1, &long[1..]), Some((0..27).collect()));
+    }
+
+    #[test]
+    fn a_slot_is_as_large_as_said() {
+        assert_eq!((size_of::<Slot>(), SLOTS * size_of::<Slot>()), (256, 1 << 20));
     }
 
     /// More texts than there are slots: what is remembered is right.
@@ -179,7 +185,7 @@ mod tests {
     fn takes_no_text_for_another() {
         let mut memo = Memo::default();
         for round in 0..4 {
-            for number in 0..2048 {
+            for number in 0..2 * u32::try_from(SLOTS).unwrap_or_default() {
                 let text = number.to_string();
                 if let Some(literals) = known(&mut memo, 0, &text) {
                     assert_eq!(literals, [number], "{round}");

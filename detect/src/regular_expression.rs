@@ -1,10 +1,12 @@
-//! A regular expression of a rule, compiled twice.
+//! A regular expression of a rule, compiled twice: once with its rule, so that a bad one is told, and once for its first text.
 //!
 //! Classes such as `\w` and case folding mean Unicode's, which makes large automata. On ASCII text they mean no more than
 //! ASCII's, and nearly all text of events is ASCII: for it there is a second, small form. An expression that names
 //! characters beyond ASCII has one form only: without case, `ſ` is an `s`.
 //!
 //! Limits: [`REGEX_BYTES_MAX`] for each form. Matching is linear in the text (regex crate).
+
+use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder, bytes};
 
@@ -14,14 +16,14 @@ use crate::limits::REGEX_BYTES_MAX;
 #[derive(Debug)]
 pub(crate) struct RegularExpression {
     unicode: Regex,
-    ascii: Option<bytes::Regex>,
+    /// None where the expression has no such form.
+    ascii: OnceLock<Option<bytes::Regex>>,
 }
 
 impl RegularExpression {
     pub(crate) fn new(pattern: &str) -> Result<Self, regex::Error> {
         let unicode = RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build()?;
-        let ascii = bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_BYTES_MAX).build().ok();
-        Ok(Self { unicode, ascii: ascii.filter(|_| names_only_ascii(pattern)) })
+        Ok(Self { unicode, ascii: OnceLock::new() })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -35,11 +37,20 @@ impl RegularExpression {
 
     /// The same, faster.
     pub(crate) fn is_match_fast(&self, text: &str) -> bool {
-        match &self.ascii {
-            Some(ascii) if text.is_ascii() => ascii.is_match(text.as_bytes()),
-            _ => self.unicode.is_match(text),
+        let ascii = if text.is_ascii() { self.ascii.get_or_init(|| ascii(self.as_str())) } else { &None };
+        match ascii {
+            Some(ascii) => ascii.is_match(text.as_bytes()),
+            None => self.unicode.is_match(text),
         }
     }
+}
+
+/// The small form, where there is one.
+fn ascii(pattern: &str) -> Option<bytes::Regex> {
+    if !names_only_ascii(pattern) {
+        return None;
+    }
+    bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_BYTES_MAX).build().ok()
 }
 
 /// Whether it has no character beyond ASCII, and no escape that may be one.

@@ -194,28 +194,32 @@ impl Node {
         }
     }
 
-    fn collect(&self, selections: &[Self], look: &mut Look<'_, '_>, evidence: &mut Evidence<'_>) {
-        match self {
+    /// Whether it holds, as [`holds`](Self::holds) says, and if so what made it.
+    fn collect(&self, selections: &[Self], look: &mut Look<'_, '_>, evidence: &mut Evidence<'_>) -> bool {
+        let before = evidence.found.len();
+        let mut each =
+            |nodes: &[Self]| nodes.iter().filter(|node| node.collect(selections, look, evidence)).count();
+        let holds = match self {
+            Self::All(nodes) => each(nodes) == nodes.len(),
+            Self::Any(nodes) => each(nodes) > 0,
+            Self::AtLeast(least, nodes) => each(nodes) >= *least,
+            Self::Selection(position) => {
+                selections.get(*position).is_some_and(|node| node.collect(selections, look, evidence))
+            }
             Self::Item(item) => item.collect(look, evidence),
             Self::Exists { field, .. } => {
-                if let Some(slot) = look.first(*field) {
+                let holds = self.holds(selections, look);
+                if let Some(slot) = look.first(*field).filter(|_| holds) {
                     evidence.add(look, *field, slot);
                 }
+                holds
             }
-            Self::Selection(position) => {
-                if let Some(node) = selections.get(*position) {
-                    node.collect(selections, look, evidence);
-                }
-            }
-            Self::All(nodes) | Self::Any(nodes) | Self::AtLeast(_, nodes) => {
-                for node in nodes {
-                    if node.holds(selections, look) {
-                        node.collect(selections, look, evidence);
-                    }
-                }
-            }
-            Self::Not(_) => {}
+            Self::Not(_) => self.holds(selections, look),
+        };
+        if !holds {
+            evidence.found.truncate(before);
         }
+        holds
     }
 }
 
@@ -253,23 +257,47 @@ impl Item {
         met != self.negated
     }
 
-    fn collect(&self, look: &mut Look<'_, '_>, evidence: &mut Evidence<'_>) {
+    /// As [`Node::collect`].
+    fn collect(&self, look: &mut Look<'_, '_>, evidence: &mut Evidence<'_>) -> bool {
+        let is_asked_alone = self.negated || self.field.is_some_and(|field| look.first(field).is_none());
+        if is_asked_alone {
+            let holds = self.holds(look);
+            if let Some((field, slot)) = self.field.and_then(|field| Some((field, look.first(field)?))) {
+                evidence.add(look, field, slot);
+            }
+            return holds;
+        }
+        // One value is told once, whatever it meets.
+        let is_one_enough = !self.all && self.field.is_some_and(|field| look.is_single(field));
+        let mut met = 0_usize;
         for predicate in &self.predicates {
-            match self.field {
-                Some(field) if self.negated => {
-                    if let Some(slot) = look.first(field) {
-                        evidence.add(look, field, slot);
-                    }
-                }
-                Some(field) => {
-                    if let Some(slot) = look.meets(field, predicate) {
-                        evidence.add(look, field, slot);
-                    }
-                }
-                None if look.somewhere(predicate) => evidence.add_text(MESSAGE, &predicate.to_string()),
-                None => {}
+            met = met.saturating_add(usize::from(self.collect_one(predicate, look, evidence)));
+            if is_one_enough && met > 0 {
+                return true;
             }
         }
+        if self.all { met == self.predicates.len() } else { met > 0 }
+    }
+
+    /// Whether a predicate is met, and by what.
+    fn collect_one(
+        &self,
+        predicate: &Predicate,
+        look: &mut Look<'_, '_>,
+        evidence: &mut Evidence<'_>,
+    ) -> bool {
+        let Some(field) = self.field else {
+            let is_met = look.somewhere(predicate);
+            if is_met {
+                evidence.add_text(MESSAGE, &predicate.to_string());
+            }
+            return is_met;
+        };
+        let slot = look.meets(field, predicate);
+        if let Some(slot) = slot {
+            evidence.add(look, field, slot);
+        }
+        slot.is_some()
     }
 }
 

@@ -107,9 +107,7 @@ impl<'h> Hunter<'h> {
         if block.damage().count > 0 {
             self.outcome.damage.push((piece.file, block.damage().clone()));
         }
-        for (position, mut event) in block.events(piece.modified) {
-            self.event(piece.file, position, &mut event);
-        }
+        block.each_event(piece.modified, |position, event| self.event(piece.file, position, event));
         self.block = block;
     }
 

@@ -1,5 +1,6 @@
 //! What a scan shows: a row for each finding, or for each host and technique.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use detect::Severity;
@@ -17,21 +18,21 @@ const FIELDS_SHOWN: usize = 3;
 
 /// A finding.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Row {
+pub(super) struct Row<'f> {
     #[serde(serialize_with = "as_iso")]
     ts: Micros,
     severity: &'static str,
-    host: String,
-    rule_id: String,
-    rule_title: String,
-    tactics: Vec<String>,
-    techniques: Vec<String>,
-    file: String,
+    host: &'f str,
+    rule_id: &'f str,
+    rule_title: &'f str,
+    tactics: &'f [String],
+    techniques: &'f [String],
+    file: Cow<'f, str>,
     /// Record number of an EVTX file, line number of a text.
     position: u64,
     count: u64,
     #[serde(serialize_with = "as_map")]
-    matched: Vec<(String, String)>,
+    matched: &'f [(String, String)],
 }
 
 /// What one host saw of one technique.
@@ -49,27 +50,27 @@ pub(super) struct Stage {
     rules: Vec<String>,
 }
 
-impl Row {
-    pub(super) fn of(finding: &Finding, evidence: &Evidence) -> Self {
+impl<'f> Row<'f> {
+    pub(super) fn of(finding: &'f Finding, evidence: &'f Evidence) -> Self {
         let rule = &finding.rule;
         let file = usize::try_from(finding.place.file).ok().and_then(|file| evidence.files.get(file));
         Self {
             ts: finding.ts,
             severity: rule.severity.as_str(),
-            host: finding.host.to_string(),
-            rule_id: rule.id.clone(),
-            rule_title: rule.title.clone(),
-            tactics: rule.tactics.clone(),
-            techniques: rule.techniques.clone(),
-            file: file.map(|file| file.path.display().to_string()).unwrap_or_default(),
+            host: &finding.host,
+            rule_id: &rule.id,
+            rule_title: &rule.title,
+            tactics: &rule.tactics,
+            techniques: &rule.techniques,
+            file: file.map(|file| file.path.to_string_lossy()).unwrap_or_default(),
             position: finding.place.position,
             count: finding.count,
-            matched: finding.matched.clone(),
+            matched: &finding.matched,
         }
     }
 }
 
-impl Listed for Row {
+impl Listed for Row<'_> {
     const HEADINGS: &'static [&'static str] =
         &["time ({zone})", "severity", "host", "rule", "techniques", "what", "where"];
 
@@ -83,8 +84,8 @@ impl Listed for Row {
         vec![
             clock.shown_ms(self.ts),
             self.severity.to_owned(),
-            dash(&self.host),
-            self.rule_title.clone(),
+            dash(self.host),
+            self.rule_title.to_owned(),
             dash(&self.techniques.join(" ")),
             what.join(" "),
             format!("{}:{}", self.file, self.position),

@@ -53,6 +53,12 @@ const RECORD_MAGIC: [u8; 4] = [b'*', b'*', 0, 0];
 const RECORD_HEADER_BYTES: usize = 24;
 const RECORD_TRAILER_BYTES: usize = 4;
 
+/// Fields that a Windows event gets beside its own (`windows.rs`).
+const FIELDS_ADDED: usize = 4;
+
+/// Fields as an event has them.
+type FieldList<'b> = Vec<(Cow<'b, str>, Value<'b>)>;
+
 /// A run of chunks, read.
 #[derive(Debug, Default)]
 pub struct EvtxBlock {
@@ -105,9 +111,22 @@ impl EvtxBlock {
         }
     }
 
-    /// The events, each with its record number (`EventRecordID`). `received` is the time of an event that has none.
+    /// The events, each with its record number (`EventRecordID`), for those who keep them. `received` is the time of an event
+    /// that has none.
     pub fn events(&self, received: Micros) -> impl Iterator<Item = (u64, Event<'_>)> {
-        (0_u32..).zip(&self.records).map(move |(index, span)| (span.id, self.event(index, span, received)))
+        let numbered = (0_u32..).zip(&self.records);
+        numbered.map(move |(index, span)| (span.id, self.event(index, span, received, Vec::new())))
+    }
+
+    /// Shows the same events to those who do not keep them: each is made in the memory of the one before.
+    pub fn each_event<'b>(&'b self, received: Micros, mut see: impl FnMut(u64, &mut Event<'b>)) {
+        let mut fields = Vec::new();
+        for (index, span) in (0_u32..).zip(&self.records) {
+            let mut event = self.event(index, span, received, fields);
+            see(span.id, &mut event);
+            fields = event.fields;
+            fields.clear();
+        }
     }
 
     /// What could not be read.
@@ -141,9 +160,11 @@ impl EvtxBlock {
         }
     }
 
-    fn event(&self, index: u32, span: &Span, received: Micros) -> Event<'_> {
+    /// One event, in a list of fields that is empty.
+    fn event<'b>(&'b self, index: u32, span: &Span, received: Micros, fields: FieldList<'b>) -> Event<'b> {
         let cells = self.cells.cells.get(span.cells.clone()).unwrap_or_default();
-        let mut fields = Fields(Vec::with_capacity(cells.len().saturating_add(4)));
+        let mut fields = Fields(fields);
+        fields.0.reserve(cells.len().saturating_add(FIELDS_ADDED));
         fields.0.extend(cells.iter().map(|(name, cell)| {
             let name = self.cells.names.text(*name);
             (Cow::Borrowed(name), self.value(cell))

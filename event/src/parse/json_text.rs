@@ -29,6 +29,10 @@ pub(super) const FIELDS_MAX: usize = 512;
 /// Longest name of a field, with the names that it lies in. Those of Kubernetes and cloud audit trails stay below 200 bytes.
 const NAME_BYTES_MAX: usize = 512;
 
+/// Bytes that are looked at together where a string has escapes: a block, of which the last byte may be a backslash, and another
+/// that is copied from behind that escape.
+const WINDOW_BYTES: usize = 2 * BLOCK_BYTES + 1;
+
 /// Bytes of text for each field, about, and the most fields that are made room for in advance: about 1 KB, a size that
 /// allocators keep at hand.
 const FIELD_BYTES: usize = 32;
@@ -228,18 +232,12 @@ impl<'t> Reader<'_, 't> {
         let (before, mut to) = room.split_at_mut_checked(plain.len())?;
         before.copy_from_slice(plain);
         let mut is_coded = false;
-        while let [b'\\', kind, behind @ ..] = from {
-            from = behind;
-            if *kind == b'u' {
-                is_coded = true;
-                let written = coded(&mut from)?.encode_utf8(to.first_chunk_mut::<4>()?).len();
-                to = to.get_mut(written..)?;
-            } else {
-                let (first, behind) = to.split_first_mut()?;
-                *first = escape(*kind)?;
-                to = behind;
-            }
-            (from, to) = copy_plain(from, to)?;
+        loop {
+            (from, to) = unescape(from, to)?;
+            let [b'\\', b'u', behind @ ..] = from else { break };
+            (from, is_coded) = (behind, true);
+            let written = coded(&mut from)?.encode_utf8(to.first_chunk_mut::<4>()?).len();
+            to = to.get_mut(written..)?;
         }
         if *from.first()? != b'"' {
             return None;
@@ -317,19 +315,51 @@ fn plain(bytes: &[u8]) -> usize {
     bytes.len().wrapping_sub(rest.len()).wrapping_add(special(&last(rest)).unwrap_or_default())
 }
 
-/// Copies plain bytes; gives what is left of both. `None`: there is no room.
-fn copy_plain<'f, 'r>(mut from: &'f [u8], mut to: &'r mut [u8]) -> Option<(&'f [u8], &'r mut [u8])> {
-    while let Some((block, behind)) = from.split_first_chunk() {
-        *to.first_chunk_mut()? = *block;
-        if let Some(plain) = special(block) {
-            return from.get(plain..).zip(to.get_mut(plain..));
+/// Copies text without its escapes; gives what is left of both, from the first byte that is neither plain nor such an escape
+/// (`\u` is not). `None`: there is no room, or no such escape.
+fn unescape<'f, 'r>(mut from: &'f [u8], mut to: &'r mut [u8]) -> Option<(&'f [u8], &'r mut [u8])> {
+    while let Some(window) = from.first_chunk::<WINDOW_BYTES>() {
+        let mut marks = specials(window.first_chunk()?);
+        // What was read of the window, and what came of it. The marks of a block are looked for once: each escape shifts only
+        // where the bytes behind it go.
+        let (mut read, mut written) = (0_usize, 0_usize);
+        loop {
+            *to.get_mut(written..)?.first_chunk_mut::<BLOCK_BYTES>()? = *window.get(read..)?.first_chunk()?;
+            if marks == 0 {
+                break;
+            }
+            let mark = usize::try_from(marks.trailing_zeros()).ok()?;
+            written = written.wrapping_add(mark.wrapping_sub(read));
+            let [b'\\', kind, ..] = *window.get(mark..)? else {
+                return from.get(mark..).zip(to.get_mut(written..));
+            };
+            if kind == b'u' {
+                return from.get(mark..).zip(to.get_mut(written..));
+            }
+            *to.get_mut(written)? = escape(kind)?;
+            written = written.wrapping_add(1);
+            read = mark.wrapping_add(2);
+            marks &= !(3 << mark);
         }
-        (from, to) = (behind, to.get_mut(BLOCK_BYTES..)?);
+        let end = read.max(BLOCK_BYTES);
+        written = written.wrapping_add(end.wrapping_sub(read));
+        (from, to) = (from.get(end..)?, to.get_mut(written..)?);
     }
-    let block = last(from);
-    *to.first_chunk_mut()? = block;
-    let plain = special(&block)?;
-    from.get(plain..).zip(to.get_mut(plain..))
+    unescape_last(from, to)
+}
+
+/// The same near the end of the line, byte by byte.
+fn unescape_last<'f, 'r>(mut from: &'f [u8], mut to: &'r mut [u8]) -> Option<(&'f [u8], &'r mut [u8])> {
+    loop {
+        let (byte, behind) = match from {
+            [b'\\', b'u', ..] | [b'"' | ..0x20, ..] | [] => return Some((from, to)),
+            [b'\\', kind, behind @ ..] => (escape(*kind)?, behind),
+            [byte, behind @ ..] => (*byte, behind),
+        };
+        let (first, rest) = to.split_first_mut()?;
+        *first = byte;
+        (from, to) = (behind, rest);
+    }
 }
 
 /// The last bytes of a text. Behind them are zeros, which are not plain.
@@ -341,11 +371,16 @@ fn last(bytes: &[u8]) -> [u8; BLOCK_BYTES] {
 
 /// Where in a block the first byte is that is not plain.
 fn special(block: &[u8; BLOCK_BYTES]) -> Option<usize> {
+    let marks = specials(block);
+    if marks == 0 { None } else { usize::try_from(marks.trailing_zeros()).ok() }
+}
+
+/// A bit for each byte of a block that is not plain.
+fn specials(block: &[u8; BLOCK_BYTES]) -> u32 {
     let bytes = u8x16::new(*block);
     let is_control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
     let marks = is_control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
-    let marks = marks.to_bitmask();
-    if marks == 0 { None } else { usize::try_from(marks.trailing_zeros()).ok() }
+    marks.to_bitmask()
 }
 
 /// What stands for a character behind a backslash.
