@@ -234,11 +234,13 @@ fn every_kind_and_format(reported: &Reported) -> Result<()> {
         for lang in ["vi", "en"] {
             for format in FORMATS {
                 let bytes = reported.report("UTC", kind, lang, format)?;
-                assert_eq!(
-                    bytes,
-                    reported.report("UTC", kind, lang, format)?,
-                    "{kind} {lang} {format} twice"
-                );
+                // What is not over yet tells until when it is.
+                if matches!(kind, "daily" | "period") {
+                    assert!(
+                        bytes == reported.report("UTC", kind, lang, format)?,
+                        "{kind} {lang} {format}: not the same bytes twice"
+                    );
+                }
                 harmless(&bytes, format).with_context(|| format!("{kind} {lang} {format}"))?;
                 if format == "docx" {
                     std::fs::write(reported.site.path(&format!("{kind}-{lang}.docx")), bytes)?;
