@@ -3,9 +3,11 @@
 Usage: tests/bench/run dashboards [--million N]
 
 A collector makes the schema in its embedded store; the rows are made by ClickHouse itself, over a day of 300 hosts of 28
-systems and 20,000 clients, each of which uses five of the
-hosts, which have two services each. Each query is asked as Grafana asks it over the end of the day, as long as its dashboard shows when it is opened (24 hours, most
-of them), and counts with the best of three: what a page costs that refreshes. Ends with 1 when a query takes a second or longer.
+systems, which stand in its inventory, and 20,000 clients, each of which uses five of the hosts, which have two services
+each. Of the alerts half were acknowledged; of some there are incidents, and of lines and drills the figures of a year.
+Each query is asked as Grafana asks it over the end of the day, as long as its dashboard shows when it is opened (24 hours,
+most of them), and counts with the best of three: what a page costs that refreshes. Ends with 1 when a query takes a second
+or longer.
 """
 
 import argparse
@@ -64,13 +66,50 @@ FROM (SELECT number + {first} AS n, intHash32(n + 2) % 20000 AS client, intHash3
 
 ALERTS = """
 INSERT INTO alerts (id, version, rule_id, rule_title, severity, priority, tactics, techniques, system_id, system_name, sys_level,
-    organisation, host, entity, src_ip, user, hits, first_seen, last_seen, created_at, matched, samples)
+    organisation, host, entity, src_ip, user, hits, first_seen, last_seen, created_at, ack_due, close_due, matched, samples)
 SELECT toString(number), 1, 'rule-a', concat('Rule ', toString(number % 60)), ['high', 'medium', 'low'][1 + number % 3],
     concat('P', toString(1 + number % 5)), ['discovery'], [concat('T', toString(1000 + number % 40))],
     concat('system', toString(number % 28)), concat('System ', toString(number % 28)), 1 + number % 28 % 4,
     concat('Organisation ', toString(number % 9)), concat('host', leftPad(toString(number % 300), 3, '0')), 'entity', toIPv6('198.51.100.7'),
-    'user1', 3, fromUnixTimestamp64Micro(toInt64({since} + number) * 1000000) AS at, at + 5, at + 6, map('field', 'value'), ['a raw line']
+    'user1', 3, fromUnixTimestamp64Micro(toInt64({since} + number) * 1000000) AS at, at + 5, at + 6, at + 3600, at + 86400, map('field', 'value'), ['a raw line']
 FROM numbers(50000)"""
+
+# What people did: of every second alert, and of every hundredth that it belongs to one of a hundred incidents.
+DEEDS = """
+INSERT INTO alert_history (chain, seq, at, alert_id, action, actor, text)
+SELECT 'bench', number, fromUnixTimestamp64Micro(toInt64({since} + number) * 1000000), * EXCEPT (number)
+FROM (SELECT number, toString(2 * number) AS alert_id, 'ack' AS action, 'lan' AS actor, '' AS text FROM numbers(25000)
+      UNION ALL SELECT 25000 + number, toString(100 * number), 'incident', 'lan', concat('i', toString(number % 100)) FROM numbers(500)
+      UNION ALL SELECT 26000 + number, concat('incident/i', toString(number)), 'open', 'lan', 'An incident' FROM numbers(100)
+      UNION ALL SELECT 27000 + number, concat('incident/i', toString(number)), 'set', 'lan',
+        concat('system system', toString(number % 28)) FROM numbers(100))"""
+
+LINES = """
+INSERT INTO link_days (link, day, name, organisation, mbps, mbps_min, sent, received, percent, samples, version)
+SELECT concat('link', toString(number % 60)), toString(toDate({since}) - intDiv(number, 60)), concat('Line ', toString(number % 60)),
+    'Organisation', 60, 30, rand(1) % 60, rand(2) % 60, rand(3) % 100, 288, 1 FROM numbers(60 * 365)"""
+
+SCORES = """
+INSERT INTO drill_scores (drill_id, drill, began_at, ended_at, detected, missed, passed)
+SELECT concat('run', toString(number)), concat('drill', toString(number % 3)), fromUnixTimestamp64Micro(toInt64({since} - number * 86400) * 1000000)
+    AS at, at + 600, 20, number % 3, number % 3 = 0 FROM numbers(365)"""
+
+# The systems that events, flows and alerts are of.
+SYSTEM = """
+[[system]]
+id = "system{number}"
+name = "System {number}"
+owner = "owner"
+operator = "owner"
+hosts = ["host{number:03}"]
+
+[system.level]
+approved = {level}
+decision = "1"
+date = "2026-01-15"
+authority = "A"
+basis = "B"
+"""
 
 # A drill, small: the dashboard of drills leaves out what is not one.
 DRILL = """
@@ -93,7 +132,8 @@ def fill(url, folder, millions, since):
         for first in range(0, rows, INSERT_ROWS):
             shared = SHARED.format(since=since, step=step)
             write(url, folder, statement.format(first=first, rows=INSERT_ROWS, shared=shared))
-    write(url, folder, ALERTS.format(since=since))
+    for statement in (ALERTS, DEEDS, LINES, SCORES):
+        write(url, folder, statement.format(since=since))
     for table, more in (("events", ""), ("flows", ""), ("alerts", ", concat('drill', id) AS id")):
         write(url, folder, DRILL.format(table=table, more=more))
 
@@ -118,6 +158,8 @@ def main():
     since = int(time.time()) // DAY_S * DAY_S - DAY_S
     with tempfile.TemporaryDirectory() as folder:
         site = Site(folder, f"{ROOT}/rules/sigma")
+        systems = "".join(SYSTEM.format(number=number, level=1 + number % 4) for number in range(28))
+        (site.folder / "systems.toml").write_text(f'[[organisation]]\nid = "owner"\nname = "Owner"\n{systems}')
         collector = site.start("vonggac", "serve", "--config", f"{folder}/vonggac.toml")
         try:
             wait("the collector is ready", site.ready)
