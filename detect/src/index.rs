@@ -258,8 +258,13 @@ fn exact(float: f64) -> Option<i64> {
 
 impl Texts {
     fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
-        let (literals, behind): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
-        Self { set: serial::next(), literals: Literals::new(&literals), behind: Masks::new(&behind) }
+        let mut behind = Masks::default();
+        let literals = texts.into_iter().map(|(literal, mask)| {
+            behind.push(&mask);
+            literal
+        });
+        let literals: Vec<_> = literals.collect();
+        Self { set: serial::next(), literals: Literals::new(&literals), behind }
     }
 
     /// In the text at a place: the message, or a field.
@@ -390,14 +395,10 @@ impl FieldParts {
 }
 
 impl Masks {
-    fn new(masks: &[Mask]) -> Self {
-        let mut all = Self::default();
-        for mask in masks {
-            let words = mask.0.iter().map(|(word, bits)| (u32::try_from(*word).unwrap_or(u32::MAX), *bits));
-            all.words.extend(words);
-            all.ends.push(u32::try_from(all.words.len()).unwrap_or(u32::MAX));
-        }
-        all
+    fn push(&mut self, mask: &Mask) {
+        self.words
+            .extend(mask.0.iter().map(|(word, bits)| (u32::try_from(*word).unwrap_or(u32::MAX), *bits)));
+        self.ends.push(u32::try_from(self.words.len()).unwrap_or(u32::MAX));
     }
 
     fn mark(&self, anchor: u32, bits: &mut [u64]) {

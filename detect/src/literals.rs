@@ -20,8 +20,8 @@
 //! Text is folded (see [`text`](crate::text)), or ASCII in any case. Literals are folded. Grams are compared with bit 5 of each byte
 //! set, which makes upper and lower case of ASCII one, and some other bytes too; the full comparison tells these apart.
 //!
-//! Memory: about 20 bytes for each gram, of which a literal has up to eight, and 8 KiB where there are short literals. With
-//! its text, its place and what it marks a literal of 30 bytes takes some 290 bytes in each field of an index: measured.
+//! Memory: about 20 bytes for each gram, of which a literal has four, in small sets up to eight, and 8 KiB where there are short literals. With
+//! its text, its place and what it marks a literal of 30 bytes takes some 210 bytes in each field of an index: measured.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -42,6 +42,8 @@ const GRAM: usize = 4;
 /// probe may meet it at any of them. More would save few probes.
 const STRIDES: [usize; 3] = [8, 6, STRIDE_MIN];
 const STRIDE_MIN: usize = 4;
+/// Most literals of a set with wide strides: the tables of larger ones are to stay small.
+const WIDE_LITERALS_MAX: usize = 512;
 /// Bytes of a word: most that a gram at an edge of a text has.
 const WORD: usize = 8;
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -500,11 +502,7 @@ struct Parts {
 
 impl Parts {
     fn of(literals: &[(Place, String)]) -> Self {
-        let long = literals.iter().filter(|(place, literal)| is_long(*place, literal.len()));
-        let shortest = long.map(|(_, literal)| literal.len()).min().unwrap_or_default();
-        let fitting = STRIDES.into_iter().find(|stride| shortest >= stride.saturating_add(GRAM - 1));
-        let stride = fitting.unwrap_or(STRIDE_MIN);
-        let mut parts = Self { stride, ..Self::default() };
+        let mut parts = Self { stride: stride(literals), ..Self::default() };
         for gram in literals.iter().flat_map(|(_, literal)| windows(literal.as_bytes())) {
             let count = parts.counts.entry(gram).or_default();
             *count = count.saturating_add(1);
@@ -548,6 +546,15 @@ impl Parts {
             }
         }
     }
+}
+
+/// The widest stride that meets all long literals.
+fn stride(literals: &[(Place, String)]) -> usize {
+    let long = literals.iter().filter(|(place, literal)| is_long(*place, literal.len()));
+    let shortest = long.map(|(_, literal)| literal.len()).min().unwrap_or_default();
+    let fits = |stride: &usize| shortest >= stride.saturating_add(GRAM - 1);
+    let widest = STRIDES.into_iter().find(fits).filter(|_| literals.len() <= WIDE_LITERALS_MAX);
+    widest.unwrap_or(STRIDE_MIN)
 }
 
 /// Whether a literal is probed for by strides.
