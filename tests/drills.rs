@@ -30,7 +30,48 @@ fn every_step_of_every_drill_is_detected_and_ordinary_use_raises_nothing_grave()
     let recorded = std::fs::read_dir(&drills)?
         .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().join("drill.toml").is_file()));
     assert_eq!(text.lines().count(), recorded.count(), "{text}");
+    the_report_tells_each_run(&site, &text)?;
     flows_are_found_by_their_ends(&site)
+}
+
+/// The report of drills against what each run said of itself and what the store holds of it, in both languages.
+fn the_report_tells_each_run(site: &Site, scores: &str) -> Result<()> {
+    for (lang, passed) in [("en", "PASSED"), ("vi", "ĐẠT")] {
+        // A run may have begun before midnight of the reader's zone.
+        let [before, after] = [-2, 2]
+            .map(|days| jiff::Zoned::now().date().saturating_add(jiff::Span::new().days(days)).to_string());
+        let days = ["--since", &before, "--until", &after];
+        let output =
+            site.vonggac(&[&["report", "drill", "--lang", lang, "--format", "csv"][..], &days].concat())?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let rows = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(&*output.stdout)
+            .into_records();
+        let rows: Vec<csv::StringRecord> = rows.collect::<Result<_, _>>()?;
+        for line in scores.lines() {
+            let score: Json = serde_json::from_str(line)?;
+            let id = score["drill_id"].as_str().expect("a run has an id");
+            let row = rows
+                .iter()
+                .find(|row| row.get(0) == Some(id))
+                .unwrap_or_else(|| panic!("no row {id}: {rows:?}"));
+            let digits = |at: usize| row.get(at).unwrap_or_default().replace(['.', ','], "");
+            let count = |table: &str| {
+                site.number(&format!("SELECT count() FROM vonggac.{table} WHERE drill_id = '{id}'"))
+            };
+            assert_eq!(digits(2), (count("events")? + count("flows")?).to_string(), "{row:?}");
+            assert_eq!(digits(4), count("alerts FINAL")?.to_string(), "{row:?}");
+            assert_eq!(row.get(6), Some(&*format!("{0} / {0}", score["detected"])), "{row:?}");
+            assert_eq!(
+                (digits(8), row.get(9)),
+                (score["time_to_alert_ms"]["p50"].to_string(), Some(passed)),
+                "{row:?}"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The intruder's address, and the server that was entered: each flow names both, and sums are those of the flows.
