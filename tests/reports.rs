@@ -281,8 +281,13 @@ fn what_is_over_does_not_change(reported: &Reported) -> Result<()> {
 
 fn refuses_what_it_cannot_tell(reported: &Reported) -> Result<()> {
     for (zone, arguments, expected) in [
-        ("Asia/Nowhere", &["report", "daily"][..], "tzdata"),
+        (
+            "Asia/Nowhere",
+            &["report", "daily"][..],
+            "a name of the time zone database such as Asia/Ho_Chi_Minh",
+        ),
         ("Asia/Nowhere", &["duties"], "TZ is \"Asia/Nowhere\""),
+        ("Asia/Nowhere", &["serve"], "TZ is \"Asia/Nowhere\""),
         ("UTC", &["report", "daily", "--since", "2026-01-01"], "the others take --date"),
         ("UTC", &["report", "period"], "--since: the first day is expected"),
         ("UTC", &["report", "period", "--since", "2026-02-02", "--until", "2026-02-01"], "not after"),
@@ -290,6 +295,20 @@ fn refuses_what_it_cannot_tell(reported: &Reported) -> Result<()> {
         let output = reported.vonggac(zone, arguments)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && said.contains(expected), "{arguments:?}: {said}");
+    }
+    an_agent_says_that_it_does_not_know_its_zone(reported)
+}
+
+/// Before it reads a line; what else could be wrong with it comes behind.
+fn an_agent_says_that_it_does_not_know_its_zone(reported: &Reported) -> Result<()> {
+    for (zone, is_known) in [("Asia/Nowhere", false), (KATHMANDU, true)] {
+        let output = Command::new(site::program("vonggac-agent"))
+            .args(["--check", "--config", &reported.site.path("no-such.toml")])
+            .env("TZ", zone)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{zone}");
+        assert_eq!(said.contains("the time zone is not known (TZ is \"Asia/Nowhere\")"), !is_known, "{said}");
     }
     Ok(())
 }

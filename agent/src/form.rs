@@ -165,24 +165,6 @@ pub(crate) fn now() -> Micros {
     Micros::try_from(now.as_micros()).unwrap_or(Micros::MAX)
 }
 
-/// The host's offset from UTC now. jiff keeps the zone and looks for a changed one every few minutes; one that it does not know
-/// it takes for UTC, which [`check_zone`] sees at the start.
-pub(crate) fn utc_offset_s() -> i32 {
-    jiff::tz::TimeZone::system().to_offset(jiff::Timestamp::now()).seconds()
-}
-
-/// Whether the host's zone is known: lines without one would get the wrong time. A host that says nothing is in UTC, as for libc.
-pub fn check_zone() -> anyhow::Result<()> {
-    let (variable, localtime) = (std::env::var_os("TZ"), std::path::Path::new("/etc/localtime"));
-    match jiff::tz::TimeZone::try_system() {
-        Err(error) if variable.is_some() || localtime.try_exists().unwrap_or(true) => Err(anyhow::Error::new(error).context(format!(
-            "the time zone is not known (TZ is {variable:?}): expected a name of the time zone database such as \
-             Asia/Ho_Chi_Minh, which Debian has in its package tzdata, or a POSIX zone such as <+07>-7"
-        ))),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;

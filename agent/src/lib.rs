@@ -24,9 +24,10 @@ mod ship;
 mod spool;
 mod tail;
 mod tls;
+mod zone;
 
 pub use args::{Action, HELP};
 pub use config::{Config, ConfigError};
-pub use form::check_zone;
 pub use run::run;
 pub use tls::Identity;
+pub use zone::check_zone;

@@ -37,7 +37,7 @@ use crate::config::{Config, Source, Start};
 use crate::cut::{Cut, Ending, Full, Span, cut_batch, record_at};
 use crate::fingerprint::{Fingerprint, read_full_at};
 use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
-use crate::form::{Former, loss, now, utc_offset_s};
+use crate::form::{Former, loss, now};
 use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Labels, Ledger};
 use crate::limits::{
     CLOCK_GRAIN, FILES_MAX, NOTICE_INTERVAL, QUEUE_BATCHES, RESCAN_INTERVAL, SEGMENTS_FOLLOWED_MAX,
@@ -45,6 +45,7 @@ use crate::limits::{
 use crate::metrics::Metrics;
 use crate::ship::Frame;
 use crate::spool::{Loss, Spool};
+use crate::zone::utc_offset_s;
 
 /// A file of the ledger, and where it was found again.
 type Restored = (Known, Option<(File, Place)>);

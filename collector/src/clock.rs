@@ -2,43 +2,70 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use event::Micros;
-use jiff::Zoned;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use thiserror::Error;
 
 /// Where a machine says in which zone it stands.
 const LOCALTIME: &str = "/etc/localtime";
+/// The zone that was known at the start.
+static AT_START: OnceLock<TimeZone> = OnceLock::new();
 
 /// Days, decrees and what people type hang on the zone: it is not guessed.
 #[derive(Debug, Error)]
 #[error(
-    "the time zone is not known ({said}): expected in TZ a name of the time zone database such as Asia/Ho_Chi_Minh, which \
-     Debian has in its package tzdata, or a POSIX zone such as <+07>-7; or no TZ and a readable {LOCALTIME}"
+    "the time zone is not known ({said}): {lacks}expected in TZ a name of the time zone database such as Asia/Ho_Chi_Minh, or a \
+     POSIX zone such as <+07>-7; or no TZ and a readable {LOCALTIME}"
 )]
 pub(crate) struct UnknownZone {
     said: String,
+    lacks: &'static str,
 }
 
 /// Whether the local zone is known, which jiff otherwise takes for UTC in silence. A machine that says nothing is in UTC, as for
 /// libc.
 pub(crate) fn check_zone() -> Result<(), UnknownZone> {
-    judge(TimeZone::try_system(), std::env::var_os("TZ"), Path::new(LOCALTIME))
+    let is_there = !jiff::tz::db().is_definitively_empty();
+    let zone = judge(TimeZone::try_system(), std::env::var_os("TZ"), Path::new(LOCALTIME), is_there)?;
+    AT_START.get_or_init(|| zone);
+    Ok(())
+}
+
+/// The local zone. jiff reads it anew every few minutes: while it cannot, because the database is being replaced, it is the one that
+/// was known at the start, and never UTC unasked.
+pub(crate) fn zone() -> TimeZone {
+    TimeZone::try_system().unwrap_or_else(|_| AT_START.get().cloned().unwrap_or(TimeZone::UTC))
 }
 
 fn judge(
     zone: Result<TimeZone, jiff::Error>,
     variable: Option<OsString>,
     localtime: &Path,
-) -> Result<(), UnknownZone> {
-    match (zone, variable) {
-        (Ok(_), _) => Ok(()),
-        (Err(error), Some(variable)) => Err(UnknownZone { said: format!("TZ is {variable:?}: {error}") }),
-        (Err(_), None) if !localtime.try_exists().unwrap_or(true) => Ok(()),
-        (Err(error), None) => Err(UnknownZone { said: error.to_string() }),
+    database: bool,
+) -> Result<TimeZone, UnknownZone> {
+    let error = match zone {
+        Ok(zone) => return Ok(zone),
+        Err(_) if variable.is_none() && says_utc(localtime) => return Ok(TimeZone::UTC),
+        Err(error) => error,
+    };
+    let said = variable.map_or_else(
+        || format!("{}: {error}", localtime.display()),
+        |variable| format!("TZ is {variable:?}: {error}"),
+    );
+    let lacks = "this machine has no time zone database, which is Debian's package tzdata; ";
+    Err(UnknownZone { said, lacks: if database { "" } else { lacks } })
+}
+
+/// Nothing is there; or a link to UTC that leads nowhere, as in images without the package tzdata.
+fn says_utc(localtime: &Path) -> bool {
+    match std::fs::read_link(localtime) {
+        Ok(target) => ["zoneinfo/Etc/UTC", "zoneinfo/UTC"].iter().any(|utc| target.ends_with(utc)),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 
@@ -50,21 +77,39 @@ pub(crate) fn now() -> Micros {
 
 /// The day here and now, by which decrees are in force or not.
 pub(crate) fn today() -> Date {
-    Zoned::now().date()
+    Timestamp::now().to_zoned(zone()).date()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    fn judged(variable: Option<&str>, localtime: &Path, database: bool) -> Result<TimeZone, UnknownZone> {
+        judge(TimeZone::get("Asia/Nowhere"), variable.map(OsString::from), localtime, database)
+    }
 
     #[test]
     fn a_machine_that_says_nothing_is_in_utc_and_one_that_says_nonsense_in_none() {
-        let unknown = || TimeZone::get("Asia/Nowhere").map(drop).map(|()| TimeZone::UTC);
-        let (here, gone) = (Path::new("/"), Path::new("/no/such/file"));
-        assert!(judge(Ok(TimeZone::UTC), Some("UTC".into()), gone).is_ok());
-        assert!(judge(unknown(), None, gone).is_ok());
-        assert!(judge(unknown(), None, here).is_err());
-        let said = judge(unknown(), Some("Asia/Nowhere".into()), gone).unwrap_err().to_string();
-        assert!(said.contains("TZ is \"Asia/Nowhere\"") && said.contains("tzdata"), "{said}");
+        let (file, nothing) = (Path::new("/proc/self/status"), Path::new("/no/such/file"));
+        assert!(judge(Ok(TimeZone::UTC), Some("UTC".into()), nothing, true).is_ok());
+        assert_eq!(judged(None, nothing, true).unwrap(), TimeZone::UTC);
+        assert!(judged(None, file, true).is_err());
+        let said = judged(Some("Asia/Nowhere"), nothing, true).unwrap_err().to_string();
+        assert!(said.contains("TZ is \"Asia/Nowhere\"") && said.contains("Asia/Ho_Chi_Minh"), "{said}");
+        assert!(!said.contains("tzdata"), "{said}");
+        let said = judged(Some("Asia/Ho_Chi_Minh"), nothing, false).unwrap_err().to_string();
+        assert!(said.contains("package tzdata"), "{said}");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_utc_only_if_it_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        for (target, is_known) in [("Etc/UTC", true), ("UTC", true), ("Asia/Ho_Chi_Minh", false)] {
+            let link = folder.path().join(target.replace('/', "-"));
+            symlink(Path::new("/no/zoneinfo").join(target), &link).unwrap();
+            assert_eq!(judged(None, &link, false).is_ok(), is_known, "{target}");
+        }
     }
 }

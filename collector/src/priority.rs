@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use detect::Severity;
 use event::Micros;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::Deserialize;
 use thiserror::Error;
 
 pub(crate) use response::Dues;
 
+use crate::clock::zone;
 use crate::coverage::SourceTable;
 use crate::incident::first_due;
 use crate::level::{Decree, DecreeError, Decrees, Lang, RetentionMinimum};
@@ -116,7 +116,7 @@ impl Levels {
 
     /// By when the law wants a report of what was detected at a moment, should it be an incident, and the article.
     pub(crate) fn report_due(&self, detected_at: Micros) -> Option<(Micros, String)> {
-        let (due, deadline) = first_due(&self.decrees, detected_at, &TimeZone::system())?;
+        let (due, deadline) = first_due(&self.decrees, detected_at, &zone())?;
         let basis = deadline.provision.citation.as_ref().map(|citation| citation.shown(Lang::Vi));
         Some((due, basis.unwrap_or_default()))
     }

@@ -18,7 +18,7 @@ use prometheus::{GaugeVec, IntCounter, IntGaugeVec};
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::clock::{now, today};
+use crate::clock::{now, today, zone};
 use crate::config::Config;
 use crate::door::Stop;
 use crate::insert::{Insert, Refused};
@@ -105,7 +105,7 @@ impl WatchLinks {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self) {
         loop {
-            if let Err(error) = self.round(today(), &TimeZone::system()).await {
+            if let Err(error) = self.round(today(), &zone()).await {
                 METRICS.failures.inc();
                 warn!("how full lines are is not told: {error:#}");
             }

@@ -18,7 +18,7 @@ use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::clock::{now, today};
+use crate::clock::{now, today, zone};
 use crate::config::Config;
 use crate::door::Stop;
 use crate::history::Entry;
@@ -197,7 +197,7 @@ impl Round {
         let inventory = Inventory::load(&config.systems, Some(&levels))?;
         let owed = owed_by(&levels, &inventory, record, today, Lang::En);
         let (levels, inventory) = (Arc::new(levels), Arc::new(inventory));
-        Ok(Self { owed, incidents: incidents(entries), levels, inventory, zone: TimeZone::system() })
+        Ok(Self { owed, incidents: incidents(entries), levels, inventory, zone: zone() })
     }
 
     fn terms<'r>(&'r self, incident: &'r Incident) -> Vec<Term<'r>> {

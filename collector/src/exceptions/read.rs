@@ -14,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{DAYS_AHEAD_MAX, Exceptions, Fault, Kind, Named, Scope, WAIVERS_MAX, Waiver, Wildcard};
+use crate::clock::zone;
 use crate::config::is_plain_name;
 use crate::place::{Lines, Place};
 
@@ -86,7 +87,7 @@ pub(crate) fn load(path: Option<&Path>, now: Micros) -> (Exceptions, Vec<Fault>)
 impl Reading {
     fn read(&mut self, path: &Path, now: Micros) {
         match text(path) {
-            Ok(text) => self.add(path, &text, now, TimeZone::system()),
+            Ok(text) => self.add(path, &text, now, zone()),
             Err(error) => self.unreadable(path, &error),
         }
     }

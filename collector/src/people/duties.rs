@@ -13,6 +13,7 @@ use jiff::Span;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::today;
 use crate::config::{Config, ConfigArg};
 use crate::duty::{Due, due};
 use crate::history::Entry;
@@ -281,7 +282,7 @@ impl Listed for Owed {
 /// Appends that a duty was done.
 fn record(done: &Done) -> Result<ExitCode> {
     let config = configuration(&done.config)?;
-    let today = Clock::new(false).now.to_zoned(jiff::tz::TimeZone::system()).date();
+    let today = today();
     ensure!(done.on <= today, "--on: a day that has come is expected, found {}", done.on);
     let text = deed::remark(&done.text)?;
     ensure!(!text.is_empty(), "--text: what shows that it was done is expected, found nothing");

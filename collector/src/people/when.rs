@@ -8,6 +8,8 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
+use crate::clock::zone;
+
 pub(crate) const MICROS_PER_S: Micros = 1_000_000;
 
 /// What may be typed, for help texts and errors.
@@ -82,7 +84,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new(utc: bool) -> Self {
-        let zone = if utc { TimeZone::UTC } else { TimeZone::system() };
+        let zone = if utc { TimeZone::UTC } else { zone() };
         Self { zone, now: Timestamp::now() }
     }
 
