@@ -14,6 +14,8 @@ use crate::people::filter::Filter;
 use crate::people::report::page::{Bars, Fact, Table, number};
 use crate::people::report::period::Period;
 
+const DAY: Micros = 24 * 3_600 * 1_000_000;
+
 /// What is asked of whom, about which days.
 pub(super) struct Ask<'r> {
     pub(super) reader: &'r Reader,
@@ -77,9 +79,14 @@ impl Column<'_> {
     }
 }
 
+/// The cells of a row in SQL; when the condition holds, somebody must act.
+pub(super) fn cells(cells: &str, bad: &str) -> String {
+    format!("arrayConcat([{cells}], if({bad}, ['bad'], emptyArrayString())) AS cells")
+}
+
 impl Ask<'_> {
     /// `{now}` in the query is the condition that a moment is in the period, `{before}` that it is in the one before, `{both}` in
-    /// either; `{as_of}`, `{from}` and `{to}` are moments. The column is the text behind a colon: `{now:a.created_at}`.
+    /// either, `{around}` in either or a day beside; `{as_of}`, `{from}` and `{to}` are moments. The column is the text behind a colon: `{now:a.created_at}`.
     pub(super) fn filled(&self, sql: &str) -> String {
         let mut out = String::with_capacity(sql.len() * 2);
         let mut rest = sql;
@@ -100,6 +107,7 @@ impl Ask<'_> {
             Some(("now", column)) => between(column, self.from, self.to),
             Some(("before", column)) => between(column, self.before, self.from),
             Some(("both", column)) => between(column, self.before, self.to),
+            Some(("around", column)) => between(column, self.before - DAY, self.to + DAY),
             _ if name == "as_of" => moment(self.as_of),
             _ if name == "from" => moment(self.from),
             _ => moment(self.to),
@@ -153,6 +161,7 @@ impl Ask<'_> {
             rows: rows.into_iter().map(cells).collect(),
             empty: self.nothing(),
             note,
+            ..Table::default()
         })
     }
 
@@ -169,7 +178,8 @@ impl Ask<'_> {
         })
     }
 
-    /// A query whose column `cells` are the cells of a row, so many rows at the most.
+    /// A query whose column `cells` are the cells of a row, so many rows at the most. A cell behind the last column is not shown: it
+    /// says that somebody must act ([`cells`]).
     pub(super) async fn table(
         &self,
         title: &str,
@@ -178,6 +188,8 @@ impl Ask<'_> {
         sql: &str,
     ) -> Result<Table> {
         let (rows, note) = self.first::<Cells>(most, sql).await?;
+        let is_bad = |(_, row): &(usize, &Cells)| row.cells.len() > columns.len();
+        let bad = rows.iter().enumerate().filter(is_bad).map(|(place, _)| place).collect();
         let shown = |Cells { cells }| {
             let pairs = columns.iter().zip::<Vec<String>>(cells);
             pairs.map(|(column, cell)| column.shown(cell, self)).collect()
@@ -186,6 +198,7 @@ impl Ask<'_> {
             title: title.to_owned(),
             headings: columns.iter().map(|column| column.heading()).collect(),
             rows: rows.into_iter().map(shown).collect(),
+            bad,
             empty: self.nothing(),
             note,
         })

@@ -49,6 +49,9 @@ const TABLE: &str = "<w:tbl><w:tblPr><w:tblW w:w=\"5000\" w:type=\"pct\"/><w:tbl
     <w:insideH w:val=\"single\" w:sz=\"4\" w:color=\"D5DDE5\"/></w:tblBorders><w:tblCellMar>\
     <w:left w:w=\"70\" w:type=\"dxa\"/><w:right w:w=\"70\" w:type=\"dxa\"/></w:tblCellMar></w:tblPr><w:tblGrid>";
 
+/// A row about which somebody must act.
+const BAD: &str = "<w:b/><w:color w:val=\"A3262A\"/>";
+
 /// A4; on its side for tables as wide as Mẫu 08.
 const PORTRAIT: &str = "<w:pgSz w:w=\"11906\" w:h=\"16838\"/>";
 const LANDSCAPE: &str = "<w:pgSz w:w=\"16838\" w:h=\"11906\" w:orient=\"landscape\"/>";
@@ -97,7 +100,8 @@ fn document(page: &Page) -> String {
 
 fn facts_table(facts: &[Fact]) -> Table {
     let cells = |fact: &Fact| vec![fact.label.clone(), fact.value.clone(), fact.before.clone()];
-    Table { rows: facts.iter().map(cells).collect(), ..Table::default() }
+    let bad = facts.iter().enumerate().filter(|(_, fact)| fact.is_bad).map(|(place, _)| place).collect();
+    Table { rows: facts.iter().map(cells).collect(), bad, ..Table::default() }
 }
 
 fn write_table(body: &mut String, table: &Table) {
@@ -114,7 +118,10 @@ fn write_table(body: &mut String, table: &Table) {
     if !table.headings.is_empty() {
         row(body, "<w:cantSplit/><w:tblHeader/>", &table.headings, "<w:b/>", table);
     }
-    table.rows.iter().for_each(|cells| row(body, "<w:cantSplit/>", cells, "", table));
+    for (place, cells) in table.rows.iter().enumerate() {
+        let run = if table.bad.contains(&place) { BAD } else { "" };
+        row(body, "<w:cantSplit/>", cells, run, table);
+    }
     body.push_str("</w:tbl>");
     // Two tables without a paragraph between them run into one.
     paragraph(body, "Normal", &table.note);
@@ -162,6 +169,7 @@ mod tests {
             title: text.to_owned(),
             headings: vec![text.to_owned(); 12],
             rows: vec![vec![text.to_owned(); 12]],
+            bad: [0].into(),
             ..Table::default()
         };
         let blocks = vec![Block::Heading(text.to_owned()), Block::Table(table)];
@@ -180,5 +188,6 @@ mod tests {
         assert!(!text.contains("<w:x>") && !text.contains('\u{1b}') && !text.contains('\u{ffff}'));
         assert_eq!(text.matches("&lt;w:x&gt;").count(), 28);
         assert!(text.contains("landscape"));
+        assert_eq!(text.matches(BAD).count(), 12);
     }
 }

@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::people::report::ask::{Ask, Column};
+use crate::people::report::ask::{Ask, Column, cells};
 use crate::people::report::page::{Block, Fact, Page, Table};
 use crate::people::report::words::severity;
 
@@ -40,16 +40,18 @@ pub(super) async fn page(ask: &Ask<'_>) -> Result<Page> {
     Ok(page)
 }
 
-/// What shows that there was a run, and when: its events, its flows, or that it was scored; of one that lost everything there is the
-/// score alone.
-const TRACES: &str = "SELECT drill_id, ts, 1 AS stored FROM events WHERE drill_id != '' AND {both:ts} \
-    UNION ALL SELECT drill_id, ts, 1 AS stored FROM flows WHERE drill_id != '' AND {both:ts} \
-    UNION ALL SELECT drill_id, began_at AS ts, 0 AS stored FROM drill_scores WHERE {both:began_at}";
+/// The runs of both periods: when each began, and how much of it is stored. What shows that there was one are its events, its flows, or
+/// that it was scored; of one that lost everything there is the score alone. A run is of the period in which it began, though it went
+/// on behind its end; the day before both is looked at for what began there.
+const RUNS: &str = "SELECT x.drill_id AS id, min(x.ts) AS began, sum(x.stored) AS events FROM ( \
+      SELECT drill_id, ts, 1 AS stored FROM events WHERE drill_id != '' AND {around:ts} \
+      UNION ALL SELECT drill_id, ts, 1 AS stored FROM flows WHERE drill_id != '' AND {around:ts} \
+      UNION ALL SELECT drill_id, began_at AS ts, 0 AS stored FROM drill_scores WHERE {around:began_at}) AS x GROUP BY id";
 
 /// How many runs there were.
 pub(super) fn counted() -> String {
     format!(
-        "SELECT uniqExactIf(x.drill_id, {{now:x.ts}}) AS now, uniqExactIf(x.drill_id, {{before:x.ts}}) AS before FROM ({TRACES}) AS x"
+        "SELECT countIf({{now:e.began}}) AS now, countIf({{before:e.began}}) AS before FROM ({RUNS}) AS e"
     )
 }
 
@@ -89,11 +91,20 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
     ])
 }
 
-/// By the score as it was stored, and by what the store holds of the run.
+/// By the score as it was stored, and by what the store holds of the run. One that raised no alert, or that failed, wants somebody.
 async fn runs(ask: &Ask<'_>) -> Result<Table> {
     let verdict = ask.lang.pick(
         "multiIf(s.drill = '', 'chưa chấm điểm', s.passed, 'ĐẠT', 'KHÔNG ĐẠT')",
         "multiIf(s.drill = '', 'not scored', s.passed, 'PASSED', 'FAILED')",
+    );
+    let cells = cells(
+        &format!(
+            "e.id, toString(toUnixTimestamp64Micro(e.began)), toString(e.events), \
+             toString(toUnixTimestamp64Micro(a.first)), toString(a.alerts), toString(a.rules), \
+             if(s.drill = '', '–', concat(toString(s.detected), ' / ', toString(s.detected + s.missed))), \
+             if(s.drill = '', '–', toString(s.false_alerts)), if(s.drill = '' OR s.p50_ms < 0, '–', toString(s.p50_ms)), {verdict}"
+        ),
+        "a.alerts = 0 OR (s.drill != '' AND NOT s.passed)",
     );
     ask.table(
         ask.say("Các cuộc diễn tập", "Runs"),
@@ -111,15 +122,10 @@ async fn runs(ask: &Ask<'_>) -> Result<Table> {
         ],
         RUNS_MAX,
         &format!(
-            "SELECT [e.id, toString(toUnixTimestamp64Micro(e.began)), toString(e.events), \
-               toString(toUnixTimestamp64Micro(a.first)), toString(a.alerts), toString(a.rules), \
-               if(s.drill = '', '–', concat(toString(s.detected), ' / ', toString(s.detected + s.missed))), \
-               if(s.drill = '', '–', toString(s.false_alerts)), if(s.drill = '' OR s.p50_ms < 0, '–', toString(s.p50_ms)), {verdict}] AS cells \
-             FROM (SELECT x.drill_id AS id, min(x.ts) AS began, sum(x.stored) AS events FROM ({TRACES}) AS x WHERE {{now:x.ts}} \
-                   GROUP BY id) AS e \
+            "SELECT {cells} FROM ({RUNS}) AS e \
              LEFT JOIN (SELECT drill_id, min(created_at) AS first, count() AS alerts, uniqExact(rule_id) AS rules \
                  FROM alerts FINAL WHERE drill_id != '' AND created_at < {{as_of}} GROUP BY drill_id) AS a ON a.drill_id = e.id \
-             LEFT JOIN drill_scores AS s ON s.drill_id = e.id \
+             LEFT JOIN drill_scores AS s ON s.drill_id = e.id WHERE {{now:e.began}} \
              ORDER BY e.began, e.id"
         ),
     )

@@ -43,6 +43,7 @@ pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> 
         .map(str::to_owned)
         .to_vec(),
         rows: owed.iter().map(|owed| cells(ask, owed)).collect(),
+        bad: owed.iter().enumerate().filter(|(_, owed)| owed.overdue).map(|(place, _)| place).collect(),
         empty: ask.say("Không có nghĩa vụ nào đến hạn.", "Nothing falls due.").to_owned(),
         note: ask.cut(ROWS_MAX, all),
     });

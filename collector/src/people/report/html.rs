@@ -81,8 +81,8 @@ fn write_table(out: &mut String, table: &Table) {
         let _infallible = write!(out, "<th{}>{}</th>", class(column), escaped(heading));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
-    for row in &table.rows {
-        out.push_str("<tr>");
+    for (place, row) in table.rows.iter().enumerate() {
+        out.push_str(if table.bad.contains(&place) { "<tr class=\"bad\">" } else { "<tr>" });
         for (column, cell) in row.iter().enumerate() {
             let class = if has_long_word(cell) { " class=\"long\"" } else { class(column) };
             let _infallible = write!(out, "<td{class}>{}</td>", escaped(cell));
@@ -235,7 +235,7 @@ mod tests {
         let hostile = "<script>alert('x')</script>\"&\u{1b}[2J";
         let text = || hostile.to_owned();
         let (rows, headings) = (vec![vec![text()]], vec![text()]);
-        let table = Table { title: text(), headings, rows, empty: text(), note: text() };
+        let table = Table { title: text(), headings, rows, bad: [0].into(), empty: text(), note: text() };
         let blocks = vec![
             Block::Heading(text()),
             Block::Text(text()),
@@ -259,6 +259,7 @@ mod tests {
         let html = write(&page);
         assert!(!html.contains("<script") && !html.contains('\u{1b}'), "{html}");
         assert_eq!(html.matches("&lt;script&gt;").count(), 23);
+        assert_eq!(html.matches("<tr class=\"bad\">").count(), 1);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> 
         .map(str::to_owned)
         .to_vec(),
         rows: told.iter().take(ROWS_MAX).map(|incident| cells(ask, site, incident)).collect(),
+        bad: (0..told.len().min(ROWS_MAX)).filter(|place| late(ask, site, told[*place]) > 0).collect(),
         empty: ask.say("Không có sự cố.", "No incident.").to_owned(),
         note: ask.cut(ROWS_MAX, rows),
     });

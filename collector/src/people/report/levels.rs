@@ -30,6 +30,7 @@ pub(super) fn page(inventory: &Inventory, levels: &Levels, period: Period, lang:
     page.table(Table {
         title: say("Danh sách hệ thống thông tin", "Information systems"),
         headings: headings(lang),
+        bad: rows.iter().enumerate().filter(|(_, line)| line.needs_review).map(|(place, _)| place).collect(),
         rows: rows.into_iter().enumerate().map(|(at, line)| line.cells(at + 1)).collect(),
         empty: say("Danh mục không có hệ thống nào.", "The inventory has no system."),
         ..Table::default()
@@ -330,6 +331,9 @@ mod tests {
             let Block::Table(table) = &page.blocks[1] else { panic!("{:?}", page.blocks[1]) };
             // What a person must look at first does not look certain.
             let row = table.rows.iter().find(|row| row[1].contains("Quản lý văn bản")).unwrap();
+            assert!(table.bad.contains(&table.rows.iter().position(|one| one == row).unwrap()));
+            let said = table.rows.iter().filter(|row| row[4].starts_with(lang.pick("ít nhất", "at least")));
+            assert_eq!(said.count(), table.bad.len());
             assert_eq!(row[4], lang.pick("ít nhất 2 (đã phê duyệt 2)", "at least 2 (approved 2)"));
             let Block::Table(owners) = &page.blocks[2] else { panic!("{:?}", page.blocks[2]) };
             let systems: usize = owners.rows.iter().map(|row| row[5].parse::<usize>().unwrap()).sum();

@@ -44,7 +44,9 @@ fn write_table(out: &mut String, table: &Table) {
         out.push_str(if table.is_numeric(column) { "|--:" } else { "|---" });
     }
     out.push_str("|\n");
-    table.rows.iter().for_each(|row| write_row(out, row));
+    for (place, cells) in table.rows.iter().enumerate() {
+        if table.bad.contains(&place) { write_bad_row(out, cells) } else { write_row(out, cells) }
+    }
     if !table.note.is_empty() {
         let _infallible = writeln!(out, "\n{}", escaped(&table.note));
     }
@@ -53,6 +55,16 @@ fn write_table(out: &mut String, table: &Table) {
 fn write_row(out: &mut String, cells: &[String]) {
     for cell in cells {
         let _infallible = write!(out, "| {} ", escaped(cell));
+    }
+    out.push_str("|\n");
+}
+
+/// One about which somebody must act.
+fn write_bad_row(out: &mut String, cells: &[String]) {
+    for cell in cells {
+        let text = escaped(cell);
+        let _infallible =
+            if text.trim().is_empty() { write!(out, "| ") } else { write!(out, "| **{text}** ") };
     }
     out.push_str("|\n");
 }
@@ -76,9 +88,15 @@ mod tests {
     #[test]
     fn hostile_text_is_no_markup() {
         assert_eq!(escaped("a|b\n[x](y) <b>"), r"a\|b\\n\[x\]\(y\) \<b\>");
-        let rows = vec![vec!["a|b".to_owned(), "7".to_owned()]];
-        let table = Table { headings: vec!["n".into(), "v".into()], rows, ..Table::default() };
+        let row = vec!["a|b".to_owned(), "7".to_owned()];
+        let rows = vec![row.clone(), row];
+        let table =
+            Table { headings: vec!["n".into(), "v".into()], rows, bad: [1].into(), ..Table::default() };
         let page = Page { title: "T".into(), blocks: vec![Block::Table(table)], ..Page::default() };
-        assert!(write(&page).ends_with("| n | v |\n|---|--:|\n| a\\|b | 7 |\n"), "{}", write(&page));
+        assert!(
+            write(&page).ends_with("| n | v |\n|---|--:|\n| a\\|b | 7 |\n| **a\\|b** | **7** |\n"),
+            "{}",
+            write(&page)
+        );
     }
 }

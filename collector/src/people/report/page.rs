@@ -1,5 +1,7 @@
 //! What a report says, before it is known how it is written: each kind of report makes one of these, each format writes one.
 
+use std::collections::BTreeSet;
+
 use crate::level::Lang;
 use crate::people::select::grouped;
 
@@ -41,6 +43,8 @@ pub(super) struct Table {
     pub(super) title: String,
     pub(super) headings: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
+    /// Rows about which somebody must act, by their place. What they say tells it, too: not every format marks them.
+    pub(super) bad: BTreeSet<usize>,
     /// What stands there when there is no row.
     pub(super) empty: String,
     /// What stands below it: that there is more.
@@ -125,6 +129,7 @@ impl Bars {
             rows: self.rows.iter().map(cells).collect(),
             empty: self.empty.clone(),
             note: self.note.clone(),
+            ..Table::default()
         }
     }
 }

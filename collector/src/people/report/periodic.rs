@@ -4,6 +4,8 @@
 //!
 //! Drills are left out of every number, but for the line that counts them. What people did counts until the period's end.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clickhouse::Row;
 use event::Micros;
@@ -14,7 +16,7 @@ use crate::inventory::Inventory;
 use crate::link::{State, midnight};
 use crate::people::filter::Filter;
 use crate::people::links::link_days;
-use crate::people::report::ask::{Ask, Column};
+use crate::people::report::ask::{Ask, Column, cells};
 use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table, number};
 use crate::people::report::period::{Length, Period, shown};
 use crate::people::report::words::{clock, severity, verdict};
@@ -155,9 +157,12 @@ async fn open(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
 /// Log sources that the collector alerted as silent: within the period, or before it and still silent at its end, of systems that the
 /// inventory had then.
 async fn silent(ask: &Ask<'_>) -> Result<Table> {
-    let sql = "SELECT [if(a.system_name = '', a.system_id, a.system_name), toString(a.sys_level), a.entity, \
-           toString(toUnixTimestamp64Micro(a.last_seen)), toString(toUnixTimestamp64Micro(back))] AS cells \
-         FROM (SELECT *, arrayFirst(at -> at > last_seen, b.times) AS back FROM \
+    let cells = cells(
+        "if(a.system_name = '', a.system_id, a.system_name), toString(a.sys_level), a.entity, \
+         toString(toUnixTimestamp64Micro(a.last_seen)), toString(toUnixTimestamp64Micro(back))",
+        "toUnixTimestamp64Micro(back) = 0",
+    );
+    let sql = "FROM (SELECT *, arrayFirst(at -> at > last_seen, b.times) AS back FROM \
              (SELECT * FROM alerts FINAL WHERE rule_id IN ('vonggac-source-silent', 'vonggac-source-missing') AND drill_id = '' \
               AND last_seen < {as_of}) AS a \
              LEFT JOIN (SELECT system_id, entity, arraySort(groupArray(first_seen)) AS times FROM alerts FINAL \
@@ -176,7 +181,7 @@ async fn silent(ask: &Ask<'_>) -> Result<Table> {
             Time(ask.say("Gửi lại lúc", "Reports again since")),
         ],
         SILENT_MAX,
-        sql,
+        &format!("SELECT {cells} {sql}"),
     )
     .await
 }
@@ -475,8 +480,12 @@ async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
         FROM events AS a WHERE a.drill_id = '' AND a.ts < {as_of} GROUP BY level ORDER BY level DESC";
     let kept = ask.reader.rows::<Kept>(&ask.filled(sql), &Filter::default()).await?;
     let decree = site.levels.decrees().in_force(ask.last_day()?);
-    let row = |Kept { level, days, oldest }| {
-        let minimum = decree.and_then(|decree| decree.retention_minimum(level));
+    let least = |kept: &Kept| decree.and_then(|decree| decree.retention_minimum(kept.level));
+    let is_short = |(_, kept): &(usize, &Kept)| least(kept).is_some_and(|least| kept.days < least.days);
+    let bad = kept.iter().enumerate().filter(is_short).map(|(place, _)| place).collect();
+    let row = |kept: Kept| {
+        let minimum = least(&kept);
+        let Kept { level, days, oldest } = kept;
         let citation = minimum.and_then(|minimum| minimum.provision.citation.as_ref());
         let doubt = minimum.is_some_and(|minimum| minimum.provision.unsure.is_some());
         let doubt = if doubt { ask.say(" [chưa chắc chắn]", " [unsure]") } else { "" };
@@ -499,6 +508,7 @@ async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
         title: ask.say("Thời gian lưu log", "How long logs are kept").to_owned(),
         headings: headings.map(str::to_owned).to_vec(),
         rows: kept.into_iter().map(row).collect(),
+        bad,
         empty: ask.say("Chưa có sự kiện nào.", "No events yet.").to_owned(),
         ..Table::default()
     })
@@ -509,11 +519,15 @@ async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
         return Ok(());
     }
     page.heading(ask.say("Đường truyền", "Lines"));
-    let mut rows = Vec::new();
+    let (mut rows, mut bad) = (Vec::new(), BTreeSet::new());
     for link in site.inventory.links() {
         let days = link_days(ask.reader, link, &ask.zone, ask.period.first, ask.period.end).await?;
         let worst = days.iter().max_by(|one, other| one.percent.total_cmp(&other.percent));
-        let state = match crate::link::state(&days) {
+        let state = crate::link::state(&days);
+        if matches!(state, State::Unknown | State::TooSmall) {
+            bad.insert(rows.len());
+        }
+        let state = match state {
             State::Unknown => ask.say("không có số liệu", "nothing seen"),
             State::Well => ask.say("tốt", "well"),
             State::Full => ask.say("đầy", "full"),
@@ -521,8 +535,8 @@ async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
         };
         rows.push(vec![
             link.name.clone(),
-            link.mbps.to_string(),
-            link.mbps_min.to_string(),
+            number(link.mbps.into(), ask.lang),
+            number(link.mbps_min.into(), ask.lang),
             worst.map_or_else(String::new, |day| format!("{:.0} %", day.percent)),
             worst.filter(|day| day.samples > 0).map_or_else(|| "–".to_owned(), |day| shown(day.date)),
             crate::link::full_days(&days).to_string(),
@@ -547,6 +561,7 @@ async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
             .to_owned(),
         headings: headings.map(str::to_owned).to_vec(),
         rows,
+        bad,
         ..Table::default()
     });
     Ok(())
