@@ -64,6 +64,8 @@ fn the_report_tells_each_run(site: &Site, scores: &str) -> Result<()> {
             assert_eq!(digits(2), (count("events")? + count("flows")?).to_string(), "{row:?}");
             assert_eq!(digits(4), count("alerts FINAL")?.to_string(), "{row:?}");
             assert_eq!(row.get(6), Some(&*format!("{0} / {0}", score["detected"])), "{row:?}");
+            let false_alerts = score["false_alert_list"].as_array().map(Vec::len);
+            assert_eq!(row.get(7), false_alerts.map(|count| count.to_string()).as_deref(), "{row:?}");
             assert_eq!(
                 (digits(8), row.get(9)),
                 (score["time_to_alert_ms"]["p50"].to_string(), Some(passed)),

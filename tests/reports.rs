@@ -1,5 +1,6 @@
 //! Reports of a store whose content is known, held against SQL that is written here: each number in its own cell, every kind,
-//! language and format, the reader's time zone, and that a report of days that are over does not change any more.
+//! language and format, the reader's time zone, and that a report of days that are over does not change any more. Numbers are looked
+//! for in CSV; that the other formats tell the same cells, `python/report_cells.py` sees.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -30,6 +31,25 @@ const DEEDS: &str = "INSERT INTO vonggac.alert_history (chain, seq, at, alert_id
     ('x', 2, toDateTime64('{day} 11:00:00', 6, 'UTC'), 'alert000217', 'close', 'lan', 'false_positive'), \
     ('x', 3, toDateTime64('{day} 12:00:00', 6, 'UTC'), 'alert000218', 'ack', 'lan', '')";
 
+/// What the watch itself has to tell: each alert in two versions, of which the last counts; runs of a hunt, two of which found something;
+/// what the store refused, written again; a host that was last heard on the day before.
+const WATCH: [&str; 5] = [
+    "INSERT INTO vonggac.alerts (id, version, rule_id, rule_title, rule_path, severity, priority, host, hits, first_seen, last_seen, \
+     created_at, src_ip) SELECT concat('own', toString(number)), 1, if(number = 0, 'vonggac-sequence-gap', 'i1'), \
+     if(number = 0, 'gap', 'Indicator: feed: 203.0.113.77'), if(number = 0, '', 'feeds/bad.csv'), 'high', 'P4', 'dvc01', 1, at, at, at, \
+     toIPv6('::') FROM (SELECT number, toDateTime64('{day} 09:00:00', 6, 'UTC') AS at FROM numbers(2))",
+    "INSERT INTO vonggac.alerts (id, version, rule_id, rule_title, rule_path, severity, priority, host, hits, first_seen, last_seen, \
+     created_at, src_ip) SELECT id, 2, rule_id, rule_title, rule_path, severity, priority, host, 1234, first_seen, last_seen, created_at, \
+     src_ip FROM vonggac.alerts WHERE id LIKE 'own%'",
+    "INSERT INTO vonggac.events (ts, ts_received, host, agent, source, kind, service, retention_days, src_ip, fields) SELECT \
+     toDateTime64('{day} 00:00:00', 6, 'UTC') + 3600 * number, now64(6), 'hunt-b', 'hunt-b', 's', 'hunt', 'hunt', 185, toIPv6('::'), \
+     if(number % 4 = 3, map('hunt', 'b', 'hunt_title', 'Beacons'), map('hunt_run', 'b')) FROM numbers(8)",
+    "INSERT INTO vonggac.dead_letters (dead_at, agent, epoch, seq, record, reason) SELECT \
+     toDateTime64('{day} 08:00:00', 6, 'UTC'), 'dvc02', 1, 1, number % 3, 'x' FROM numbers(6)",
+    "INSERT INTO vonggac.events (ts, ts_received, host, agent, source, kind, retention_days, src_ip) SELECT \
+     toDateTime64('{day} 20:00:00', 6, 'UTC') - 86400, now64(6), 'gone01', 'gone01', 's', 'sshd', 185, toIPv6('::') FROM numbers(1200)",
+];
+
 const KINDS: [&str; 7] = ["daily", "weekly", "monthly", "half-year", "period", "levels", "drill"];
 const FORMATS: [&str; 4] = ["html", "md", "csv", "docx"];
 /// A zone that has a name, and no whole-hour offset from UTC.
@@ -46,7 +66,7 @@ impl Reported {
         let site = Site::start(&std::fs::read_to_string(site::root().join("tests/drills/systems.toml"))?)?;
         let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         let reported = Self { site, day: today.checked_sub(Span::new().days(4))? };
-        for sql in [ALERTS, EVENTS, DEEDS] {
+        for sql in [ALERTS, EVENTS, DEEDS].iter().chain(&WATCH) {
             reported.site.query(&sql.replace("{day}", &reported.day.to_string()))?;
         }
         Ok(reported)
@@ -58,6 +78,20 @@ impl Reported {
             .env("VONGGAC_CONFIG", self.site.path("vonggac.toml"))
             .env("TZ", zone)
             .output()?)
+    }
+
+    /// A report in CSV as rows by their first cell, the first row that has it.
+    fn rows(text: &[u8]) -> Result<BTreeMap<String, Vec<String>>> {
+        let mut cells = BTreeMap::new();
+        for row in
+            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text).into_records()
+        {
+            let row: Vec<String> = row?.iter().map(str::to_owned).collect();
+            if row.len() > 1 {
+                cells.entry(row[0].clone()).or_insert(row);
+            }
+        }
+        Ok(cells)
     }
 
     fn report(&self, zone: &str, kind: &str, lang: &str, format: &str) -> Result<Vec<u8>> {
@@ -73,19 +107,8 @@ impl Reported {
         Ok(output.stdout)
     }
 
-    /// Rows of a report by their first cell, the first row that has it.
     fn cells(&self, zone: &str, kind: &str, lang: &str) -> Result<BTreeMap<String, Vec<String>>> {
-        let text = self.report(zone, kind, lang, "csv")?;
-        let mut cells = BTreeMap::new();
-        let rows =
-            csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&*text).into_records();
-        for row in rows {
-            let row: Vec<String> = row?.iter().map(str::to_owned).collect();
-            if row.len() > 1 {
-                cells.entry(row[0].clone()).or_insert(row);
-            }
-        }
-        Ok(cells)
+        Self::rows(&self.report(zone, kind, lang, "csv")?)
     }
 
     /// First day, day behind the last, and first day of the period before, as ClickHouse's calendar has them.
@@ -132,6 +155,7 @@ fn reports_say_what_the_store_holds_in_every_language_and_format() -> Result<()>
         }
     }
     the_day_is_that_of_the_store(&reported)?;
+    the_watch_itself_is_told(&reported)?;
     levels_are_counted(&reported)?;
     a_run_without_an_alert_is_a_run(&reported)?;
     every_kind_and_format(&reported)?;
@@ -148,7 +172,7 @@ fn alerts_are_those_of_the_store(reported: &Reported, kind: &str, zone: &str) ->
         ("Alerts of P1 and P2", "priority IN ('P1', 'P2')"),
         ("P3", "priority = 'P3'"),
         ("medium", "severity = 'medium'"),
-        ("203.0.113.9", "true"),
+        ("203.0.113.9", "src_ip = toIPv6('::ffff:203.0.113.9')"),
     ] {
         let row = cells.get(label).with_context(|| format!("no row {label}"))?;
         let now = reported.alerts(zone, condition, &from, &to)?;
@@ -182,13 +206,39 @@ fn the_day_is_that_of_the_store(reported: &Reported) -> Result<()> {
     assert_eq!(english["false_positive"][1], "1");
     let end = format!("toDateTime64('{day} 00:00:00', 6, 'UTC') + 86400");
     let late = site.number(&format!(
-        "SELECT count() FROM vonggac.alerts FINAL WHERE drill_id = '' AND created_at < {end} \
+        "SELECT count() FROM vonggac.alerts FINAL WHERE drill_id = '' AND ack_due > '2000-01-01' AND created_at < {end} \
          AND ((ack_due < {end} AND id NOT IN ('alert000216', 'alert000217', 'alert000218')) \
            OR (close_due < {end} AND id = 'alert000218'))"
     ))?;
     assert_eq!(english["Alerts late at the end"][1], late.to_string());
     let markdown = String::from_utf8(reported.report("UTC", "daily", "en", "md")?)?;
     assert!(markdown.contains(&format!("The first 20 of {late} rows")), "a table that is cut says so");
+    Ok(())
+}
+
+/// Runs of hunts are no findings, hunts are no hosts, and of an alert that was written twice the last version counts.
+fn the_watch_itself_is_told(reported: &Reported) -> Result<()> {
+    let cells = reported.cells("UTC", "daily", "en")?;
+    let (day, site) = (reported.day, &reported.site);
+    let hosts = site.number(&format!(
+        "SELECT uniqExact(host) FROM vonggac.events WHERE drill_id = '' AND toDate(ts) = '{day}' AND service != 'hunt'"
+    ))?;
+    assert!(hosts > 1);
+    assert_eq!(cells["Hosts that report"][1], hosts.to_string());
+    for (label, expected) in [
+        ("Findings of hunts", "2"),
+        ("Gaps in what agents sent", "1"),
+        ("Alerts by indicators", "1"),
+        ("Rows the store refused", "3"),
+    ] {
+        assert_eq!(cells[label][1], expected, "{label}");
+    }
+    assert_eq!(cells["Beacons"][1..], ["6", "2", "0"]);
+    assert_eq!(cells["feed: 203.0.113.77"][2..4], ["dvc01", "1,234"]);
+    assert_eq!(cells["dvc01"][1..3], ["Gaps in the batches that it sent", "1,234"]);
+    assert_eq!(cells["dvc02"][1..3], ["Rows the store refused", "3"]);
+    assert_eq!(cells["gone01"][3..], ["0", "1,200"]);
+    assert!(!cells.contains_key("hunt-b"));
     Ok(())
 }
 
@@ -226,10 +276,29 @@ fn a_run_without_an_alert_is_a_run(reported: &Reported) -> Result<()> {
     assert_eq!((&*second[2], &*second[3], &*second[4], &*second[9]), ("2,000", "–", "0", "not scored"));
     assert!(second[1].ends_with("15:00"), "it began with its first event: {}", second[1]);
     assert_eq!([&cells["Runs"][1], &cells["Runs that failed"][1]], ["2", "1"]);
+    a_run_over_midnight_is_of_one_day(reported)
+}
+
+fn a_run_over_midnight_is_of_one_day(reported: &Reported) -> Result<()> {
+    let day = reported.day;
+    reported.site.query(&format!(
+        "INSERT INTO vonggac.events (ts, ts_received, host, agent, source, kind, retention_days, src_ip, drill_id) SELECT \
+         toDateTime64('{day} 23:50:00', 6, 'UTC') + number, now64(6), 'h', 'a', 's', 'sshd', 30, toIPv6('::'), 'drill-3' FROM numbers(1200)"
+    ))?;
+    for (day, runs, before) in [(day, "3", "0"), (day.tomorrow()?, "0", "3")] {
+        let day = day.to_string();
+        let arguments =
+            ["report", "drill", "--lang", "en", "--format", "csv", "--since", &*day, "--until", &*day];
+        let cells = Reported::rows(&reported.vonggac("UTC", &arguments)?.stdout)?;
+        assert_eq!(cells["Runs"][1..], [runs, &format!("period before: {before}")], "{day}");
+        assert_eq!(cells.get("drill-3").map(|row| &*row[2]), (runs == "3").then_some("1,200"), "{day}");
+    }
     Ok(())
 }
 
 fn every_kind_and_format(reported: &Reported) -> Result<()> {
+    let folder = std::path::PathBuf::from(reported.site.path("reports"));
+    std::fs::create_dir(&folder)?;
     for kind in KINDS {
         for lang in ["vi", "en"] {
             for format in FORMATS {
@@ -242,23 +311,23 @@ fn every_kind_and_format(reported: &Reported) -> Result<()> {
                     );
                 }
                 harmless(&bytes, format).with_context(|| format!("{kind} {lang} {format}"))?;
-                if format == "docx" {
-                    std::fs::write(reported.site.path(&format!("{kind}-{lang}.docx")), bytes)?;
-                }
+                std::fs::write(folder.join(format!("{kind}-{lang}.{format}")), bytes)?;
             }
         }
     }
-    // Every part of every document is XML, as a parser that is not ours reads it.
-    let script = "import glob, sys, xml.dom.minidom, zipfile\n\
-        for path in glob.glob(sys.argv[1] + '/*.docx'):\n\
-        \x20   with zipfile.ZipFile(path) as file:\n\
-        \x20       assert file.testzip() is None\n\
-        \x20       for name in file.namelist():\n\
-        \x20           xml.dom.minidom.parseString(file.read(name))\n\
-        \x20       print(path)";
-    let output = Command::new("python3").args(["-c", script, &reported.site.path("")]).output()?;
+    // The same cells in each, as parsers read them that are not ours.
+    let script = site::root().join("tests/python/report_cells.py");
+    let output = Command::new("python3").arg(script).arg(&folder).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8(output.stdout)?.lines().count(), KINDS.len() * 2);
+    let told = String::from_utf8(output.stdout)?;
+    assert_eq!(told.lines().count(), KINDS.len() * 2, "{told}");
+    for line in told.lines() {
+        let (name, numbers) = line.split_once(' ').context("a name and two numbers")?;
+        let (rows, marked) = numbers.split_once(' ').context("two numbers")?;
+        assert!(rows.parse::<usize>()? > 9, "{line}");
+        // What is late, and runs that failed.
+        assert!(name.starts_with("levels") || marked.parse::<usize>()? > 0, "{line}: nothing is marked");
+    }
     Ok(())
 }
 

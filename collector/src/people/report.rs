@@ -20,6 +20,7 @@ mod markdown;
 mod page;
 mod period;
 mod periodic;
+mod watch;
 mod words;
 
 use std::io::Write as _;

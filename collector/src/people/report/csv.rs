@@ -33,6 +33,9 @@ fn write_facts(out: &mut Writer, facts: &[Fact]) -> Result<()> {
 fn write_table(out: &mut Writer, table: &Table) -> Result<()> {
     row(out, &[""])?;
     row(out, &[&table.title])?;
+    if table.rows.is_empty() {
+        return row(out, &[&table.empty]);
+    }
     row(out, &table.headings)?;
     table.rows.iter().try_for_each(|cells| row(out, cells))?;
     if table.note.is_empty() { Ok(()) } else { row(out, &[&table.note]) }

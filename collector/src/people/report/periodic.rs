@@ -20,7 +20,7 @@ use crate::people::report::ask::{Ask, Column, cells};
 use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table, number};
 use crate::people::report::period::{Length, Period, shown};
 use crate::people::report::words::{clock, severity, verdict};
-use crate::people::report::{drills, duties, incidents};
+use crate::people::report::{duties, incidents, watch};
 use crate::priority::Levels;
 
 use Column::{Number, Text, Time};
@@ -33,8 +33,8 @@ const DAYS_SHOWN_MAX: i64 = 62;
 
 /// Rows that a table holds; what is cut says so.
 const LATE_MAX: usize = 20;
-const SILENT_MAX: usize = 100;
-const TOP_MAX: usize = 15;
+pub(super) const SILENT_MAX: usize = 100;
+pub(super) const TOP_MAX: usize = 15;
 const ATTACKED_MAX: usize = 200;
 
 /// Alerts of both periods that no drill made.
@@ -77,7 +77,7 @@ pub(super) async fn page(ask: &Ask<'_>, site: &Site<'_>, length: Length) -> Resu
     incidents::section(ask, site, &mut page).await?;
     alerts(ask, length, &mut page).await?;
     handling(ask, &mut page).await?;
-    watch(ask, site, &mut page).await?;
+    watch::section(ask, site, &mut page).await?;
     links(ask, site, &mut page).await?;
     duties::section(ask, site, &mut page).await?;
     Ok(page)
@@ -380,138 +380,6 @@ async fn handling(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
         .await?;
     page.table(noisy);
     Ok(())
-}
-
-/// Whether the watch itself was well.
-async fn watch(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
-    page.heading(ask.say("Hoạt động giám sát", "The watch itself"));
-    let over = |what: &str, table: &str, column: &str, condition: &str| {
-        format!(
-            "SELECT {what}If({{now:a.{column}}}) AS now, {what}If({{before:a.{column}}}) AS before FROM {table} AS a \
-             WHERE {condition} AND {{both:a.{column}}}"
-        )
-        .replace("uniqExactIf(", "uniqExactIf(a.host, ")
-    };
-    let own = |rule: &str| {
-        over("count", "alerts", "created_at", &format!("a.drill_id = '' AND a.rule_id = '{rule}'"))
-    };
-    // The file of what names an indicator is its feed.
-    let indicators = "a.drill_id = '' AND a.rule_path != '' AND NOT match(a.rule_path, '[.]ya?ml$')";
-    let v6 = "a.drill_id = '' AND (a.src_ip < toIPv6('::ffff:0:0') OR a.src_ip > toIPv6('::ffff:ffff:ffff'))";
-    let facts = vec![
-        ask.fact(ask.say("Máy chủ gửi log", "Hosts that report"), &over("uniqExact", "events", "ts", "a.drill_id = ''")).await?,
-        ask.fact(
-            ask.say("Dòng log không phân tích được", "Lines not understood"),
-            &over("count", "events", "ts", "a.drill_id = '' AND a.parse_status = 'raw'"),
-        )
-        .await?,
-        ask.alarm(
-            ask.say("Đứt quãng log của agent", "Gaps in what agents sent"),
-            &own("vonggac-sequence-gap"),
-        )
-        .await?,
-        ask.alarm(
-            ask.say("Bản ghi kho từ chối", "Rows the store refused"),
-            &over("count", "dead_letters", "dead_at", "a.drill_id = ''"),
-        )
-        .await?,
-        ask.fact(
-            ask.say("Phát hiện từ săn tìm", "Findings of hunts"),
-            &over("count", "events", "ts", "a.drill_id = '' AND a.kind = 'hunt'"),
-        )
-        .await?,
-        ask.fact(
-            ask.say("Cảnh báo từ chỉ dấu tấn công", "Alerts by indicators"),
-            &over("count", "alerts", "created_at", indicators),
-        )
-        .await?,
-        ask.fact(ask.say("Luồng IPv6", "IPv6 flows"), &over("count", "flows", "ts", v6)).await?,
-        ask.alarm(
-            ask.say("Thông báo không gửi được", "Notifications given up"),
-            &over("count", "notifications", "at", "a.outcome = 'gave_up'"),
-        )
-        .await?,
-        ask.fact(
-            ask.say("Lần nạp danh mục hệ thống", "Loads of the inventory"),
-            "SELECT uniqExactIf(loaded_at, {now:loaded_at}) AS now, uniqExactIf(loaded_at, {before:loaded_at}) AS before \
-             FROM systems_history WHERE {both:loaded_at}",
-        )
-        .await?,
-        ask.fact(
-            ask.say("Cuộc diễn tập", "Drills"),
-            &drills::counted(),
-        )
-        .await?,
-    ];
-    page.blocks.push(Block::Facts(facts));
-    page.table(gone(ask).await?);
-    page.table(retention(ask, site).await?);
-    Ok(())
-}
-
-/// Hosts that reported in the period before, and not in this one.
-async fn gone(ask: &Ask<'_>) -> Result<Table> {
-    ask.table(
-        ask.say("Máy chủ không còn gửi log trong kỳ", "Hosts that no longer reported"),
-        &[
-            Text(ask.say("Máy chủ", "Host")),
-            Text(ask.say("Hệ thống", "System")),
-            Time(ask.say("Lần cuối", "Last heard")),
-            Number(ask.say("Sự kiện kỳ trước", "Events in the period before")),
-        ],
-        SILENT_MAX,
-        "SELECT [a.host, any(a.system_id), toString(toUnixTimestamp64Micro(max(a.ts))), toString(count())] AS cells \
-         FROM events AS a WHERE a.drill_id = '' AND a.host != '' AND {both:a.ts} GROUP BY a.host \
-         HAVING countIf({now:a.ts}) = 0 ORDER BY max(a.ts) DESC, a.host",
-    )
-    .await
-}
-
-#[derive(Debug, Deserialize, Row)]
-struct Kept {
-    level: u8,
-    days: u16,
-    oldest: Micros,
-}
-
-/// Days kept against the least that the decree in force asks.
-async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
-    let sql = "SELECT a.sys_level AS level, min(a.retention_days) AS days, toUnixTimestamp64Micro(min(a.ts)) AS oldest \
-        FROM events AS a WHERE a.drill_id = '' AND a.ts < {as_of} GROUP BY level ORDER BY level DESC";
-    let kept = ask.reader.rows::<Kept>(&ask.filled(sql), &Filter::default()).await?;
-    let decree = site.levels.decrees().in_force(ask.last_day()?);
-    let least = |kept: &Kept| decree.and_then(|decree| decree.retention_minimum(kept.level));
-    let is_short = |(_, kept): &(usize, &Kept)| least(kept).is_some_and(|least| kept.days < least.days);
-    let bad = kept.iter().enumerate().filter(is_short).map(|(place, _)| place).collect();
-    let row = |kept: Kept| {
-        let minimum = least(&kept);
-        let Kept { level, days, oldest } = kept;
-        let citation = minimum.and_then(|minimum| minimum.provision.citation.as_ref());
-        let doubt = minimum.is_some_and(|minimum| minimum.provision.unsure.is_some());
-        let doubt = if doubt { ask.say(" [chưa chắc chắn]", " [unsure]") } else { "" };
-        vec![
-            level.to_string(),
-            number(days.into(), ask.lang),
-            minimum.map_or_else(|| "–".to_owned(), |minimum| number(minimum.days.into(), ask.lang)),
-            citation.map_or_else(|| "–".to_owned(), |citation| citation.shown(ask.lang) + doubt),
-            ask.time(oldest),
-        ]
-    };
-    let headings = [
-        ask.say("Cấp độ (0: chưa phân loại)", "Level (0: not classified)"),
-        ask.say("Số ngày lưu", "Days kept"),
-        ask.say("Tối thiểu", "Minimum"),
-        ask.say("Căn cứ", "By"),
-        ask.say("Sự kiện cũ nhất", "Oldest event"),
-    ];
-    Ok(Table {
-        title: ask.say("Thời gian lưu log", "How long logs are kept").to_owned(),
-        headings: headings.map(str::to_owned).to_vec(),
-        rows: kept.into_iter().map(row).collect(),
-        bad,
-        empty: ask.say("Chưa có sự kiện nào.", "No events yet.").to_owned(),
-        ..Table::default()
-    })
 }
 
 async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
