@@ -3,7 +3,7 @@
 //! A report is made in two steps that know nothing of each other: what it says ([`page`]), and how it is written (a file a
 //! format). The same store and the same arguments give the same bytes. A period that is over is told as it stood at its end: what
 //! people did with an alert afterwards does not change its report. What the store did not have then still does (a batch that came
-//! late), and so do inventory and decrees, which are read from their files as they are now.
+//! late, a hit that joined an alert), and so do inventory and decrees, which are read from their files as they are now.
 //!
 //! What this never does: count a drill among what happened, or let text out of a log become markup.
 

@@ -52,6 +52,16 @@ const TABLE: &str = "<w:tbl><w:tblPr><w:tblW w:w=\"5000\" w:type=\"pct\"/><w:tbl
 /// A row about which somebody must act.
 const BAD: &str = "<w:b/><w:color w:val=\"A3262A\"/>";
 
+/// Width of the text in twentieths of a point, upright and on its side: the paper without its margins.
+const WIDTH: usize = 9_922;
+const WIDTH_LANDSCAPE: usize = 14_854;
+/// Width of a character of nine points in bold, and of a cell's margins.
+const CHAR: usize = 105;
+const CELL_MARGINS: usize = 140;
+/// Characters of a word, and of a cell, beyond which a column gets no wider.
+const WORD_CHARS: usize = 18;
+const CELL_CHARS: usize = 90;
+
 /// A4; on its side for tables as wide as Mẫu 08.
 const PORTRAIT: &str = "<w:pgSz w:w=\"11906\" w:h=\"16838\"/>";
 const LANDSCAPE: &str = "<w:pgSz w:w=\"16838\" w:h=\"11906\" w:orient=\"landscape\"/>";
@@ -81,14 +91,15 @@ fn document(page: &Page) -> String {
     let mut body = String::new();
     paragraph(&mut body, "Title", &page.title);
     paragraph(&mut body, "Normal", &page.subtitle);
+    let width = if page.is_wide() { WIDTH_LANDSCAPE } else { WIDTH };
     for block in &page.blocks {
         match block {
             Block::Heading(text) => paragraph(&mut body, "Heading1", text),
             Block::Text(text) => paragraph(&mut body, "Normal", text),
-            Block::Facts(facts) => write_table(&mut body, &facts_table(facts)),
-            Block::Table(table) => write_table(&mut body, table),
-            Block::Columns(columns) => write_table(&mut body, &columns.table(page.lang)),
-            Block::Bars(bars) => write_table(&mut body, &bars.table(page.lang)),
+            Block::Facts(facts) => write_table(&mut body, &facts_table(facts), width),
+            Block::Table(table) => write_table(&mut body, table, width),
+            Block::Columns(columns) => write_table(&mut body, &columns.table(page.lang), width),
+            Block::Bars(bars) => write_table(&mut body, &bars.table(page.lang), width),
         }
     }
     let size = if page.is_wide() { LANDSCAPE } else { PORTRAIT };
@@ -104,7 +115,26 @@ fn facts_table(facts: &[Fact]) -> Table {
     Table { rows: facts.iter().map(cells).collect(), bad, ..Table::default() }
 }
 
-fn write_table(body: &mut String, table: &Table) {
+/// How wide each column is: as its longest word at the least, and what is left over goes to those with long cells.
+fn widths(table: &Table, columns: usize, width: usize) -> Vec<usize> {
+    let wants = |column: usize| {
+        let cells = || table.rows.iter().filter_map(|row| row.get(column)).chain(table.headings.get(column));
+        let words = cells().flat_map(|cell| cell.split_whitespace());
+        let word = words.map(|word| word.chars().count()).max().unwrap_or_default().clamp(3, WORD_CHARS);
+        let cell = cells().map(|cell| cell.chars().count()).max().unwrap_or_default().min(CELL_CHARS);
+        (CELL_MARGINS + word * CHAR, 1 + cell.saturating_sub(word))
+    };
+    let wants: Vec<(usize, usize)> = (0..columns).map(wants).collect();
+    let least: usize = wants.iter().map(|(least, _)| least).sum();
+    let more: usize = wants.iter().map(|(_, more)| more).sum();
+    let share = |(own_least, own_more): &(usize, usize)| match width.checked_sub(least) {
+        Some(rest) => own_least + rest * own_more / more.max(1),
+        None => width * own_least / least.max(1),
+    };
+    wants.iter().map(share).collect()
+}
+
+fn write_table(body: &mut String, table: &Table, width: usize) {
     if !table.title.is_empty() {
         paragraph(body, "Heading2", &table.title);
     }
@@ -113,28 +143,31 @@ fn write_table(body: &mut String, table: &Table) {
         return paragraph(body, "Normal", &table.empty);
     }
     body.push_str(TABLE);
-    body.push_str(&"<w:gridCol/>".repeat(columns));
+    let widths = widths(table, columns, width);
+    widths.iter().for_each(|width| body.push_str(&format!("<w:gridCol w:w=\"{width}\"/>")));
     body.push_str("</w:tblGrid>");
     if !table.headings.is_empty() {
-        row(body, "<w:cantSplit/><w:tblHeader/>", &table.headings, "<w:b/>", table);
+        row(body, "<w:cantSplit/><w:tblHeader/>", &table.headings, "<w:b/>", table, &widths);
     }
     for (place, cells) in table.rows.iter().enumerate() {
         let run = if table.bad.contains(&place) { BAD } else { "" };
-        row(body, "<w:cantSplit/>", cells, run, table);
+        row(body, "<w:cantSplit/>", cells, run, table, &widths);
     }
     body.push_str("</w:tbl>");
     // Two tables without a paragraph between them run into one.
     paragraph(body, "Normal", &table.note);
 }
 
-fn row(body: &mut String, properties: &str, cells: &[String], run: &str, table: &Table) {
+fn row(body: &mut String, properties: &str, cells: &[String], run: &str, table: &Table, widths: &[usize]) {
     let _infallible = write!(body, "<w:tr><w:trPr>{properties}</w:trPr>");
     for (column, cell) in cells.iter().enumerate() {
         let align = if table.is_numeric(column) { "<w:jc w:val=\"right\"/>" } else { "" };
-        let text = escaped(cell);
+        // Of a table the first cell is enough; of facts, which have no headings, the number is what counts.
+        let run = if run == BAD && column > 0 && !table.headings.is_empty() { "" } else { run };
+        let (text, width) = (escaped(cell), widths.get(column).copied().unwrap_or_default());
         let _infallible = write!(
             body,
-            "<w:tc><w:p><w:pPr><w:spacing w:before=\"20\" w:after=\"20\"/>{align}</w:pPr><w:r><w:rPr>{run}<w:sz w:val=\"18\"/></w:rPr>\
+            "<w:tc><w:tcPr><w:tcW w:w=\"{width}\" w:type=\"dxa\"/></w:tcPr><w:p><w:pPr><w:spacing w:before=\"20\" w:after=\"20\"/>{align}</w:pPr><w:r><w:rPr>{run}<w:sz w:val=\"18\"/></w:rPr>\
              <w:t xml:space=\"preserve\">{text}</w:t></w:r></w:p></w:tc>"
         );
     }
@@ -188,6 +221,17 @@ mod tests {
         assert!(!text.contains("<w:x>") && !text.contains('\u{1b}') && !text.contains('\u{ffff}'));
         assert_eq!(text.matches("&lt;w:x&gt;").count(), 28);
         assert!(text.contains("landscape"));
-        assert_eq!(text.matches(BAD).count(), 12);
+        assert_eq!(text.matches(BAD).count(), 1);
+    }
+
+    #[test]
+    fn columns_have_room_for_their_words_and_long_cells_get_what_is_left() {
+        let row = ["P1", "24/11/2026 09:12", &"word ".repeat(40)].map(str::to_owned).to_vec();
+        let headings = ["Ưu tiên", "Lúc", "Bằng chứng"].map(str::to_owned).to_vec();
+        let table = Table { headings, rows: vec![row], ..Table::default() };
+        let found = widths(&table, 3, WIDTH);
+        assert!(found[0] >= CELL_MARGINS + 4 * CHAR && found[1] >= CELL_MARGINS + 10 * CHAR, "{found:?}");
+        assert!(found[2] > WIDTH / 2 && found.iter().sum::<usize>() <= WIDTH, "{found:?}");
+        assert!(widths(&table, 3, 900).iter().sum::<usize>() <= 900);
     }
 }

@@ -75,6 +75,14 @@ async fn facts(ask: &Ask<'_>) -> Result<Vec<Fact>> {
         )
         .await?,
         ask.alarm(
+            ask.say("Cuộc không có cảnh báo", "Runs without an alert"),
+            &format!(
+                "SELECT countIf({{now:e.began}}) AS now, countIf({{before:e.began}}) AS before FROM ({RUNS}) AS e \
+                 WHERE e.id NOT IN (SELECT drill_id FROM alerts WHERE drill_id != '' AND created_at < {{as_of}})"
+            ),
+        )
+        .await?,
+        ask.alarm(
             ask.say("Cuộc không đạt", "Runs that failed"),
             "SELECT countIf({now:a.began_at}) AS now, countIf({before:a.began_at}) AS before FROM drill_scores AS a \
              WHERE NOT a.passed AND {both:a.began_at}",

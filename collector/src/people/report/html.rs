@@ -84,7 +84,11 @@ fn write_table(out: &mut String, table: &Table) {
     for (place, row) in table.rows.iter().enumerate() {
         out.push_str(if table.bad.contains(&place) { "<tr class=\"bad\">" } else { "<tr>" });
         for (column, cell) in row.iter().enumerate() {
-            let class = if has_long_word(cell) { " class=\"long\"" } else { class(column) };
+            let class = match cell {
+                _ if has_long_word(cell) => " class=\"long\"",
+                _ if is_name(cell) => " class=\"name\"",
+                _ => class(column),
+            };
             let _infallible = write!(out, "<td{class}>{}</td>", escaped(cell));
         }
         out.push_str("</tr>\n");
@@ -97,6 +101,11 @@ fn write_note(out: &mut String, note: &str) {
     if !note.is_empty() {
         let _infallible = writeln!(out, "<p class=\"note\">{}</p>", escaped(note));
     }
+}
+
+/// Whether a cell is one word that a hyphen would break: a host, an id. A date is no word.
+fn is_name(cell: &str) -> bool {
+    cell.contains('-') && !cell.contains(char::is_whitespace)
 }
 
 /// Whether a cell must be broken anywhere to fit on the page.

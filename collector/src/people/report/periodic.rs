@@ -194,7 +194,11 @@ async fn alerts(ask: &Ask<'_>, length: Length, page: &mut Page) -> Result<()> {
     };
     let by_priority =
         format!("SELECT toString(a.priority) AS name, {NAMED} {ALERTS} GROUP BY name ORDER BY name");
-    let by_severity = by(&severity(ask.lang, "a.severity"));
+    let by_severity = format!(
+        "SELECT {} AS name, {NAMED} {ALERTS} GROUP BY a.severity \
+         ORDER BY indexOf(['critical', 'high', 'medium', 'low', 'informational'], toString(a.severity)), name",
+        severity(ask.lang, "a.severity")
+    );
     let (system, technique) = (ask.say("Hệ thống", "System"), ask.say("Kỹ thuật", "Technique"));
     let priority = ask.say("Mức ưu tiên", "Priority");
     page.table(
@@ -390,7 +394,10 @@ async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
     let (mut rows, mut bad) = (Vec::new(), BTreeSet::new());
     for link in site.inventory.links() {
         let days = link_days(ask.reader, link, &ask.zone, ask.period.first, ask.period.end).await?;
-        let worst = days.iter().max_by(|one, other| one.percent.total_cmp(&other.percent));
+        let worst = days
+            .iter()
+            .filter(|day| day.samples > 0)
+            .max_by(|one, other| one.percent.total_cmp(&other.percent));
         let state = crate::link::state(&days);
         if matches!(state, State::Unknown | State::TooSmall) {
             bad.insert(rows.len());
@@ -405,8 +412,8 @@ async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
             link.name.clone(),
             number(link.mbps.into(), ask.lang),
             number(link.mbps_min.into(), ask.lang),
-            worst.map_or_else(String::new, |day| format!("{:.0} %", day.percent)),
-            worst.filter(|day| day.samples > 0).map_or_else(|| "–".to_owned(), |day| shown(day.date)),
+            worst.map_or_else(|| "–".to_owned(), |day| format!("{:.0} %", day.percent)),
+            worst.map_or_else(|| "–".to_owned(), |day| shown(day.date)),
             crate::link::full_days(&days).to_string(),
             state.to_owned(),
         ]);

@@ -2,58 +2,65 @@
 
 use crate::level::Lang;
 
-const SEVERITIES: [(&str, &str); 5] = [
-    ("critical", "nghiêm trọng"),
-    ("high", "cao"),
-    ("medium", "trung bình"),
-    ("low", "thấp"),
-    ("informational", "thông tin"),
+/// What is stored, and its name in Vietnamese and English.
+type Names<'n> = [(&'n str, &'n str, &'n str)];
+
+const SEVERITIES: &Names<'_> = &[
+    ("critical", "nghiêm trọng", "critical"),
+    ("high", "cao", "high"),
+    ("medium", "trung bình", "medium"),
+    ("low", "thấp", "low"),
+    ("informational", "thông tin", "informational"),
+];
+const CLOCKS: &Names<'_> = &[
+    ("acknowledge", "tiếp nhận", "acknowledge"),
+    ("contain", "ngăn chặn", "contain"),
+    ("close", "đóng", "close"),
+];
+const VERDICTS: &Names<'_> = &[
+    ("true_positive", "tấn công thật", "true positive"),
+    ("false_positive", "báo động giả", "false positive"),
+    ("benign", "hoạt động hợp lệ", "benign"),
+    ("duplicate", "trùng lặp", "duplicate"),
 ];
 
 /// Severities of rules.
 pub(super) fn severity(lang: Lang, column: &str) -> String {
-    named(lang, column, &SEVERITIES)
+    named(lang, column, SEVERITIES)
 }
 
 /// The same of one that is known here.
 pub(in crate::people) fn severity_name(severity: &str, lang: Lang) -> &str {
-    name(&SEVERITIES, severity, lang)
+    name(SEVERITIES, severity, lang)
 }
 
 /// Response clocks.
 pub(super) fn clock(lang: Lang, column: &str) -> String {
-    named(lang, column, &[("acknowledge", "tiếp nhận"), ("contain", "ngăn chặn"), ("close", "đóng")])
+    named(lang, column, CLOCKS)
 }
-
-const VERDICTS: [(&str, &str); 4] = [
-    ("true_positive", "tấn công thật"),
-    ("false_positive", "báo động giả"),
-    ("benign", "hoạt động hợp lệ"),
-    ("duplicate", "trùng lặp"),
-];
 
 /// What an alert turned out to be.
 pub(super) fn verdict(lang: Lang, column: &str) -> String {
-    named(lang, column, &VERDICTS)
+    named(lang, column, VERDICTS)
 }
 
 /// The same of one that is known here.
 pub(super) fn verdict_name(verdict: &str, lang: Lang) -> &str {
-    name(&VERDICTS, verdict, lang)
+    name(VERDICTS, verdict, lang)
 }
 
-fn name<'n>(names: &[(&str, &'n str)], stored: &'n str, lang: Lang) -> &'n str {
-    let known = names.iter().find(|(name, _)| *name == stored);
-    known.map_or(stored, |(_, vietnamese)| lang.pick(*vietnamese, stored))
+fn name<'n>(names: &Names<'n>, stored: &'n str, lang: Lang) -> &'n str {
+    let known = names.iter().find(|(name, ..)| *name == stored);
+    known.map_or(stored, |(_, vietnamese, english)| lang.pick(*vietnamese, *english))
 }
 
 /// What no name is known for stays as it is.
-fn named(lang: Lang, column: &str, names: &[(&str, &str)]) -> String {
-    if lang == Lang::En {
-        return format!("toString({column})");
-    }
-    let list = |of: fn(&(&str, &str)) -> String| names.iter().map(of).collect::<Vec<_>>().join(", ");
-    let (stored, shown) = (list(|pair| format!("'{}'", pair.0)), list(|pair| format!("'{}'", pair.1)));
+fn named(lang: Lang, column: &str, names: &Names<'_>) -> String {
+    let quoted =
+        |names: Vec<&str>| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let stored = quoted(names.iter().map(|(stored, ..)| *stored).collect());
+    let shown =
+        quoted(names.iter().map(|(_, vietnamese, english)| lang.pick(*vietnamese, *english)).collect());
     format!("transform(toString({column}), [{stored}], [{shown}], toString({column}))")
 }
 
@@ -63,7 +70,8 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_named_and_what_is_not_known_stays() {
-        assert_eq!(clock(Lang::En, "c"), "toString(c)");
+        assert_eq!(verdict_name("false_positive", Lang::En), "false positive");
+        assert_eq!(verdict_name("unheard of", Lang::Vi), "unheard of");
         assert_eq!(
             clock(Lang::Vi, "c"),
             "transform(toString(c), ['acknowledge', 'contain', 'close'], ['tiếp nhận', 'ngăn chặn', 'đóng'], toString(c))"
