@@ -152,8 +152,10 @@ impl WatchObligations {
         let config = self.config.clone();
         let round =
             tokio::task::spawn_blocking(move || Round::of(&config, &record, &entries, today())).await??;
+        // Who sees the figures finds the rows.
+        let written = self.write(round.obligations()).await;
         round.tell(now());
-        self.write(round.obligations()).await
+        written
     }
 
     /// Writes what changed, and that what is owed no more is gone.
