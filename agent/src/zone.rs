@@ -1,6 +1,7 @@
 //! In which zone this host stands: of lines that name none, the times are its own. It is never guessed: a host whose zone is not known
 //! does not start, and one whose database is being replaced keeps the zone that it had.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -17,7 +18,7 @@ static AT_START: OnceLock<TimeZone> = OnceLock::new();
 pub fn check_zone() -> Result<()> {
     let variable = std::env::var_os("TZ");
     let zone = match TimeZone::try_system() {
-        Err(_) if variable.is_none() && says_utc(Path::new(LOCALTIME)) => TimeZone::UTC,
+        Err(_) if says_utc(variable.as_deref(), Path::new(LOCALTIME)) => TimeZone::UTC,
         known => known.with_context(|| {
             let is_bare = jiff::tz::db().is_definitively_empty();
             let lacks = if is_bare { "this host has no time zone database, which is Debian's package tzdata; " } else { "" };
@@ -38,8 +39,12 @@ pub(crate) fn utc_offset_s() -> i32 {
     zone.to_offset(Timestamp::now()).seconds()
 }
 
-/// Nothing is there; or a link to UTC that leads nowhere, as in images without the package tzdata.
-fn says_utc(localtime: &Path) -> bool {
+/// What is UTC without a database, as in images without the package tzdata: the name itself; without one, nothing at all, or a link
+/// to UTC that leads nowhere.
+fn says_utc(variable: Option<&OsStr>, localtime: &Path) -> bool {
+    if let Some(variable) = variable {
+        return ["UTC", "Etc/UTC", ":UTC", ":Etc/UTC"].iter().any(|utc| variable == *utc);
+    }
     match std::fs::read_link(localtime) {
         Ok(target) => ["zoneinfo/Etc/UTC", "zoneinfo/UTC"].iter().any(|utc| target.ends_with(utc)),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -56,9 +61,13 @@ mod tests {
         for (target, is_utc) in [("Etc/UTC", true), ("UTC", true), ("Asia/Ho_Chi_Minh", false)] {
             let link = folder.path().join(target.replace('/', "-"));
             std::os::unix::fs::symlink(Path::new("/no/zoneinfo").join(target), &link).unwrap();
-            assert_eq!(says_utc(&link), is_utc, "{target}");
+            assert_eq!(says_utc(None, &link), is_utc, "{target}");
         }
-        assert!(says_utc(Path::new("/no/such/file")));
-        assert!(!says_utc(Path::new("/proc/self/status")));
+        let (file, nothing) = (Path::new("/proc/self/status"), Path::new("/no/such/file"));
+        assert!(says_utc(None, nothing) && !says_utc(None, file));
+        assert!(
+            says_utc(Some(OsStr::new("UTC")), file)
+                && !says_utc(Some(OsStr::new("Asia/Ho_Chi_Minh")), nothing)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The one place where the collector's own time is read, and where it is seen to that its zone is known.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -50,7 +50,7 @@ fn judge(
 ) -> Result<TimeZone, UnknownZone> {
     let error = match zone {
         Ok(zone) => return Ok(zone),
-        Err(_) if variable.is_none() && says_utc(localtime) => return Ok(TimeZone::UTC),
+        Err(_) if says_utc(variable.as_deref(), localtime) => return Ok(TimeZone::UTC),
         Err(error) => error,
     };
     let said = variable.map_or_else(
@@ -61,8 +61,12 @@ fn judge(
     Err(UnknownZone { said, lacks: if database { "" } else { lacks } })
 }
 
-/// Nothing is there; or a link to UTC that leads nowhere, as in images without the package tzdata.
-fn says_utc(localtime: &Path) -> bool {
+/// What is UTC without a database, as in images without the package tzdata: the name itself; without one, nothing at all, or a link
+/// to UTC that leads nowhere.
+fn says_utc(variable: Option<&OsStr>, localtime: &Path) -> bool {
+    if let Some(variable) = variable {
+        return ["UTC", "Etc/UTC", ":UTC", ":Etc/UTC"].iter().any(|utc| variable == *utc);
+    }
     match std::fs::read_link(localtime) {
         Ok(target) => ["zoneinfo/Etc/UTC", "zoneinfo/UTC"].iter().any(|utc| target.ends_with(utc)),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -96,6 +100,7 @@ mod tests {
         assert!(judge(Ok(TimeZone::UTC), Some("UTC".into()), nothing, true).is_ok());
         assert_eq!(judged(None, nothing, true).unwrap(), TimeZone::UTC);
         assert!(judged(None, file, true).is_err());
+        assert_eq!(judged(Some("UTC"), file, false).unwrap(), TimeZone::UTC);
         let said = judged(Some("Asia/Nowhere"), nothing, true).unwrap_err().to_string();
         assert!(said.contains("TZ is \"Asia/Nowhere\"") && said.contains("Asia/Ho_Chi_Minh"), "{said}");
         assert!(!said.contains("tzdata"), "{said}");
