@@ -1,8 +1,8 @@
 //! `vonggac drill`: replays a recorded attack through real agent processes and the running collector, and scores what came
 //! of it. What a drill makes bears its id and stays out of statistics.
 //!
-//! It reads the store as any reader does, writes its score when it may (`drill_scores`), and stops nothing. Its files are in one temporary folder; folder and agents are
-//! gone when it ends, by Ctrl-C and SIGTERM, too. What it never does: send a real attack, or touch the logs of this machine.
+//! It reads the store as any reader does, writes its score when it may (`drill_scores`), and stops nothing. Its files are in one
+//! temporary folder; folder and agents are gone when it ends, by Ctrl-C and SIGTERM, too. What it never does: send a real attack, or touch the logs of this machine.
 
 mod hosts;
 mod recording;

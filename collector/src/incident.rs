@@ -26,6 +26,7 @@ use event::Micros;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 
 use crate::history::Entry;
 use crate::level::{Deadline, Decree, Decrees, Lang, Period, Start};
@@ -93,14 +94,16 @@ pub(crate) struct Incident {
     pub(crate) closed: Option<Closed>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Sent {
+    #[serde(serialize_with = "crate::people::as_iso")]
     pub(crate) at: Micros,
     pub(crate) proof: String,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct Closed {
+    #[serde(serialize_with = "crate::people::as_iso")]
     pub(crate) at: Micros,
     pub(crate) verdict: String,
     pub(crate) text: String,

@@ -3,7 +3,8 @@
 //!
 //! A decree is a text of TOML ([`Decree::parse`]; the files stand in rules/levels/): typed inputs, rules whose conditions are a
 //! small expression language over them ([`condition`]), cases in which a person must decide, and what the level demands:
-//! retention, duties, deadlines, what a report of an incident says, roles, log sources. [`Decree::judge`] takes the facts of one system and gives a [`Judgement`].
+//! retention, duties, deadlines, what a report of an incident says, roles, log sources. [`Decree::judge`] takes the facts of one
+//! system and gives a [`Judgement`].
 //!
 //! Truth has three values. A fact that nobody stated is unknown, an unknown fact makes no rule hold, and a rule that it could
 //! make hold above the level found is told as missing: the answer then is "at least this level, a person must look".

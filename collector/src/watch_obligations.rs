@@ -6,14 +6,13 @@
 //! incident made of a drill's alerts) is in the table, and in no figure.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clickhouse::{Client, Row};
 use event::Micros;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 use serde::Deserialize;
 use tracing::warn;
@@ -24,11 +23,10 @@ use crate::door::Stop;
 use crate::history::Entry;
 use crate::incident::{Incident, Standing, Term, incidents};
 use crate::insert::{Insert, Refused};
-use crate::inventory::{Inventory, System};
+use crate::inventory::System;
 use crate::level::Lang;
 use crate::metrics;
-use crate::people::{Owed, Reader, Record, incident_entries, owed_by};
-use crate::priority::Levels;
+use crate::people::{Books, Owed, Reader, Record, incident_entries, owed};
 use crate::row_binary::{Encode, encode, encoded};
 
 /// Reports of incidents are due to the minute; a round is three small questions and some files.
@@ -119,9 +117,7 @@ pub(crate) struct WatchObligations {
 struct Round {
     owed: Vec<Owed>,
     incidents: Vec<Incident>,
-    levels: Arc<Levels>,
-    inventory: Arc<Inventory>,
-    zone: TimeZone,
+    books: Books,
 }
 
 impl WatchObligations {
@@ -195,16 +191,9 @@ fn changes(
 
 impl Round {
     fn of(config: &Config, record: &Record, entries: &[Entry], today: Date) -> Result<Self> {
-        let levels = Levels::load(&config.levels, today)?;
-        let inventory = Inventory::load(&config.systems, Some(&levels))?;
-        let owed = owed_by(&levels, &inventory, record, today, Lang::En);
-        let (levels, inventory) = (Arc::new(levels), Arc::new(inventory));
-        Ok(Self { owed, incidents: incidents(entries), levels, inventory, zone: zone() })
-    }
-
-    fn terms<'r>(&'r self, incident: &'r Incident) -> Vec<Term<'r>> {
-        let decree = incident.decree(self.levels.decrees(), &self.zone);
-        decree.map_or(Vec::new(), |decree| incident.terms(decree, &self.zone))
+        let books = Books::open(config, today, zone())?;
+        let owed = owed(&books, record, today, Lang::En);
+        Ok(Self { owed, incidents: incidents(entries), books })
     }
 
     fn tell(&self, now: Micros) {
@@ -216,7 +205,7 @@ impl Round {
         let real = || self.incidents.iter().filter(|incident| incident.drill.is_empty());
         METRICS.open.set(number(real().filter(|incident| incident.closed.is_none()).count()));
         let of = |standing| {
-            let terms = real().flat_map(|incident| self.terms(incident));
+            let terms = real().flat_map(|incident| self.books.terms(incident));
             terms.filter(move |term| term.standing(now) == standing).collect::<Vec<_>>()
         };
         METRICS.overdue.set(number(of(Standing::Overdue).len()));
@@ -227,7 +216,7 @@ impl Round {
     fn obligations(&self) -> Vec<Obligation> {
         let duties = self.owed.iter().map(|owed| self.duty(owed));
         let reports = self.incidents.iter().flat_map(|incident| {
-            self.terms(incident).iter().map(|term| self.report(incident, term)).collect::<Vec<_>>()
+            self.books.terms(incident).iter().map(|term| self.report(incident, term)).collect::<Vec<_>>()
         });
         duties.chain(reports).collect()
     }
@@ -252,13 +241,13 @@ impl Round {
     /// The end of a day that is told as text; 0 for none.
     fn midnight_after(&self, day: &str) -> Micros {
         let end = day.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
-        let end = end.and_then(|day| day.to_zoned(self.zone.clone()).ok());
+        let end = end.and_then(|day| day.to_zoned(self.books.zone.clone()).ok());
         end.map_or(0, |end| end.timestamp().as_microsecond())
     }
 
     fn report(&self, incident: &Incident, term: &Term<'_>) -> Obligation {
         let provision = &term.deadline.provision;
-        let system = self.inventory.by_id(&incident.system).map(|index| self.inventory.system(index));
+        let system = self.books.system(&incident.system);
         Obligation {
             kind: INCIDENT.to_owned(),
             subject: incident.id.clone(),

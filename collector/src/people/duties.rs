@@ -13,19 +13,19 @@ use jiff::Span;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::today;
-use crate::config::{Config, ConfigArg};
+use crate::clock::{today, zone};
+use crate::config::ConfigArg;
 use crate::duty::{Due, due};
 use crate::history::Entry;
-use crate::inventory::{Inventory, System};
+use crate::inventory::System;
 use crate::level::{Decree, Duty, Lang};
+use crate::people::books::Books;
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed;
 use crate::people::filter::{Bound, Filter};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
 use crate::people::select::counted;
 use crate::people::when::{Clock, day};
-use crate::priority::Levels;
 
 /// Column of the day.
 const DUE: usize = 0;
@@ -155,14 +155,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let clock = Clock::new(args.output.utc);
     let today = args.date.unwrap_or_else(|| clock.now.to_zoned(clock.zone.clone()).date());
     let record = block_on(Record::read(&Reader::open(&config)?, None))?;
-    let (levels, inventory) = books(&config, today)?;
+    let books = Books::open(&config, today, clock.zone.clone())?;
     if let Some(system) = &args.system {
-        known(&inventory, system)?;
+        books.ensure_known(system)?;
     }
-    if levels.decrees().in_force(today).is_none() {
+    if books.levels.decrees().in_force(today).is_none() {
         eprintln!("vonggac: no decree is in force on {today}: no duty is known");
     }
-    let mut rows = owed_by(&levels, &inventory, &record, today, args.lang);
+    let mut rows = owed(&books, &record, today, args.lang);
     rows.retain(|row| args.system.as_ref().is_none_or(|system| row.system == *system));
     let horizon = today.checked_add(Span::new().days(i64::from(args.within)))?.to_string();
     rows.retain(|row| args.all || (!row.due.is_empty() && row.due <= horizon));
@@ -175,32 +175,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if overdue == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn books(config: &Config, today: Date) -> Result<(Levels, Inventory)> {
-    let levels = Levels::load(&config.levels, today)?;
-    let inventory = Inventory::load(&config.systems, Some(&levels))?;
-    Ok((levels, inventory))
-}
-
-/// A name that is mistyped must not read as if all were well.
-pub(in crate::people) fn known(inventory: &Inventory, system: &str) -> Result<()> {
-    ensure!(
-        inventory.by_id(system).is_some(),
-        "the inventory has no system {system:?}; `vonggac systems list` shows which there are"
-    );
-    Ok(())
-}
-
 /// Everything that every system owes by the decree in force, what is due first at first.
-pub(crate) fn owed_by(
-    levels: &Levels,
-    inventory: &Inventory,
-    record: &Record,
-    today: Date,
-    lang: Lang,
-) -> Vec<Owed> {
+pub(crate) fn owed(books: &Books, record: &Record, today: Date, lang: Lang) -> Vec<Owed> {
     let mut rows = Vec::new();
-    if let Some(decree) = levels.decrees().in_force(today) {
-        for system in inventory.systems() {
+    if let Some(decree) = books.levels.decrees().in_force(today) {
+        for system in books.inventory.systems() {
             rows.extend(
                 decree.duties.iter().filter_map(|duty| Owed::of(system, decree, duty, record, today, lang)),
             );
@@ -286,8 +265,8 @@ fn record(done: &Done) -> Result<ExitCode> {
     ensure!(done.on <= today, "--on: a day that has come is expected, found {}", done.on);
     let text = deed::remark(&done.text)?;
     ensure!(!text.is_empty(), "--text: what shows that it was done is expected, found nothing");
-    let (levels, inventory) = books(&config, today)?;
-    let rows = owed_by(&levels, &inventory, &Record(HashMap::new()), today, Lang::En);
+    let books = Books::open(&config, today, zone())?;
+    let rows = owed(&books, &Record(HashMap::new()), today, Lang::En);
     let is_owed = rows.iter().any(|row| row.system == done.system && row.duty == done.duty);
     if !is_owed {
         eprintln!(

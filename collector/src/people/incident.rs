@@ -14,13 +14,14 @@ use anyhow::{Context, Result, ensure};
 use event::Micros;
 use serde::Serialize;
 
-use crate::config::ConfigArg;
+use crate::config::{Config, ConfigArg};
 use crate::history::Entry;
 use crate::incident::{Fact, Incident, Standing, TRUE_POSITIVE, Term, incidents, words};
+use crate::inventory::System;
 use crate::level::{Deadline, FieldSource, Lang, Start};
+use crate::people::books::Books;
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed::{self, Chain, Verdict};
-use crate::people::duties::known;
 use crate::people::escape::json_line;
 use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
 use crate::people::report;
@@ -28,7 +29,7 @@ use crate::people::select::{as_iso, counted};
 use crate::people::when::{Clock, When, iso};
 
 pub(crate) use case::entries;
-pub(in crate::people) use case::{Books, Case, Member};
+pub(in crate::people) use case::{Case, Member};
 
 /// A title is a line of a list.
 const TITLE_CHARS_MAX: usize = 200;
@@ -242,7 +243,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             on(&args.target, |case, _| Ok(vec![entry(&case.incident, "comment", text)]))
         }
         Some(Command::End(args)) => {
-            let ended = come(&args.at)?;
+            let ended = come(&args.at, &Clock::new(false))?;
             on(&args.target, |case, books| {
                 let decree = books.decree(&case.incident);
                 let starts = |deadline: &Deadline| deadline.concerns.is_some() && deadline.from == Start::End;
@@ -286,18 +287,17 @@ struct Row {
 fn list(args: &List) -> Result<ExitCode> {
     let config = configuration(&args.config)?;
     let clock = Clock::new(args.output.utc);
-    let books = Books::open(&config, &clock)?;
+    let books = open_books(&config, &clock)?;
     let all = incidents(&block_on(case::entries(&Reader::open(&config)?))?);
     if let Some(system) = &args.system {
-        known(&books.inventory, system)?;
+        books.ensure_known(system)?;
     }
     let now = clock.now.as_microsecond();
     let mut rows: Vec<Row> = all.iter().map(|incident| Row::of(incident, &books, now)).collect();
     // A report that is due keeps a closed incident on the list.
     rows.retain(|row| args.all || row.status != "closed" || !row.next.is_empty());
     rows.retain(|row| args.system.as_ref().is_none_or(|system| row.system == *system));
-    let when = |row: &Row| (row.next.is_empty(), row.next_due, row.detected_at);
-    rows.sort_by_key(when);
+    rows.sort_by_key(Row::urgency);
     let overdue: u64 = rows.iter().filter(|row| row.drill.is_empty()).map(|row| row.overdue).sum();
     let summary =
         format!("{}, {} overdue", counted(rows.len() as u64, "incident"), counted(overdue, "report"));
@@ -306,9 +306,13 @@ fn list(args: &List) -> Result<ExitCode> {
 }
 
 impl Row {
+    /// What is due first comes first; what has no time behind what has one, and last what owes nothing.
+    fn urgency(&self) -> (bool, bool, Micros, Micros) {
+        (self.next.is_empty(), self.next_due == 0, self.next_due, self.detected_at)
+    }
+
     fn of(incident: &Incident, books: &Books, now: Micros) -> Self {
-        let decree = books.decree(incident);
-        let terms = decree.map_or(Vec::new(), |decree| incident.terms(decree, &books.zone));
+        let terms = books.terms(incident);
         let count = |standing| terms.iter().filter(|term| term.standing(now) == standing).count() as u64;
         let next = next(&terms);
         Self {
@@ -316,7 +320,7 @@ impl Row {
             detected_at: incident.detected_at,
             title: incident.title.clone(),
             system: incident.system.clone(),
-            level: books.system(&incident.system).map_or(0, crate::inventory::System::level),
+            level: books.system(&incident.system).map_or(0, System::level),
             classes: incident.classes.clone(),
             drill: incident.drill.clone(),
             status: incident.status().to_owned(),
@@ -373,7 +377,7 @@ impl Listed for Row {
 fn show(args: &Show) -> Result<ExitCode> {
     let config = configuration(&args.config)?;
     let clock = Clock::new(args.utc);
-    let books = Books::open(&config, &clock)?;
+    let books = open_books(&config, &clock)?;
     match block_on(Case::read(&Reader::open(&config)?, &args.id))? {
         Err(said) => Ok(refused(&said)),
         Ok(case) if args.json => {
@@ -390,7 +394,7 @@ fn show(args: &Show) -> Result<ExitCode> {
 fn write_report(args: &Report) -> Result<ExitCode> {
     let config = configuration(&args.config)?;
     let clock = Clock::new(args.utc);
-    let books = Books::open(&config, &clock)?;
+    let books = open_books(&config, &clock)?;
     match block_on(Case::read(&Reader::open(&config)?, &args.id))? {
         Err(said) => Ok(refused(&said)),
         Ok(case) => {
@@ -463,8 +467,8 @@ fn read_value(typed: &str, incident: &Incident, books: &Books, clock: &Clock) ->
         return Ok(format!("{name} {value}"));
     };
     let value = match known {
-        Fact::DetectedAt => moment(&value, clock)?,
-        Fact::EndedAt if !value.is_empty() => moment(&value, clock)?,
+        Fact::DetectedAt => iso(come(&value.parse()?, clock)?),
+        Fact::EndedAt if !value.is_empty() => iso(come(&value.parse()?, clock)?),
         Fact::System => system(&value, books)?,
         Fact::Classes => words(&value).join(","),
         Fact::Title => title(&value)?,
@@ -474,15 +478,9 @@ fn read_value(typed: &str, incident: &Incident, books: &Books, clock: &Clock) ->
     Ok(fact(known, &value))
 }
 
-fn moment(text: &str, clock: &Clock) -> Result<String> {
-    let at = clock.resolve(&text.parse()?)?;
-    ensure!(at <= clock.now.as_microsecond(), "a time that has come is expected, found {}", iso(at));
-    Ok(iso(at))
-}
-
 fn system(id: &str, books: &Books) -> Result<String> {
     if !id.is_empty() {
-        known(&books.inventory, id)?;
+        books.ensure_known(id)?;
     }
     Ok(id.to_owned())
 }
@@ -498,15 +496,14 @@ fn title(text: &str) -> Result<String> {
 }
 
 /// A moment that has come.
-fn come(when: &When) -> Result<Micros> {
-    let clock = Clock::new(false);
+fn come(when: &When, clock: &Clock) -> Result<Micros> {
     let at = clock.resolve(when)?;
-    ensure!(at <= clock.now.as_microsecond(), "--at: a time that has come is expected, found {}", iso(at));
+    ensure!(at <= clock.now.as_microsecond(), "a time that has come is expected, found {}", iso(at));
     Ok(at)
 }
 
 fn sent(args: &Sent) -> Result<ExitCode> {
-    let at = come(&args.at)?;
+    let at = come(&args.at, &Clock::new(false))?;
     let text = said(&args.text)?;
     on(&args.target, |case, books| {
         let (incident, deadline) = (&case.incident, &args.deadline);
@@ -514,7 +511,7 @@ fn sent(args: &Sent) -> Result<ExitCode> {
             ensure!(incident.sent.contains_key(deadline), "nothing was recorded as sent for {deadline:?}");
             return Ok(vec![entry(incident, "unsent", format!("{deadline} {text}"))]);
         }
-        let terms = case.terms(books);
+        let terms = books.terms(&case.incident);
         let ids: Vec<&str> = terms.iter().map(|term| &*term.deadline.provision.id).collect();
         ensure!(
             ids.contains(&&**deadline),
@@ -544,7 +541,7 @@ fn close(args: &Close) -> Result<ExitCode> {
             );
         }
         if verdict == TRUE_POSITIVE {
-            for term in case.terms(books).iter().filter(|term| term.sent.is_empty()) {
+            for term in books.terms(&case.incident).iter().filter(|term| term.sent.is_empty()) {
                 eprintln!("vonggac: not sent, and still due: {}", term.deadline.provision.id);
             }
         }
@@ -555,7 +552,7 @@ fn close(args: &Close) -> Result<ExitCode> {
 /// Appends what somebody does with one incident, unless it cannot be.
 fn on(target: &Target, deed: impl FnOnce(&Case, &Books) -> Result<Vec<Entry>>) -> Result<ExitCode> {
     let config = configuration(&target.by.config)?;
-    let books = Books::open(&config, &Clock::new(false))?;
+    let books = open_books(&config, &Clock::new(false))?;
     let writer = Writer::open(&config)?;
     let chain = Chain::hold(&config, &writer)?;
     block_on(async {
@@ -568,6 +565,10 @@ fn on(target: &Target, deed: impl FnOnce(&Case, &Books) -> Result<Vec<Entry>>) -
             }
         }
     })
+}
+
+fn open_books(config: &Config, clock: &Clock) -> Result<Books> {
+    Books::open(config, clock.now.to_zoned(clock.zone.clone()).date(), clock.zone.clone())
 }
 
 /// Whether an incident can be as it would be behind these entries.
@@ -612,4 +613,27 @@ fn said(text: &str) -> Result<String> {
 fn refused(said: &str) -> ExitCode {
     eprintln!("vonggac: {said}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_time_comes_behind_what_is_due() {
+        let row = |id: &str, next: &str, next_due| Row {
+            id: id.into(),
+            next: next.into(),
+            next_due,
+            ..Row::default()
+        };
+        let mut rows = [
+            row("nothing", "", 0),
+            row("no time", "violation", 0),
+            row("late", "incident", 1),
+            row("later", "incident", 2),
+        ];
+        rows.sort_by_key(Row::urgency);
+        assert_eq!(rows.map(|row| row.id), ["late", "later", "no time", "nothing"]);
+    }
 }

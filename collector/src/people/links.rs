@@ -1,10 +1,10 @@
 //! `vonggac links`: how full the lines of sites are, from the flow records of one who sees each line, or from the counters of the
 //! interface that it goes through.
 //!
-//! The counters know every packet, and not whose it was; they are right where the interface carries nothing but the line. Where flow
-//! records are asked, a flow crosses a line when one of its ends is behind it and the other is not. Its bytes are spread evenly over the time
-//! from its first packet to its last, because a record may stand for several samples. One observer a line: two would count
-//! the same packets twice.
+//! The counters know every packet, and not whose it was; they are right where the interface carries nothing but the line. Where
+//! flow records are asked, a flow crosses a line when one of its ends is behind it and the other is not. Bytes are spread evenly
+//! over the time of their record, because it may stand for several samples. One observer a line: two would count the same packets
+//! twice.
 //!
 //! Limits: what the observer does not report is not seen; a flow counts for a day at the most ([`FLOW_S_MAX`]).
 
@@ -25,7 +25,7 @@ use crate::link::{Day, SAMPLE, Sample, State, days, full_days, midnight, state};
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, mapped};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
-use crate::people::select::counted as count_of;
+use crate::people::select::counted;
 use crate::people::when::{Clock, MICROS_PER_S};
 
 /// Longest time over which the bytes of one record are spread, in seconds.
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         rows.push(Line::of(&inventory, link, &ask(link)?));
     }
     let summary =
-        format!("{}, {first} to the end of {}", count_of(rows.len() as u64, "line"), end.yesterday()?);
+        format!("{}, {first} to the end of {}", counted(rows.len() as u64, "line"), end.yesterday()?);
     print(&rows, &args.output, &clock, &summary)?;
     Ok(answer(rows.iter().any(Line::is_bad)))
 }
@@ -155,14 +155,14 @@ fn question(link: &Link, from: Micros, to: Micros) -> (String, Filter) {
     filter.and("f.ts < {}", Bound::Time(to));
     filter.and_always("f.drill_id = ''");
     let records = match link.counters {
-        Some(side) => counted(link, side, &mut filter),
-        None => crossing(link, &mut filter),
+        Some(side) => by_counters(link, side, &mut filter),
+        None => by_flows(link, &mut filter),
     };
     (spread(&records, from, to), filter)
 }
 
 /// What an agent's interface counted: rows of first and last moment, bytes sent, bytes received.
-fn counted(link: &Link, side: Side, filter: &mut Filter) -> String {
+fn by_counters(link: &Link, side: Side, filter: &mut Filter) -> String {
     filter.and_always("f.kind = 'interface'");
     filter.and("f.host = {}", Bound::Text(link.observer.clone()));
     filter.and_if("f.source = {}", link.source.clone().map(Bound::Text));
@@ -179,7 +179,7 @@ fn counted(link: &Link, side: Side, filter: &mut Filter) -> String {
 }
 
 /// The same of flows that have one end behind the line.
-fn crossing(link: &Link, filter: &mut Filter) -> String {
+fn by_flows(link: &Link, filter: &mut Filter) -> String {
     match link.observer.parse::<IpAddr>() {
         Ok(exporter) => filter.and("f.exporter = {}", Bound::Address(mapped(exporter))),
         Err(_) => filter.and("f.host = {}", Bound::Text(link.observer.clone())),

@@ -1,11 +1,12 @@
 //! What people type: questions to the store, answered on the terminal or for a program.
 //!
 //! Nothing here changes the daemon, or writes to the store but what people do with alerts, duties and incidents ([`deed`]), the
-//! classification of what is stored (`systems reclassify`) and the score of a drill. What came out of a log reaches the output only through [`escape`], and reaches a query
-//! only as a bound parameter ([`filter`]).
+//! classification of what is stored (`systems reclassify`) and the score of a drill. What came out of a log reaches the output only
+//! through [`escape`], and reaches a query only as a bound parameter ([`filter`]).
 
 mod alert;
 mod alerts;
+mod books;
 mod connect;
 mod deed;
 mod duties;
@@ -45,8 +46,9 @@ pub(crate) use status::{Args as StatusArgs, run as run_status};
 pub(crate) use systems::{Args as SystemsArgs, run as run_systems};
 
 // What `drill`, `scan` and stages use, too.
+pub(crate) use books::Books;
 pub(crate) use connect::{Reader, Writer, block_on, configuration};
-pub(crate) use duties::{Owed, Record, owed_by};
+pub(crate) use duties::{Owed, Record, owed};
 pub(crate) use escape::{json_line, shortened, shown};
 pub(crate) use filter::{Bound, Filter, shown_address};
 pub(crate) use incident::entries as incident_entries;

@@ -31,17 +31,15 @@ use anyhow::{Context, Result, ensure};
 use jiff::civil::Date;
 
 use crate::config::{Config, ConfigArg};
-use crate::inventory::Inventory;
 use crate::level::Lang;
+use crate::people::books::Books;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::report::ask::Ask;
 pub(super) use crate::people::report::incident::page as incident;
 pub(super) use crate::people::report::page::Page;
 use crate::people::report::period::{Length, Period};
-use crate::people::report::periodic::Site;
 pub(super) use crate::people::report::words::severity_name;
 use crate::people::when::{Clock, day};
-use crate::priority::Levels;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -187,11 +185,9 @@ impl Args {
 }
 
 fn page(args: &Args, config: &Config, clock: &Clock, period: Period, before: Period) -> Result<Page> {
-    let levels =
-        Levels::load(&config.levels, period.end.yesterday()?).context("the decrees cannot be used")?;
-    let inventory = Inventory::load(&config.systems, Some(&levels))?;
+    let books = Books::open(config, period.end.yesterday()?, clock.zone.clone())?;
     if args.kind == Kind::Levels {
-        return Ok(levels::page(&inventory, &levels, period, args.lang));
+        return Ok(levels::page(&books.inventory, &books.levels, period, args.lang));
     }
     let reader = Reader::open(config)?;
     let (from, to) = period.moments(&clock.zone)?;
@@ -209,6 +205,5 @@ fn page(args: &Args, config: &Config, clock: &Clock, period: Period, before: Per
     if args.kind == Kind::Drill {
         return block_on(drills::page(&ask));
     }
-    let site = Site { inventory: &inventory, levels: &levels };
-    block_on(periodic::page(&ask, &site, args.kind.length()))
+    block_on(periodic::page(&ask, &books, args.kind.length()))
 }

@@ -102,6 +102,11 @@ impl Clock {
         self.format(micros, "%Y-%m-%d %H:%M:%S%.3f")
     }
 
+    /// `19/08/2026 14:30`: as Vietnamese write a moment, and nobody misreads it.
+    pub(crate) fn minute(&self, micros: Micros) -> String {
+        self.format(micros, "%d/%m/%Y %H:%M")
+    }
+
     /// The zone as a heading names it: `UTC`, `+07`.
     pub(crate) fn zone_name(&self) -> String {
         self.now.to_zoned(self.zone.clone()).strftime("%Z").to_string()
@@ -119,7 +124,7 @@ impl Clock {
         if left < 0 { format!("late by {}", roughly(-left)) } else { format!("in {}", roughly(left)) }
     }
 
-    pub(crate) fn format(&self, micros: Micros, format: &str) -> String {
+    fn format(&self, micros: Micros, format: &str) -> String {
         match Timestamp::from_microsecond(micros) {
             Ok(timestamp) => timestamp.to_zoned(self.zone.clone()).strftime(format).to_string(),
             Err(_) => format!("{micros} µs"),

@@ -4,30 +4,21 @@
 use anyhow::Result;
 use clickhouse::Row;
 use event::Micros;
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
 use crate::history::{self, Entry};
-use crate::incident::{Incident, SUBJECT, Term, incidents};
-use crate::inventory::{Contact, Inventory, System, Tenure, holder};
-use crate::level::{Decree, FieldSource, Lang, ReportField};
+use crate::incident::{Incident, SUBJECT, incidents};
+use crate::inventory::{Contact, System, Tenure, holder};
+use crate::level::{FieldSource, Lang, ReportField};
+use crate::people::books::Books;
 use crate::people::connect::Reader;
 use crate::people::filter::{Bound, Filter};
 use crate::people::report::severity_name;
 use crate::people::select::as_iso;
 use crate::people::when::Clock;
-use crate::priority::Levels;
 
 /// Hosts and titles of alerts that a field names; the table of alerts has them all.
 const NAMED_MAX: usize = 20;
-
-/// What an incident is held against.
-pub(in crate::people) struct Books {
-    pub(in crate::people) levels: Levels,
-    pub(in crate::people) inventory: Inventory,
-    pub(in crate::people) zone: TimeZone,
-}
 
 /// An incident, its alerts and its entries.
 pub(in crate::people) struct Case {
@@ -129,23 +120,6 @@ async fn read(reader: &Reader, ids: &str, filter: &Filter) -> Result<Vec<Member>
     reader.rows(&sql, filter).await
 }
 
-impl Books {
-    pub(in crate::people) fn open(config: &Config, clock: &Clock) -> Result<Self> {
-        let today = clock.now.to_zoned(clock.zone.clone()).date();
-        let levels = Levels::load(&config.levels, today)?;
-        let inventory = Inventory::load(&config.systems, Some(&levels))?;
-        Ok(Self { levels, inventory, zone: clock.zone.clone() })
-    }
-
-    pub(in crate::people) fn system(&self, id: &str) -> Option<&System> {
-        self.inventory.by_id(id).map(|index| self.inventory.system(index))
-    }
-
-    pub(in crate::people) fn decree(&self, incident: &Incident) -> Option<&Decree> {
-        incident.decree(self.levels.decrees(), &self.zone)
-    }
-}
-
 impl Case {
     /// Reads the one incident with this id, or whose id begins or ends so; why there is not exactly one.
     pub(in crate::people) async fn read(reader: &Reader, id: &str) -> Result<Result<Self, String>> {
@@ -165,10 +139,6 @@ impl Case {
         entries.extend(moves(reader, &incident.id).await?);
         entries.sort_by_key(|entry| entry.at);
         Ok(Ok(Self { incident, members, entries }))
-    }
-
-    pub(in crate::people) fn terms<'c>(&'c self, books: &'c Books) -> Vec<Term<'c>> {
-        books.decree(&self.incident).map_or(Vec::new(), |decree| self.incident.terms(decree, &books.zone))
     }
 
     /// The fields of the report, in the decree's order.
@@ -202,8 +172,7 @@ impl Case {
             FieldSource::Contact => system.map_or(String::new(), |system| self.contact(system, books)),
             FieldSource::System => system.map_or(String::new(), |system| named(system, lang)),
             FieldSource::DetectedAt => {
-                let at = clock.format(self.incident.detected_at, "%d/%m/%Y %H:%M");
-                format!("{at} ({})", clock.zone_name())
+                format!("{} ({})", clock.minute(self.incident.detected_at), clock.zone_name())
             }
             FieldSource::Severity => self.severity(lang),
             FieldSource::Hosts => few(self.members.iter().map(|member| &*member.host)),

@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use event::Micros;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::case::{self, Books, Member};
-use super::{By, append, check, entry, fact, joined, next, read_value, system, title, told_next};
+use super::case::{self, Member};
+use super::{
+    By, append, check, come, entry, fact, joined, next, open_books, read_value, system, title, told_next,
+};
 use crate::history::Entry;
 use crate::incident::{Fact, Incident, incidents, words};
+use crate::people::books::Books;
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed::{self, Chain};
 use crate::people::output::print_text;
@@ -45,7 +48,7 @@ pub(super) struct Open {
 pub(super) fn run(args: &Open) -> Result<ExitCode> {
     let config = configuration(&args.by.config)?;
     let clock = Clock::new(false);
-    let books = Books::open(&config, &clock)?;
+    let books = open_books(&config, &clock)?;
     let writer = Writer::open(&config)?;
     // Held before it is looked whose the alerts are: nobody on this machine takes them meanwhile.
     let chain = Chain::hold(&config, &writer)?;
@@ -92,10 +95,9 @@ fn entries(
     }
     let now = clock.now.as_microsecond();
     let detected_at = match &args.detected {
-        Some(when) => clock.resolve(when)?,
+        Some(when) => come(when, clock).context("--detected")?,
         None => members.iter().map(|member| member.created_at).min().unwrap_or(now),
     };
-    ensure!(detected_at <= now, "--detected: a time that has come is expected, found {}", iso(detected_at));
     let incident = Incident { id: new_id(known, clock)?, detected_at, ..Incident::default() };
     let set = |text: String| entry(&incident, "set", text);
     let mut entries =
@@ -123,13 +125,13 @@ fn entries(
 
 /// What the one who opened it must know.
 fn opened(incident: &Incident, books: &Books, clock: &Clock) -> String {
-    let Some(decree) = books.decree(incident) else {
+    if books.decree(incident).is_none() {
         return format!(
             "opened {}; no decree was in force at the detection: no deadline is known\n",
             incident.id
         );
-    };
-    let terms = incident.terms(decree, &books.zone);
+    }
+    let terms = books.terms(incident);
     let next = next(&terms).map(|term| {
         told_next(&term.deadline.provision.id, term.due.unwrap_or_default(), term.is_at_once(), clock)
     });

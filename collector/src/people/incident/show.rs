@@ -3,12 +3,13 @@
 use event::Micros;
 use serde::Serialize;
 
-use super::case::{Books, Case, Field, Member};
+use super::case::{Case, Field, Member};
 use crate::history::Entry;
-use crate::incident::{Standing, Term};
+use crate::incident::{Closed, Sent, Standing, Term};
 use crate::inventory::System;
 use crate::level::Lang;
 use crate::people::alert::Page;
+use crate::people::books::Books;
 use crate::people::when::{Clock, iso};
 
 /// Everything, for programs.
@@ -24,29 +25,16 @@ pub(super) struct Object<'c> {
     opened_at: String,
     detected_at: String,
     ended_at: Option<String>,
-    closed: Option<ClosedObject<'c>>,
+    closed: Option<&'c Closed>,
     decree: &'c str,
-    deadlines: Vec<DeadlineObject>,
+    deadlines: Vec<DeadlineObject<'c>>,
     fields: Vec<Field>,
     alerts: &'c [Member],
     history: &'c [Entry],
 }
 
 #[derive(Serialize)]
-struct ClosedObject<'c> {
-    at: String,
-    verdict: &'c str,
-    text: &'c str,
-}
-
-#[derive(Serialize)]
-struct SentObject {
-    at: String,
-    proof: String,
-}
-
-#[derive(Serialize)]
-struct DeadlineObject {
+struct DeadlineObject<'c> {
     id: String,
     what: String,
     article: String,
@@ -54,7 +42,7 @@ struct DeadlineObject {
     due: Option<String>,
     /// met, missed, overdue, open, undated
     standing: &'static str,
-    sent: Vec<SentObject>,
+    sent: &'c [Sent],
 }
 
 pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: Lang) -> Object<'c> {
@@ -71,32 +59,28 @@ pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: 
         opened_at: iso(incident.opened_at),
         detected_at: iso(incident.detected_at),
         ended_at: incident.ended_at.map(iso),
-        closed: incident.closed.as_ref().map(|closed| ClosedObject {
-            at: iso(closed.at),
-            verdict: &closed.verdict,
-            text: &closed.text,
-        }),
+        closed: incident.closed.as_ref(),
         decree: books.decree(incident).map_or("", |decree| &decree.id),
-        deadlines: case.terms(books).iter().map(|term| DeadlineObject::of(term, now, lang)).collect(),
+        deadlines: books
+            .terms(&case.incident)
+            .iter()
+            .map(|term| DeadlineObject::of(term, now, lang))
+            .collect(),
         fields: case.fields(books, clock, lang),
         alerts: &case.members,
         history: &case.entries,
     }
 }
 
-impl DeadlineObject {
-    fn of(term: &Term<'_>, now: Micros, lang: Lang) -> Self {
+impl<'c> DeadlineObject<'c> {
+    fn of(term: &Term<'c>, now: Micros, lang: Lang) -> Self {
         Self {
             id: term.deadline.provision.id.clone(),
             what: term.deadline.provision.text.of(lang).to_owned(),
             article: term.article(lang),
             due: term.due.map(iso),
             standing: term.standing(now).as_str(),
-            sent: term
-                .sent
-                .iter()
-                .map(|sent| SentObject { at: iso(sent.at), proof: sent.proof.clone() })
-                .collect(),
+            sent: term.sent,
         }
     }
 }
@@ -128,7 +112,7 @@ pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Str
         |decree| decree.title.of(lang).to_owned(),
     );
     page.section(&format!("Reports ({decree})"));
-    for term in case.terms(books) {
+    for term in books.terms(&case.incident) {
         page.line(&term.deadline.provision.id, &told(&term, clock, lang));
         page.line("", &format!("{}: {}", term.article(lang), term.deadline.provision.text.of(lang)));
         let unsure = term.deadline.provision.unsure.as_ref();

@@ -86,7 +86,8 @@ pub(super) fn cells(cells: &str, bad: &str) -> String {
 
 impl Ask<'_> {
     /// `{now}` in the query is the condition that a moment is in the period, `{before}` that it is in the one before, `{both}` in
-    /// either, `{around}` in either or a day beside; `{as_of}`, `{from}` and `{to}` are moments. The column is the text behind a colon: `{now:a.created_at}`.
+    /// either, `{around}` in either or a day beside; `{as_of}`, `{from}` and `{to}` are moments. The column is the text behind a colon:
+    /// `{now:a.created_at}`.
     pub(super) fn filled(&self, sql: &str) -> String {
         let mut out = String::with_capacity(sql.len() * 2);
         let mut rest = sql;

@@ -167,7 +167,8 @@ fn row(body: &mut String, properties: &str, cells: &[String], run: &str, table: 
         let (text, width) = (escaped(cell), widths.get(column).copied().unwrap_or_default());
         let _infallible = write!(
             body,
-            "<w:tc><w:tcPr><w:tcW w:w=\"{width}\" w:type=\"dxa\"/></w:tcPr><w:p><w:pPr><w:spacing w:before=\"20\" w:after=\"20\"/>{align}</w:pPr><w:r><w:rPr>{run}<w:sz w:val=\"18\"/></w:rPr>\
+            "<w:tc><w:tcPr><w:tcW w:w=\"{width}\" w:type=\"dxa\"/></w:tcPr><w:p><w:pPr>\
+             <w:spacing w:before=\"20\" w:after=\"20\"/>{align}</w:pPr><w:r><w:rPr>{run}<w:sz w:val=\"18\"/></w:rPr>\
              <w:t xml:space=\"preserve\">{text}</w:t></w:r></w:p></w:tc>"
         );
     }

@@ -3,20 +3,20 @@
 use anyhow::Result;
 use jiff::ToSpan;
 
-use crate::people::duties::{Owed, Record, owed_by};
+use crate::people::books::Books;
+use crate::people::duties::{Owed, Record, owed};
 use crate::people::report::ask::Ask;
 use crate::people::report::page::{Page, Table};
 use crate::people::report::period::shown;
-use crate::people::report::periodic::Site;
 
 const AHEAD_DAYS: i64 = 30;
 /// Rows that the table holds.
 const ROWS_MAX: usize = 60;
 
-pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
+pub(super) async fn section(ask: &Ask<'_>, site: &Books, page: &mut Page) -> Result<()> {
     let record = Record::read(ask.reader, Some(ask.as_of)).await?;
     let day = ask.last_day()?;
-    let mut owed = owed_by(site.levels, site.inventory, &record, day, ask.lang);
+    let mut owed = owed(site, &record, day, ask.lang);
     let horizon = day.checked_add(AHEAD_DAYS.days())?.to_string();
     owed.retain(|owed| !owed.due.is_empty() && owed.due <= horizon);
     let all = u64::try_from(owed.len()).unwrap_or(u64::MAX);

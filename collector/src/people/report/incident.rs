@@ -1,11 +1,11 @@
 //! The report of one incident: what the decree in force at its detection asks for, field by field. What nobody stated says so,
 //! and what of the decree is not sure stands below.
 
-use event::Micros;
-
 use crate::incident::{Standing, Term};
+use crate::inventory::System;
 use crate::level::Lang;
-use crate::people::incident::{Books, Case, Member};
+use crate::people::books::Books;
+use crate::people::incident::{Case, Member};
 use crate::people::report::page::{Block, Fact, Page, Table};
 use crate::people::report::words::{severity_name as severity, verdict_name};
 use crate::people::when::Clock;
@@ -58,25 +58,25 @@ fn facts(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Vec<Fact> {
         before: String::new(),
         is_bad: false,
     };
-    let level = books.system(&incident.system).map_or(0, crate::inventory::System::level);
+    let level = books.system(&incident.system).map_or(0, System::level);
     let or_dash = |text: String| if text.is_empty() { "–".to_owned() } else { text };
     let level = if level == 0 { String::new() } else { level.to_string() };
     let classes = incident.class_names(books.decree(incident), lang);
     let mut facts = vec![
-        fact("Thời điểm phát hiện", "Detected", time(clock, incident.detected_at)),
+        fact("Thời điểm phát hiện", "Detected", clock.minute(incident.detected_at)),
         fact("Cấp độ hệ thống", "Level of the system", or_dash(level)),
         fact("Phân loại", "Classes", or_dash(classes)),
         fact("Cảnh báo", "Alerts", case.members.len().to_string()),
     ];
     if let Some(ended) = incident.ended_at {
-        facts.push(fact("Kết thúc", "Ended", time(clock, ended)));
+        facts.push(fact("Kết thúc", "Ended", clock.minute(ended)));
     }
     if let Some(closed) = &incident.closed {
         let verdict = verdict_name(&closed.verdict, lang);
-        facts.push(fact("Kết luận", "Verdict", format!("{verdict} ({})", time(clock, closed.at))));
+        facts.push(fact("Kết luận", "Verdict", format!("{verdict} ({})", clock.minute(closed.at))));
     }
     let now = clock.now.as_microsecond();
-    let terms = case.terms(books);
+    let terms = books.terms(&case.incident);
     let overdue = terms.iter().filter(|term| term.standing(now) == Standing::Overdue).count();
     if overdue > 0 {
         let late = fact("Báo cáo quá hạn", "Reports overdue", overdue.to_string());
@@ -112,9 +112,9 @@ fn deadlines(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Table {
     let now = clock.now.as_microsecond();
     let row = |term: &Term<'_>| {
         let deadline = term.deadline;
-        let due = term.due.map_or_else(|| "–".to_owned(), |due| time(clock, due));
+        let due = term.due.map_or_else(|| "–".to_owned(), |due| clock.minute(due));
         let within = deadline.within.map_or_else(|| "–".to_owned(), |within| within.shown(lang));
-        let sent = term.sent.iter().map(|sent| format!("{} ({})", time(clock, sent.at), sent.proof));
+        let sent = term.sent.iter().map(|sent| format!("{} ({})", clock.minute(sent.at), sent.proof));
         let sent = if term.sent.is_empty() { "–".to_owned() } else { sent.collect::<Vec<_>>().join("; ") };
         vec![
             deadline.provision.text.of(lang).to_owned(),
@@ -138,7 +138,7 @@ fn deadlines(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Table {
                 ["Căn cứ", "By"],
             ],
         ),
-        rows: case.terms(books).iter().map(row).collect(),
+        rows: books.terms(&case.incident).iter().map(row).collect(),
         empty: lang.pick("Không có thời hạn.", "No deadline.").to_owned(),
         ..Table::default()
     }
@@ -157,7 +157,7 @@ fn said(standing: Standing, lang: Lang) -> &'static str {
 fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
     let row = |member: &Member| {
         vec![
-            time(clock, member.created_at),
+            clock.minute(member.created_at),
             member.priority.clone(),
             severity(&member.severity, lang).to_owned(),
             member.host.clone(),
@@ -187,7 +187,7 @@ fn alerts(case: &Case, clock: &Clock, lang: Lang) -> Table {
 fn deeds(case: &Case, clock: &Clock, lang: Lang) -> Table {
     let row = |entry: &crate::history::Entry| {
         vec![
-            time(clock, entry.at),
+            clock.minute(entry.at),
             entry.actor.clone(),
             deed(&entry.action, lang).to_owned(),
             told(&entry.text, clock),
@@ -222,15 +222,10 @@ fn deed(action: &str, lang: Lang) -> &str {
 /// A text of an entry, in which moments stand as people read them.
 fn told(text: &str, clock: &Clock) -> String {
     let word = |word: &str| match word.parse::<jiff::Timestamp>() {
-        Ok(at) => time(clock, at.as_microsecond()),
+        Ok(at) => clock.minute(at.as_microsecond()),
         Err(_) => word.to_owned(),
     };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
-}
-
-/// As the other reports write a moment.
-fn time(clock: &Clock, at: Micros) -> String {
-    clock.format(at, "%d/%m/%Y %H:%M")
 }
 
 fn headings<const N: usize>(lang: Lang, pairs: [[&str; 2]; N]) -> Vec<String> {

@@ -8,15 +8,15 @@ use event::Micros;
 use crate::history::Entry;
 use crate::incident::{Incident, Standing, Term, incidents};
 use crate::inventory::System;
+use crate::people::books::Books;
 use crate::people::incident::entries;
 use crate::people::report::ask::Ask;
 use crate::people::report::page::{Block, Fact, Page, Table, number};
-use crate::people::report::periodic::Site;
 
 /// Rows that the table holds.
 const ROWS_MAX: usize = 100;
 
-pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
+pub(super) async fn section(ask: &Ask<'_>, site: &Books, page: &mut Page) -> Result<()> {
     let all = entries(ask.reader).await?;
     let told = known_at(&all, ask.as_of);
     let before = known_at(&all, ask.from);
@@ -63,7 +63,7 @@ fn is_of(ask: &Ask<'_>, incident: &Incident) -> bool {
     (ask.from..ask.to).contains(&incident.opened_at)
 }
 
-fn facts(ask: &Ask<'_>, site: &Site<'_>, told: &[Incident], before: &[Incident]) -> Vec<Fact> {
+fn facts(ask: &Ask<'_>, site: &Books, told: &[Incident], before: &[Incident]) -> Vec<Fact> {
     let count = |of: &[Incident], holds: &dyn Fn(&Incident) -> bool| {
         of.iter().filter(|incident| !incident.is_dismissed() && holds(incident)).count() as u64
     };
@@ -88,9 +88,8 @@ fn facts(ask: &Ask<'_>, site: &Site<'_>, told: &[Incident], before: &[Incident])
 }
 
 /// Reports that were sent too late in the period, or were overdue at its end.
-fn late(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> u64 {
-    let decree = incident.decree(site.levels.decrees(), &ask.zone);
-    let terms = decree.map_or(Vec::new(), |decree| incident.terms(decree, &ask.zone));
+fn late(ask: &Ask<'_>, site: &Books, incident: &Incident) -> u64 {
+    let terms = site.terms(incident);
     let is_late = |term: &&Term<'_>| match term.standing(ask.as_of) {
         Standing::Overdue => true,
         Standing::Missed => term.sent.first().is_some_and(|sent| (ask.from..ask.to).contains(&sent.at)),
@@ -100,15 +99,17 @@ fn late(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> u64 {
 }
 
 /// How many reports were sent in time, and how many were late or are overdue; a dash where no decree wants any.
-fn standings(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> String {
-    let Some(decree) = incident.decree(site.levels.decrees(), &ask.zone) else { return "–".to_owned() };
-    let terms = incident.terms(decree, &ask.zone);
+fn standings(ask: &Ask<'_>, site: &Books, incident: &Incident) -> String {
+    if site.decree(incident).is_none() {
+        return "–".to_owned();
+    }
+    let terms = site.terms(incident);
     let count = |of: &[Standing]| terms.iter().filter(|term| of.contains(&term.standing(ask.as_of))).count();
     format!("{} / {}", count(&[Standing::Met]), count(&[Standing::Missed, Standing::Overdue]))
 }
 
-fn cells(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> Vec<String> {
-    let system = site.inventory.by_id(&incident.system).map(|index| site.inventory.system(index));
+fn cells(ask: &Ask<'_>, site: &Books, incident: &Incident) -> Vec<String> {
+    let system = site.system(&incident.system);
     let status = match incident.status() {
         _ if incident.is_dismissed() => ask.say("không phải sự cố", "no incident"),
         "closed" => ask.say("đã đóng", "closed"),
@@ -121,7 +122,7 @@ fn cells(ask: &Ask<'_>, site: &Site<'_>, incident: &Incident) -> Vec<String> {
         incident.title.clone(),
         system.map_or_else(|| incident.system.clone(), |system| system.name.clone()),
         system.map_or(0, System::level).to_string(),
-        incident.class_names(incident.decree(site.levels.decrees(), &ask.zone), ask.lang),
+        incident.class_names(site.decree(incident), ask.lang),
         status.to_owned(),
         standings(ask, site, incident),
     ]

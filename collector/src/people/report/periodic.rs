@@ -12,8 +12,8 @@ use event::Micros;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::inventory::Inventory;
 use crate::link::{State, midnight};
+use crate::people::books::Books;
 use crate::people::filter::Filter;
 use crate::people::links::link_days;
 use crate::people::report::ask::{Ask, Column, cells};
@@ -21,7 +21,6 @@ use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table, num
 use crate::people::report::period::{Length, Period, shown};
 use crate::people::report::words::{clock, severity, verdict};
 use crate::people::report::{duties, incidents, watch};
-use crate::priority::Levels;
 
 use Column::{Number, Text, Time};
 
@@ -41,12 +40,6 @@ const ATTACKED_MAX: usize = 200;
 const ALERTS: &str = "FROM alerts AS a FINAL WHERE a.drill_id = '' AND {both:a.created_at}";
 const NAMED: &str = "countIf({now:a.created_at}) AS now, countIf({before:a.created_at}) AS before";
 
-/// What a report is made of, besides the store.
-pub(super) struct Site<'s> {
-    pub(super) inventory: &'s Inventory,
-    pub(super) levels: &'s Levels,
-}
-
 #[derive(Debug, Deserialize, Row)]
 struct Quarter {
     at: Micros,
@@ -54,7 +47,7 @@ struct Quarter {
     alerts: u64,
 }
 
-pub(super) async fn page(ask: &Ask<'_>, site: &Site<'_>, length: Length) -> Result<Page> {
+pub(super) async fn page(ask: &Ask<'_>, site: &Books, length: Length) -> Result<Page> {
     let title = match length {
         Length::Day => ask.say("Báo cáo giám sát an toàn thông tin ngày", "Daily security monitoring report"),
         Length::Week => {
@@ -386,7 +379,7 @@ async fn handling(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
     Ok(())
 }
 
-async fn links(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
+async fn links(ask: &Ask<'_>, site: &Books, page: &mut Page) -> Result<()> {
     if site.inventory.links().is_empty() {
         return Ok(());
     }

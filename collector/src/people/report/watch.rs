@@ -6,11 +6,12 @@ use clickhouse::Row;
 use event::Micros;
 use serde::Deserialize;
 
+use crate::people::books::Books;
 use crate::people::filter::Filter;
 use crate::people::report::ask::{Ask, Column};
 use crate::people::report::drills;
 use crate::people::report::page::{Block, Page, Table, number};
-use crate::people::report::periodic::{SILENT_MAX, Site, TOP_MAX};
+use crate::people::report::periodic::{SILENT_MAX, TOP_MAX};
 
 use Column::{Number, Text, Time};
 
@@ -24,7 +25,7 @@ const IS_FINDING: &str = "(a.kind = 'hunt' AND a.fields['hunt'] != '')";
 /// An event that a host sent, and no hunt made.
 const IS_LOG: &str = "(a.kind != 'hunt' AND a.host != '')";
 
-pub(super) async fn section(ask: &Ask<'_>, site: &Site<'_>, page: &mut Page) -> Result<()> {
+pub(super) async fn section(ask: &Ask<'_>, site: &Books, page: &mut Page) -> Result<()> {
     page.heading(ask.say("Hoạt động giám sát", "The watch itself"));
     let over = |what: &str, from: &str, column: &str, condition: &str| {
         format!(
@@ -205,7 +206,7 @@ struct Kept {
 }
 
 /// Days kept against the least that the decree in force asks.
-async fn retention(ask: &Ask<'_>, site: &Site<'_>) -> Result<Table> {
+async fn retention(ask: &Ask<'_>, site: &Books) -> Result<Table> {
     let sql = "SELECT a.sys_level AS level, min(a.retention_days) AS days, toUnixTimestamp64Micro(min(a.ts)) AS oldest \
         FROM events AS a WHERE a.drill_id = '' AND a.ts < {as_of} GROUP BY level ORDER BY level DESC";
     let kept = ask.reader.rows::<Kept>(&ask.filled(sql), &Filter::default()).await?;
