@@ -259,6 +259,9 @@ fn exact(float: f64) -> Option<i64> {
 impl Texts {
     fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
         let mut behind = Masks::default();
+        let mut texts: Vec<_> = texts.into_iter().collect();
+        // Short ones are found most: what is known of them is to lie together.
+        texts.sort_by_key(|((_, literal), _)| literal.len());
         let literals = texts.into_iter().map(|(literal, mask)| {
             behind.push(&mask);
             literal

@@ -43,6 +43,7 @@ mod gate;
 mod groups;
 mod index;
 mod indicators;
+mod layout;
 pub mod limits;
 mod literals;
 mod log_source;

@@ -6,46 +6,54 @@
 //! - at the end: under its last eight bytes, or all when it has fewer; the end of the text is probed once for each such length;
 //! - at the start: the same way when it has at most eight bytes. What begins alike (`c:\windows\`) is told apart further on:
 //!   a longer one is filed as if it might stand anywhere;
-//! - anywhere, of 7 bytes or more: under four neighbouring grams, the rarest that it has; every fourth byte of the text is
-//!   probed, and however the literal lies in the text, one probe meets one of the four. Where all of them are longer, it is
-//!   more grams, up to eight, and as many bytes from probe to probe;
-//! - anywhere, shorter: under its rarest gram, or itself when it has two or three bytes; every byte of the text is probed, with
-//!   a look at two bytes before any gram;
-//! - of one byte: under nothing; the text is searched for it (memchr).
+//! - anywhere, of four bytes or more: under as many neighbouring grams as there are bytes from one probe to the next, the rarest
+//!   that it has. However the literal lies in the text, one probe meets one of them. How far the probes lie apart is what the
+//!   shortest of these literals allows;
+//! - anywhere, of two or three bytes: under itself; every byte of the text is probed, with a look at two bytes before any gram;
+//! - of one byte: under nothing; which bytes the text has is found out in one pass.
 //!
 //! A probe costs a multiplication and a look into a table of bits. Unlike the steps of an automaton, probes do not
 //! wait for each other, and the bits of thousands of literals stay in the processor's nearest cache, where an automaton of
-//! them has tens of megabytes. What a probe meets is compared in full.
+//! them has tens of megabytes. What a probe meets is compared, first with the eight bytes around the gram that are filed
+//! beside it, which lie where the processor looks already and tell most literals apart, then in full.
 //!
-//! Text is folded (see [`text`](crate::text)), or ASCII in any case. Literals are folded. Grams are compared with bit 5 of each byte
-//! set, which makes upper and lower case of ASCII one, and some other bytes too; the full comparison tells these apart.
+//! Text is folded (see [`text`](crate::text)), or ASCII in any case. Literals are folded. Grams are probed with bit 5 of each byte
+//! set, which makes upper and lower case of ASCII one, and some other bytes too; the comparison tells these apart. Literals with
+//! other characters than ASCII, of which rules have thousands (emoji, letters that look like others), are filed apart, since no
+//! text in ASCII has any.
 //!
-//! Memory: about 20 bytes for each gram, of which a literal has four, in small sets up to eight, and 8 KiB where there are short literals. With
-//! its text, its place and what it marks a literal of 30 bytes takes some 210 bytes in each field of an index: measured.
+//! Memory: some 26 bytes for each gram, of which a literal has one in large sets and up to eight in small ones, and 8 KiB where
+//! there are short literals. With its text, its place and what it marks a literal of 30 bytes takes 130 bytes in a large set,
+//! 200 in one of a thousand: counted.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::NameHash;
 use crate::predicate::TextOp;
 
-/// Longest text that is searched for long literals as soon as its hash is looked up: eight probes.
-const CHEAP_BYTES_MAX: usize = 32;
+/// Most probes for long literals that cost no more than to look up what was found in the same text before.
+const CHEAP_PROBES_MAX: usize = 16;
 /// Bit 5 of four bytes.
 const CASE: u32 = 0x2020_2020;
-/// Bits of the table for each gram, as a power of two: one probe in 16 meets a bit for nothing.
-const BITS_PER_GRAM_LOG2: u32 = 4;
+/// Bits of the table for each gram, as a power of two: one probe in 32 meets a bit for nothing.
+const BITS_PER_GRAM_LOG2: u32 = 5;
 /// A table has a word of bits at least: ones in binary.
 const BITS_MIN: u32 = 63;
 /// Bytes of a gram.
 const GRAM: usize = 4;
-/// Bytes from one probe for long literals to the next, the most that the shortest of them allows: each has as many grams, since a
-/// probe may meet it at any of them. More would save few probes.
-const STRIDES: [usize; 3] = [8, 6, STRIDE_MIN];
-const STRIDE_MIN: usize = 4;
-/// Most literals of a set with wide strides: the tables of larger ones are to stay small.
-const WIDE_LITERALS_MAX: usize = 512;
-/// Bytes of a word: most that a gram at an edge of a text has.
+/// Bytes from one probe for long literals to the next. More would save few probes.
+const STRIDES: [usize; 4] = [8, 6, 4, 1];
+/// Shortest literals that are probed for by strides: where there are few that are shorter, every byte is looked at for these alone.
+const SHORT_END: usize = 7;
+const SHORT_MAX: usize = 64;
+/// Most grams of a set with a stride, as each has so many grams: tables that outgrow the nearest cache cost more than probes.
+const GRAMS_WIDE_MAX: usize = 4096;
+/// Bytes of a word: most that a gram at an edge of a text has, and that are filed of a literal.
 const WORD: usize = 8;
+/// Bytes of a word before a gram in the middle of a literal.
+const LEAD: usize = 2;
+/// A gram is one of so many that a literal begins with.
+const GRAMS_MAX: usize = 60_000;
 const ONES: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
 const HIGH: u64 = ONES << 7;
@@ -99,6 +107,18 @@ pub(crate) struct Literals {
     literals: Vec<Literal>,
     /// Their bytes, one behind the other: literals that are compared lie near to each other.
     bytes: Vec<u8>,
+    /// Those in ASCII.
+    ascii: Table,
+    /// Those with other characters.
+    other: Table,
+    has_number: bool,
+    /// Bytes of the shortest.
+    bytes_min: usize,
+}
+
+/// Literals by what is probed for.
+#[derive(Debug, Default)]
+struct Table {
     whole: Grams,
     start: EdgeGrams,
     end: EdgeGrams,
@@ -108,9 +128,6 @@ pub(crate) struct Literals {
     short: Option<Box<Short>>,
     /// Those of one byte.
     single: Vec<(u8, u32)>,
-    has_number: bool,
-    /// Bytes of the shortest.
-    bytes_min: usize,
 }
 
 /// Where in the common bytes a literal is.
@@ -125,7 +142,7 @@ struct Literal {
 #[derive(Debug, Default)]
 struct EdgeGrams(Vec<(usize, Grams)>);
 
-/// Literals of 2 to 6 bytes that may stand anywhere.
+/// Literals that may stand anywhere and are shorter than those that are probed for by strides.
 #[derive(Debug)]
 struct Short {
     /// By two bytes: whether the gram of any begins with them.
@@ -134,10 +151,13 @@ struct Short {
     grams: [Grams; 3],
 }
 
+/// Grams to be filed.
+type ToFile = Vec<(u32, Filed)>;
+
 /// Literals by gram.
 #[derive(Debug, Default)]
 struct Grams {
-    /// By a gram's hash: whether one is filed there.
+    /// By a gram's hash: whether one may be filed there.
     bits: Vec<u64>,
     /// By the hash, too: where in `filed` its grams begin.
     buckets: Vec<u32>,
@@ -149,27 +169,31 @@ struct Grams {
 /// A gram of a literal.
 #[derive(Clone, Copy, Debug)]
 struct Filed {
-    gram: u32,
+    /// Bytes of the literal around the gram, the first lowest.
+    word: u64,
     literal: u32,
     /// Bytes of the literal before the place that is probed.
-    offset: u32,
+    offset: u16,
+    /// Bytes of the word before that place.
+    lead: u8,
+    /// Bytes of the word, at most [`WORD`].
+    len: u8,
 }
 
 impl Literals {
     /// Of literals that are not empty.
     pub(crate) fn new(literals: &[(Place, String)]) -> Self {
-        let mut parts = Parts::of(literals);
-        for (number, (place, literal)) in (0_u32..).zip(literals) {
-            parts.file(number, *place, literal.as_bytes());
-        }
+        let of = |is_ascii: bool| {
+            let numbered =
+                (0_u32..).zip(literals).map(|(number, (place, literal))| (number, *place, literal));
+            let own = numbered.filter(|(.., literal)| literal.is_ascii() == is_ascii);
+            Table::new(
+                &own.map(|(number, place, literal)| (number, place, literal.as_bytes())).collect::<Vec<_>>(),
+            )
+        };
         Self {
-            whole: Grams::new(parts.whole),
-            start: EdgeGrams::new(parts.start),
-            end: EdgeGrams::new(parts.end),
-            long: Grams::new(parts.long),
-            stride: parts.stride,
-            short: Short::new(parts.short),
-            single: parts.single,
+            ascii: of(true),
+            other: of(false),
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
             bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
             bytes: literals.iter().flat_map(|(_, literal)| literal.bytes()).collect(),
@@ -188,7 +212,7 @@ impl Literals {
 
     /// Whether to search a text costs more than to remember what it has.
     pub(crate) fn is_search_dear(&self, text: &str) -> bool {
-        self.short.is_some() || text.len() > CHEAP_BYTES_MAX
+        self.ascii.short.is_some() || text.len() > self.ascii.stride.saturating_mul(CHEAP_PROBES_MAX)
     }
 
     /// Whether a text is too short to have any of them. Folding makes other characters than ASCII longer or shorter.
@@ -205,24 +229,37 @@ impl Literals {
 
     /// Names each literal that the text has where it must stand, some of them several times.
     pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
-        let bytes = text.as_bytes();
-        let mut search = Search { literals: self, bytes, found };
-        if !self.whole.filed.is_empty() {
-            search.probe(&self.whole, of_whole(bytes), 0);
+        let mut search = Search { literals: self, bytes: text.as_bytes(), found };
+        search.probe_table(&self.ascii);
+        if !self.other.is_empty() && !text.is_ascii() {
+            search.probe_table(&self.other);
         }
-        search.probe_edge(&self.start, first(bytes), 0);
-        search.probe_edge(&self.end, last(bytes), bytes.len());
-        if !self.long.filed.is_empty() {
-            match self.stride {
-                8 => search.probe_long::<8>(&self.long),
-                6 => search.probe_long::<6>(&self.long),
-                _ => search.probe_long::<STRIDE_MIN>(&self.long),
-            }
+    }
+}
+
+impl Table {
+    fn new(literals: &[(u32, Place, &[u8])]) -> Self {
+        let mut parts = Parts::of(literals);
+        literals.iter().for_each(|(number, place, literal)| parts.file(*number, *place, literal));
+        Self {
+            whole: Grams::new(parts.whole),
+            start: EdgeGrams::new(parts.start),
+            end: EdgeGrams::new(parts.end),
+            long: Grams::new(parts.long),
+            stride: parts.stride,
+            short: Short::new(parts.short),
+            single: parts.single,
         }
-        if let Some(short) = &self.short {
-            search.probe_all(short);
-        }
-        self.single.iter().for_each(|(byte, literal)| search.probe_single(*byte, *literal));
+    }
+
+    fn is_empty(&self) -> bool {
+        let have_none = |grams: &EdgeGrams| grams.0.is_empty();
+        self.whole.filed.is_empty()
+            && self.long.filed.is_empty()
+            && have_none(&self.start)
+            && have_none(&self.end)
+            && self.short.is_none()
+            && self.single.is_empty()
     }
 }
 
@@ -245,7 +282,30 @@ struct Search<'s, F> {
 }
 
 impl<F: FnMut(u32)> Search<'_, F> {
-    fn probe_long<const STRIDE: usize>(&mut self, grams: &Grams) {
+    fn probe_table(&mut self, table: &Table) {
+        let bytes = self.bytes;
+        if !table.whole.filed.is_empty() {
+            self.probe(&table.whole, of_whole(bytes), bytes.len());
+        }
+        self.probe_edge(&table.start, first(bytes), 0);
+        self.probe_edge(&table.end, last(bytes), bytes.len());
+        if !table.long.filed.is_empty() {
+            match table.stride {
+                8 => self.probe_wide::<8>(&table.long),
+                6 => self.probe_wide::<6>(&table.long),
+                4 => self.probe_wide::<4>(&table.long),
+                _ => self.probe_all(&table.long),
+            }
+        }
+        if let Some(short) = &table.short {
+            self.probe_short(short);
+        }
+        if !table.single.is_empty() {
+            self.probe_single(&table.single);
+        }
+    }
+
+    fn probe_wide<const STRIDE: usize>(&mut self, grams: &Grams) {
         let (chunks, rest) = self.bytes.as_chunks::<STRIDE>();
         for (number, bytes) in chunks.iter().filter_map(|chunk| chunk.first_chunk()).enumerate() {
             if grams.may_have(gram(*bytes)) {
@@ -257,7 +317,26 @@ impl<F: FnMut(u32)> Search<'_, F> {
         }
     }
 
-    fn probe_all(&mut self, short: &Short) {
+    /// At every byte. Which of many may meet something is found out first, without a branch that would be foreseen wrongly.
+    fn probe_all(&mut self, grams: &Grams) {
+        let bytes = self.bytes;
+        for start in (0..bytes.len()).step_by(64) {
+            let block = bytes.get(start..).unwrap_or_default();
+            let mut met = (0..64)
+                .zip(block.array_windows())
+                .fold(0_u64, |met, (number, bytes)| met | u64::from(grams.may_have(gram(*bytes))) << number);
+            while met != 0 {
+                let position =
+                    start.saturating_add(usize::try_from(met.trailing_zeros()).unwrap_or_default());
+                met &= met.wrapping_sub(1);
+                if let Some(bytes) = bytes.get(position..).and_then(<[u8]>::first_chunk) {
+                    self.meet(grams, gram(*bytes), position);
+                }
+            }
+        }
+    }
+
+    fn probe_short(&mut self, short: &Short) {
         for (position, bytes) in self.bytes.array_windows().enumerate() {
             if short.may_begin(*bytes) {
                 let rest = self.bytes.get(position..).unwrap_or_default();
@@ -277,9 +356,17 @@ impl<F: FnMut(u32)> Search<'_, F> {
         }
     }
 
-    fn probe_single(&mut self, byte: u8, literal: u32) {
-        if memchr::memchr2(byte, byte.to_ascii_uppercase(), self.bytes).is_some() {
-            (self.found)(literal);
+    fn probe_single(&mut self, single: &[(u8, u32)]) {
+        let mut has = [false; 256];
+        for byte in self.bytes {
+            if let Some(has) = has.get_mut(usize::from(byte.to_ascii_lowercase())) {
+                *has = true;
+            }
+        }
+        for (byte, literal) in single {
+            if has.get(usize::from(*byte)).is_some_and(|has| *has) {
+                (self.found)(*literal);
+            }
         }
     }
 
@@ -292,8 +379,10 @@ impl<F: FnMut(u32)> Search<'_, F> {
 
     #[inline(never)]
     fn meet(&mut self, grams: &Grams, gram: u32, position: usize) {
-        for filed in grams.bucket(gram).iter().filter(|filed| filed.gram == gram) {
-            if let Some(number) = self.stands(filed, position) {
+        for filed in grams.bucket(gram) {
+            if filed.is_at(self.bytes, position)
+                && let Some(number) = self.stands(filed, position)
+            {
                 (self.found)(number);
             }
         }
@@ -303,10 +392,49 @@ impl<F: FnMut(u32)> Search<'_, F> {
     #[inline]
     fn stands(&self, filed: &Filed, position: usize) -> Option<u32> {
         let (place, literal) = self.literals.get(filed.literal)?;
-        let start = position.checked_sub(usize::try_from(filed.offset).ok()?)?;
+        let start = match place {
+            Place::Anywhere => position.checked_sub(usize::from(filed.offset))?,
+            Place::Start | Place::Whole => 0,
+            Place::End => self.bytes.len().checked_sub(literal.len())?,
+        };
         let end = start.checked_add(literal.len())?;
         let piece = self.bytes.get(start..end)?;
         (place.holds(start, end, self.bytes.len()) && is_same(piece, literal)).then_some(filed.literal)
+    }
+}
+
+impl Filed {
+    /// A gram before which a literal has so many bytes.
+    fn new(number: u32, literal: &[u8], offset: usize) -> Self {
+        let len = literal.len().min(WORD);
+        // The word lies within the literal.
+        let lead = LEAD.max(offset.saturating_add(len).saturating_sub(literal.len())).min(offset);
+        let word = literal.get(offset.saturating_sub(lead)..).unwrap_or_default();
+        let byte = |count: usize| u8::try_from(count).unwrap_or_default();
+        Self {
+            word: word_of(word) & u64::MAX >> unused_bits(len),
+            literal: number,
+            offset: u16::try_from(offset).unwrap_or_default(),
+            lead: byte(lead),
+            len: byte(len),
+        }
+    }
+
+    /// Whether its word stands around a position of a text.
+    #[inline]
+    fn is_at(&self, bytes: &[u8], position: usize) -> bool {
+        let Some(start) = position.checked_sub(usize::from(self.lead)) else { return false };
+        let word = word_of(bytes.get(start..).unwrap_or_default());
+        lower(word) & u64::MAX >> unused_bits(usize::from(self.len)) == self.word
+    }
+}
+
+/// The first eight bytes, the first lowest; zeros behind them where there are fewer.
+#[inline]
+fn word_of(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }
 
@@ -332,19 +460,19 @@ fn lower(word: u64) -> u64 {
 }
 
 impl EdgeGrams {
-    fn new(filed: BTreeMap<usize, Vec<Filed>>) -> Self {
+    fn new(filed: BTreeMap<usize, ToFile>) -> Self {
         Self(filed.into_iter().map(|(bytes, filed)| (bytes, Grams::new(filed))).collect())
     }
 }
 
 impl Short {
-    fn new(filed: [Vec<Filed>; 3]) -> Option<Box<Self>> {
+    fn new(filed: [ToFile; 3]) -> Option<Box<Self>> {
         if filed.iter().all(Vec::is_empty) {
             return None;
         }
         let mut begins = [0; 1024];
-        for filed in filed.iter().flatten() {
-            let [first, second, ..] = filed.gram.to_le_bytes();
+        for (gram, _) in filed.iter().flatten() {
+            let [first, second, ..] = gram.to_le_bytes();
             let (word, bit) = place_of(first, second);
             if let Some(word) = begins.get_mut(word) {
                 *word |= 1 << bit;
@@ -378,10 +506,7 @@ fn hashed(edge: u64) -> u32 {
 
 /// So many of the first bytes, at most eight; fewer where there are fewer.
 fn first(bytes: &[u8]) -> impl Fn(usize) -> u64 + use<> {
-    let word = match bytes.first_chunk() {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    };
+    let word = word_of(bytes);
     move |count| (word | WORD_CASE) & u64::MAX >> unused_bits(count)
 }
 
@@ -419,27 +544,28 @@ fn short_grams(bytes: &[u8]) -> impl Iterator<Item = u32> {
 }
 
 impl Grams {
-    fn new(mut filed: Vec<Filed>) -> Self {
+    fn new(mut filed: ToFile) -> Self {
         if filed.is_empty() {
             return Self::default();
         }
         let bucket_mask =
             u32::try_from(filed.len().next_power_of_two()).unwrap_or(u32::MAX).saturating_sub(1);
-        filed.sort_by_key(|filed| spread(filed.gram) & bucket_mask);
-        let mut grams = Self { bits: Vec::new(), buckets: Vec::new(), filed, bucket_mask };
-        grams.fill();
+        filed.sort_by_key(|(gram, _)| spread(*gram) & bucket_mask);
+        let mut grams = Self { bucket_mask, ..Self::default() };
+        grams.fill(&filed);
+        grams.filed = filed.into_iter().map(|(_, filed)| filed).collect();
         grams
     }
 
-    fn fill(&mut self) {
+    fn fill(&mut self, filed: &[(u32, Filed)]) {
         self.bits = vec![0; usize::try_from(self.bit_mask() >> 6).unwrap_or_default().saturating_add(1)];
-        for filed in &self.filed {
-            let (word, bit) = self.bit(filed.gram);
+        for (gram, _) in filed {
+            let (word, bit) = self.bit(*gram);
             if let Some(word) = self.bits.get_mut(word) {
                 *word |= 1 << bit;
             }
         }
-        let begins = |bucket| self.filed.partition_point(|filed| self.bucket_of(filed.gram) < bucket);
+        let begins = |bucket| filed.partition_point(|(gram, _)| self.bucket_of(*gram) < bucket);
         let buckets = 0..=self.bucket_mask.saturating_add(1);
         self.buckets = buckets.map(|bucket| u32::try_from(begins(bucket)).unwrap_or(u32::MAX)).collect();
     }
@@ -485,85 +611,89 @@ fn spread(gram: u32) -> u32 {
     u32::try_from(u64::from(gram).wrapping_mul(SPREAD) >> 32).unwrap_or_default()
 }
 
-/// Grams to be filed.
+/// Grams of each kind, to be filed.
 #[derive(Default)]
 struct Parts {
     /// How many of the literals have a gram: what rules name often is frequent in events.
     counts: HashMap<u32, u32, NameHash>,
-    whole: Vec<Filed>,
-    start: BTreeMap<usize, Vec<Filed>>,
-    end: BTreeMap<usize, Vec<Filed>>,
-    long: Vec<Filed>,
+    whole: ToFile,
+    start: BTreeMap<usize, ToFile>,
+    end: BTreeMap<usize, ToFile>,
+    long: ToFile,
     stride: usize,
+    /// Bytes of the shortest literals that are probed for by strides.
+    long_min: usize,
     /// With a gram of two, three and four bytes.
-    short: [Vec<Filed>; 3],
+    short: [ToFile; 3],
     single: Vec<(u8, u32)>,
 }
 
 impl Parts {
-    fn of(literals: &[(Place, String)]) -> Self {
-        let mut parts = Self { stride: stride(literals), ..Self::default() };
-        for gram in literals.iter().flat_map(|(_, literal)| windows(literal.as_bytes())) {
+    fn of(literals: &[(u32, Place, &[u8])]) -> Self {
+        let lengths = literals
+            .iter()
+            .filter(|(_, place, _)| *place == Place::Anywhere)
+            .map(|(.., literal)| literal.len());
+        let few = lengths.filter(|len| (GRAM..SHORT_END).contains(len)).count() <= SHORT_MAX;
+        let long_min = if few { SHORT_END } else { GRAM };
+        let mut parts = Self { long_min, stride: stride(literals, long_min), ..Self::default() };
+        for gram in literals.iter().flat_map(|(.., literal)| windows(literal)) {
             let count = parts.counts.entry(gram).or_default();
             *count = count.saturating_add(1);
         }
         parts
     }
 
-    fn file(&mut self, literal: u32, place: Place, bytes: &[u8]) {
-        let grams: Vec<u32> = windows(bytes).collect();
-        let filed = |offset: usize, gram: u32| Filed {
-            gram,
-            literal,
-            offset: u32::try_from(offset).unwrap_or(u32::MAX),
+    fn file(&mut self, number: u32, place: Place, literal: &[u8]) {
+        let grams: Vec<u32> = windows(literal).take(GRAMS_MAX).collect();
+        let edge = literal.len().min(WORD);
+        let at_start = || Filed::new(number, literal, 0);
+        // The place that is probed lies behind the last byte.
+        let at_end = || {
+            Filed::new(number, literal.get(literal.len().saturating_sub(WORD)..).unwrap_or_default(), edge)
         };
-        let edge = bytes.len().min(WORD);
-        match (place, bytes.len()) {
-            (Place::Whole, _) => self.whole.push(filed(0, of_whole(bytes))),
-            (Place::End, len) => {
-                self.end.entry(edge).or_default().push(filed(len, hashed(last(bytes)(edge))));
+        let rarest = |count: usize| {
+            let rarest = rarest(&self.counts, &grams, count);
+            rarest.map(|(offset, gram)| (*gram, Filed::new(number, literal, offset)))
+        };
+        match (place, literal.len()) {
+            (Place::Whole, _) => self.whole.push((of_whole(literal), at_end())),
+            (Place::End, _) => {
+                self.end.entry(edge).or_default().push((hashed(last(literal)(edge)), at_end()));
             }
             (Place::Start, 0..=WORD) => {
-                self.start.entry(edge).or_default().push(filed(0, hashed(first(bytes)(edge))));
+                self.start.entry(edge).or_default().push((hashed(first(literal)(edge)), at_start()));
             }
-            (Place::Anywhere, 0..=1) => {
-                self.single.extend(bytes.first().map(|byte| (*byte, literal)));
-            }
-            (Place::Anywhere, 2..=3) => {
-                let grams = self.short.iter_mut().zip(short_grams(bytes));
-                if let Some((known, gram)) = grams.last() {
-                    known.push(filed(0, gram));
+            (Place::Anywhere, 0..=1) => self.single.extend(literal.first().map(|byte| (*byte, number))),
+            (Place::Anywhere, 2..GRAM) => {
+                let grams = self.short.iter_mut().zip(short_grams(literal));
+                if let Some((filed, gram)) = grams.last() {
+                    filed.push((gram, at_start()));
                 }
             }
-            (Place::Anywhere, 4..=6) => {
+            (Place::Anywhere, len) if len < self.long_min => {
                 let [_, _, fours] = &mut self.short;
-                fours.extend(rarest(&self.counts, &grams, 1).map(|(offset, gram)| filed(offset, *gram)));
+                fours.extend(rarest(1));
             }
-            (Place::Anywhere | Place::Start, _) => {
-                self.long.extend(
-                    rarest(&self.counts, &grams, self.stride).map(|(offset, gram)| filed(offset, *gram)),
-                );
-            }
+            (Place::Anywhere | Place::Start, _) => self.long.extend(rarest(self.stride)),
         }
     }
 }
 
-/// The widest stride that meets all long literals.
-fn stride(literals: &[(Place, String)]) -> usize {
-    let long = literals.iter().filter(|(place, literal)| is_long(*place, literal.len()));
-    let shortest = long.map(|(_, literal)| literal.len()).min().unwrap_or_default();
-    let fits = |stride: &usize| shortest >= stride.saturating_add(GRAM - 1);
-    let widest = STRIDES.into_iter().find(fits).filter(|_| literals.len() <= WIDE_LITERALS_MAX);
-    widest.unwrap_or(STRIDE_MIN)
-}
-
-/// Whether a literal is probed for by strides.
-fn is_long(place: Place, bytes: usize) -> bool {
-    match place {
-        Place::Anywhere => bytes >= STRIDE_MIN + GRAM - 1,
+/// The widest stride that meets all literals of so many bytes and more.
+fn stride(literals: &[(u32, Place, &[u8])], long_min: usize) -> usize {
+    let is_long = |place: Place, bytes: usize| match place {
+        Place::Anywhere => bytes >= long_min,
         Place::Start => bytes > WORD,
         Place::End | Place::Whole => false,
-    }
+    };
+    let long = literals.iter().filter(|(_, place, literal)| is_long(*place, literal.len()));
+    let shortest = long.clone().map(|(.., literal)| literal.len()).min().unwrap_or_default();
+    let count = long.count();
+    let fits = |stride: &usize| {
+        shortest >= stride.saturating_add(GRAM - 1) && count.saturating_mul(*stride) <= GRAMS_WIDE_MAX
+    };
+    STRIDES.into_iter().find(fits).unwrap_or(1)
 }
 
 /// As many neighbouring grams as are asked for, those that the fewest literals have, with their places.
@@ -615,7 +745,9 @@ mod tests {
         // Such as are probed for by the wider strides.
         let long = prop::collection::vec((place(), "[ab]{9,14}|[a-d@`]{9,20}"), 1..20);
         let longer = prop::collection::vec((place(), "[ab]{11,14}|[a-d@`]{11,20}"), 1..20);
-        prop_oneof![any, long, longer]
+        // So many short ones that every byte is probed for all of them.
+        let many = prop::collection::vec((Just(Place::Anywhere), "[a-c]{4,6}|[ab]{7,12}"), 150..250);
+        prop_oneof![any, long, longer, many]
     }
 
     proptest! {
@@ -623,7 +755,7 @@ mod tests {
         #[test]
         fn finds_what_is_there_and_nothing_else(
             literals in literals(),
-            texts in prop::collection::vec("[abABđ]{0,40}|[a-dA-D@`]{0,12}|[abAB]{20,90}", 1..10),
+            texts in prop::collection::vec("[abABđ]{0,40}|[a-dA-D@`]{0,12}|[abAB]{20,90}|[a-cđ]{50,140}", 1..10),
             around in "[ab]{0,9}",
         ) {
             let own = literals.iter().flat_map(|(_, literal)| [literal.clone(), format!("{around}{literal}{around}")]);

@@ -11,6 +11,7 @@ use event::{Event, LogSource, Value};
 
 use crate::engine::Engine;
 use crate::index::{Index, Marks};
+use crate::layout::Layouts;
 use crate::limits::ROUTES_MAX;
 use crate::predicate::{Predicate, TextOp};
 use crate::text::{self, Form};
@@ -29,16 +30,13 @@ pub struct Scratch {
 /// What is known of one event.
 #[derive(Debug, Default)]
 struct Texts {
-    /// By field of the engine: the first of the event's fields of that name.
-    first: Vec<Option<u32>>,
-    /// Fields of the engine that `first` holds for this event.
-    present: Vec<usize>,
-    /// By field of the event.
-    slots: Vec<Slot>,
+    layouts: Layouts,
     /// By field of the event, and last the message: where in the arena each form of its text is.
-    spans: Vec<[Option<Span>; Form::COUNT]>,
+    spans: Vec<[Span; Form::COUNT]>,
     /// Folded texts of this event.
     arena: String,
+    /// Which event it is: spans of others are not of this one.
+    event: u32,
 }
 
 /// Indexes by log source. Most events come from where the one before came from.
@@ -49,16 +47,13 @@ pub(crate) struct Routes {
     others: Vec<Route>,
 }
 
-/// Bytes of the arena, from and to: 32 bits, as a batch has no more.
-type Span = (u32, u32);
-
-/// One field of the event.
+/// Bytes of the arena, from and to: 32 bits, as a batch has no more. What was written for another event is not believed, and
+/// nothing needs to be cleared.
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    /// Its number among the engine's fields, when rules read it.
-    field: Option<usize>,
-    /// The next one of the same name.
-    next: Option<u32>,
+struct Span {
+    event: u32,
+    from: u32,
+    to: u32,
 }
 
 #[derive(Debug)]
@@ -78,7 +73,7 @@ impl Scratch {
     ) -> (Look<'l, 'e>, &'l mut Routes, &'l mut Marks) {
         if self.engine != engine.serial {
             *self = Self { engine: engine.serial, ..Self::default() };
-            self.texts.first = vec![None; engine.fields.len()];
+            self.texts.layouts = Layouts::new(&engine.fields);
         }
         self.texts.take_up(engine, event);
         let look = Look { event, scratch: &mut self.texts, is_obvious: false };
@@ -89,28 +84,16 @@ impl Scratch {
 impl Texts {
     /// Forgets the event before.
     fn take_up(&mut self, engine: &Engine, event: &Event<'_>) {
-        for field in self.present.drain(..) {
-            if let Some(first) = self.first.get_mut(field) {
-                *first = None;
-            }
-        }
+        self.layouts.take_up(&engine.fields, &event.fields);
         self.arena.clear();
-        self.spans.clear();
-        self.slots.clear();
-        self.spans.resize_with(event.fields.len().saturating_add(1), Default::default);
-        self.slots
-            .extend(event.fields.iter().map(|(name, _)| Slot { field: engine.fields.id(name), next: None }));
-        self.chain();
-    }
-
-    /// Links the fields of one name, from the last to the first, so that a chain runs in the event's order.
-    fn chain(&mut self) {
-        for (place, slot) in self.slots.iter_mut().enumerate().rev() {
-            let Some(field) = slot.field else { continue };
-            if let Some(first) = self.first.get_mut(field) {
-                slot.next = first.replace(u32::try_from(place).unwrap_or(u32::MAX));
-                self.present.push(field);
-            }
+        // Zero is no event's number.
+        self.event = self.event.wrapping_add(1).max(1);
+        if self.event == 1 {
+            self.spans.clear();
+        }
+        let texts = event.fields.len().saturating_add(1);
+        if self.spans.len() < texts {
+            self.spans.resize_with(texts, Default::default);
         }
     }
 }
@@ -167,12 +150,12 @@ pub(crate) struct Look<'l, 'e> {
 impl<'l, 'e> Look<'l, 'e> {
     /// The engine's number of the field at a place of the event, when rules read it.
     pub(crate) fn field_of(&self, slot: usize) -> Option<usize> {
-        self.scratch.slots.get(slot)?.field
+        self.scratch.layouts.field_of(slot)
     }
 
     /// Place of a field's first value in the event.
     pub(crate) fn first(&self, field: usize) -> Option<usize> {
-        self.scratch.first.get(field).copied().flatten().and_then(|place| usize::try_from(place).ok())
+        self.scratch.layouts.first(field)
     }
 
     /// Whether a field has exactly one value.
@@ -182,7 +165,7 @@ impl<'l, 'e> Look<'l, 'e> {
 
     /// Place of the next value of the same field.
     fn next(&self, slot: usize) -> Option<usize> {
-        self.scratch.slots.get(slot)?.next.and_then(|place| usize::try_from(place).ok())
+        self.scratch.layouts.next(slot)
     }
 
     pub(crate) fn value(&self, slot: usize) -> Option<&'l Value<'e>> {
@@ -247,7 +230,8 @@ impl<'l, 'e> Look<'l, 'e> {
 
     /// Where the arena has the text at a place in a form; `None` when there is no text.
     fn span(&mut self, slot: usize, form: Form) -> Option<Range<usize>> {
-        if let Some((from, to)) = *self.scratch.spans.get(slot)?.get(form.index())? {
+        let Span { event, from, to } = *self.scratch.spans.get(slot)?.get(form.index())?;
+        if event == self.scratch.event {
             return Some(usize::try_from(from).ok()?..usize::try_from(to).ok()?);
         }
         let start = self.scratch.arena.len();
@@ -262,7 +246,8 @@ impl<'l, 'e> Look<'l, 'e> {
         }
         let span = start..self.scratch.arena.len();
         if let Some(known) = self.scratch.spans.get_mut(slot).and_then(|forms| forms.get_mut(form.index())) {
-            *known = Some((u32::try_from(span.start).ok()?, u32::try_from(span.end).ok()?));
+            let (from, to) = (u32::try_from(span.start).ok()?, u32::try_from(span.end).ok()?);
+            *known = Span { event: self.scratch.event, from, to };
         }
         Some(span)
     }

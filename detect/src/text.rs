@@ -6,6 +6,9 @@
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+/// Combining grave accent.
+const FIRST_MARK: char = '\u{300}';
+
 /// How both sides are prepared before they are compared.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
@@ -44,6 +47,7 @@ pub(crate) fn append(out: &mut String, text: &str, form: Form) {
         Form::Exact if is_nfc(text) => out.push_str(text),
         Form::Exact => out.extend(text.nfc()),
         Form::Folded if text.is_ascii() => append_ascii_lower(out, text),
+        Form::Folded if is_nfc(text) => out.extend(text.chars().flat_map(lower)),
         Form::Folded => out.extend(text.nfc().flat_map(lower)),
         Form::ExactDashed => out.extend(text.nfc().map(dash)),
         Form::FoldedDashed => out.extend(text.nfc().flat_map(lower).map(dash)),
@@ -63,9 +67,9 @@ pub(crate) fn lowered(text: &str) -> String {
     text.chars().flat_map(lower).collect()
 }
 
-/// Whether the text is surely in NFC already.
+/// Whether the text is surely in NFC already, as every text is that has only characters before the first combining mark.
 pub(crate) fn is_nfc(text: &str) -> bool {
-    text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes
+    text.chars().all(|char| char < FIRST_MARK) || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }
 
 /// At most so many bytes of a text, cut between characters.

@@ -43,6 +43,9 @@ pub use limits::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, FRAME_BYTES_MAX, HEADER_TEXT_BYTES_MAX, RECORD_BYTES_MAX,
     TS_FUTURE_MAX, TS_PAST_MAX,
 };
-pub use parse::{Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock};
+pub use parse::{
+    Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC,
+    EvtxBlock, evtx_chunk_end,
+};
 pub use parse::{Events, cuts_before, parse_batch, parse_batch_within};
 pub use wire::{Batch, Encoder, Format, Header, Record, Records, Reply, WireError};

@@ -1,6 +1,7 @@
 //! Sigma rules against events: our engine beside rsigma-eval, with the same rules and the same events, in one process, in turn.
 //!
-//! A round sends a lane through each side once, from bytes to the rules that match: from a JSON line, read by our parser and
+//! A round sends a lane through each side, again and again until [`EVENTS`] have gone through, as a stream does that goes on for
+//! hours: from bytes to the rules that match: from a JSON line, read by our parser and
 //! by `serde_json`; the events of the EVTX files from the same event, made into JSON for the other beforehand. What a round
 //! costs is the thread's time on a processor; the ratio is the median of the rounds' ratios. Beside it the parts, in nanoseconds
 //! an event: our parser alone, parser and index, our evaluation alone, the other's evaluation alone, and the ratio of the two.
@@ -33,7 +34,9 @@ use serde_json::Value as Json;
 /// Median ratio that each lane must reach.
 const GOAL: f64 = 10.0;
 /// Rounds whose ratios count, after one that warms up.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
+/// Events of one part of a round, at least.
+const EVENTS: usize = 100_000;
 /// Records of one batch, as agents send them.
 const BATCH_RECORDS: usize = 1000;
 
@@ -123,24 +126,27 @@ trait Lane {
         let mut values = Vec::new();
         self.other(&mut |json, source| values.push((json.clone(), source.clone())));
         let mut rounds = Vec::new();
+        let repeat = EVENTS.div_ceil(events.len());
         for _ in 0..=ROUNDS {
-            let both = timed(|| self.each(&mut |event| ours.evaluate(event, &mut scratch).len()));
-            let others = [false, true].map(|pruned| timed(|| self.run_other(theirs, pruned)));
-            let parse = timed(|| self.each(&mut |_| 1));
-            let index = timed(|| self.each(&mut |event| ours.candidates(event, &mut scratch)));
-            let eval = timed(|| events.iter().map(|event| ours.evaluate(event, &mut scratch).len()).sum());
+            let both = timed(repeat, || self.each(&mut |event| ours.evaluate(event, &mut scratch).len()));
+            let others = [false, true].map(|pruned| timed(repeat, || self.run_other(theirs, pruned)));
+            let parse = timed(repeat, || self.each(&mut |_| 1));
+            let index = timed(repeat, || self.each(&mut |event| ours.candidates(event, &mut scratch)));
+            let eval =
+                timed(repeat, || events.iter().map(|event| ours.evaluate(event, &mut scratch).len()).sum());
             let evals = [false, true].map(|pruned| {
-                timed(|| values.iter().map(|(json, source)| ask(theirs, json, source, pruned)).sum())
+                timed(repeat, || values.iter().map(|(json, source)| ask(theirs, json, source, pruned)).sum())
             });
             rounds.push([both, others[0].min(others[1]), parse, index, eval, evals[0].min(evals[1])]);
         }
         let part = |part: usize| median(rounds[1..].iter().map(|round| round[part]));
         let ratio =
             |one: usize, other: usize| median(rounds[1..].iter().map(|round| round[one] / round[other]));
-        let count = events.len() as f64;
+        let count = (events.len() * repeat) as f64;
         println!(
-            "{:<20} {count:>7} {matches:>7} {:>9.0} {:>9.0} {:>6.1}   {:>7.0} {:>7.0} {:>7.0} {:>7.0} {:>6.1}",
+            "{:<20} {:>7} {matches:>7} {:>9.0} {:>9.0} {:>6.1}   {:>7.0} {:>7.0} {:>7.0} {:>7.0} {:>6.1}",
             self.name(),
+            events.len(),
             count / part(0),
             count / part(1),
             ratio(1, 0),
@@ -276,14 +282,16 @@ impl Lane for Recordings {
     }
 }
 
-/// Seconds that this thread spent on a processor.
-fn timed(work: impl FnOnce() -> usize) -> f64 {
+/// Seconds that this thread spent on a processor to do some work so many times.
+fn timed(repeat: usize, mut work: impl FnMut() -> usize) -> f64 {
     let now = || {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
     };
     let before = now();
-    black_box(work());
+    for _ in 0..repeat {
+        black_box(work());
+    }
     now() - before
 }
 

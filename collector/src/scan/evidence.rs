@@ -3,16 +3,23 @@
 //! - An EVTX file becomes runs of chunks, a text file runs of whole lines, a capture (pcap, pcapng) the lines of its flows;
 //!   any may be compressed (gzip, zstd). What is none of them, told by a zero byte within its first [`SNIFFED_BYTES`], is skipped and counted.
 //! - A piece never ends within an event of several lines (auditd).
+//! - Chunks of an EVTX file that is not compressed are read by the thread that looks at them, so that no other waits meanwhile.
 //!
 //! Limits: a piece has about [`PIECE_BYTES`], so memory depends on the number of threads and not on the size of a file. What
 //! is compressed expands so far as `expand` allows; the rest is not read, and said. What it never does: follow a symbolic link below the paths it was given, or write.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::capture_lines::{CaptureLines, is_capture};
 use crate::expand::expanded;
-use event::{EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cuts_before};
+use event::{
+    EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cuts_before,
+    evtx_chunk_end,
+};
 
 /// Bytes of a piece: a chunk of EVTX, some hundred lines. It is copied from the file while it is still in the processor's own
 /// cache; with pieces of 256 KiB, the copying cost four times as much.
@@ -56,6 +63,8 @@ pub(super) struct Piece {
 pub(super) enum Content {
     /// Chunks of an EVTX file.
     Chunks(Vec<u8>),
+    /// A chunk that is still to be read, and where it begins.
+    OnDisk(Arc<File>, u64),
     /// Lines of text, the number of the first, and how they are to be read.
     Lines(Vec<u8>, u64, Format),
 }
@@ -65,13 +74,54 @@ impl Piece {
     pub(super) fn into_buffer(self) -> Vec<u8> {
         match self.content {
             Content::Chunks(bytes) | Content::Lines(bytes, _, _) => bytes,
+            Content::OnDisk(..) => Vec::new(),
         }
     }
+}
+
+/// Reads the chunk at a place of a file, or what there is of it. What its head says that nobody wrote is zero and not read.
+pub(super) fn read_chunk(file: &File, start: u64, chunk: &mut Vec<u8>) -> io::Result<()> {
+    chunk.resize(EVTX_CHUNK_BYTES, 0);
+    let (head, rest) = chunk.split_at_mut(EVTX_CHUNK_HEAD_BYTES);
+    let mut read = read_at(file, start, head)?;
+    if read == head.len() {
+        let end = evtx_chunk_end(head).saturating_sub(read);
+        let (written, unwritten) = rest.split_at_mut(end);
+        let more = read_at(file, start + read as u64, written)?;
+        unwritten.fill(0);
+        read += if more < written.len() { more } else { rest.len() };
+    }
+    chunk.truncate(read);
+    Ok(())
+}
+
+/// Fills a buffer with what stands at a place of a file; less where the file ends.
+fn read_at(file: &File, start: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], start + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// An EVTX file that is not compressed.
+struct Log {
+    file: Arc<File>,
+    /// Where its next chunk begins.
+    next: u64,
+    end: u64,
 }
 
 /// The file that is being read.
 struct Open {
     file: usize,
+    /// Its chunks are read elsewhere.
+    log: Option<Log>,
     reader: Box<dyn Read + Send>,
     is_evtx: bool,
     /// Of lines.
@@ -148,11 +198,32 @@ impl Evidence {
     }
 }
 
+impl Log {
+    /// `None`: it is no such file.
+    fn open(found: &Found) -> io::Result<Option<Self>> {
+        let (file, mut magic) = (File::open(&found.path)?, [0; EVTX_MAGIC.len()]);
+        let read = file.read_at(&mut magic, 0)?;
+        let is_log = read == magic.len() && magic == *EVTX_MAGIC;
+        Ok(is_log.then(|| Self { file: Arc::new(file), next: EVTX_HEADER_BYTES as u64, end: found.bytes }))
+    }
+
+    fn next(&mut self) -> Option<Content> {
+        let start = self.next;
+        self.next += EVTX_CHUNK_BYTES as u64;
+        (start < self.end).then(|| Content::OnDisk(Arc::clone(&self.file), start))
+    }
+}
+
 impl Open {
     fn new(file: usize, found: &Found) -> io::Result<Self> {
-        let (reader, format) = lines_of_captures(expanded(&found.path)?)?;
+        let log = Log::open(found)?;
+        let (reader, format): (Box<dyn Read + Send>, _) = match log {
+            Some(_) => (Box::new(io::empty()), Format::Auto),
+            None => lines_of_captures(expanded(&found.path)?)?,
+        };
         let mut open = Self {
             file,
+            log,
             reader,
             is_evtx: false,
             format,
@@ -184,6 +255,9 @@ impl Open {
 
     /// The next part; `None` at the end.
     fn piece(&mut self, spare: &mut Vec<u8>) -> Option<Content> {
+        if let Some(log) = &mut self.log {
+            return log.next();
+        }
         self.fill(PIECE_BYTES);
         if self.rest.is_empty() {
             return None;

@@ -13,7 +13,7 @@ use event::{
     RECORD_BYTES_MAX, Record,
 };
 
-use super::evidence::{Content, Piece};
+use super::evidence::{Content, Piece, read_chunk};
 use crate::ends::{Ends, NETWORK};
 use crate::inventory::Inventory;
 
@@ -81,13 +81,21 @@ pub(super) struct Hunt<'h> {
 pub(super) struct Hunter<'h> {
     hunt: &'h Hunt<'h>,
     scratch: Scratch,
+    /// The chunk that is being read.
+    chunk: Vec<u8>,
     block: EvtxBlock,
     outcome: Outcome,
 }
 
 impl<'h> Hunter<'h> {
     pub(super) fn new(hunt: &'h Hunt<'h>) -> Self {
-        Self { hunt, scratch: Scratch::default(), block: EvtxBlock::default(), outcome: Outcome::default() }
+        Self {
+            hunt,
+            scratch: Scratch::default(),
+            chunk: Vec::new(),
+            block: EvtxBlock::default(),
+            outcome: Outcome::default(),
+        }
     }
 
     pub(super) fn outcome(self) -> Outcome {
@@ -97,6 +105,17 @@ impl<'h> Hunter<'h> {
     pub(super) fn look(&mut self, piece: &Piece) {
         match &piece.content {
             Content::Chunks(chunks) => self.chunks(piece, chunks),
+            Content::OnDisk(file, start) => {
+                let mut chunk = std::mem::take(&mut self.chunk);
+                match read_chunk(file, *start, &mut chunk) {
+                    Ok(()) => self.chunks(piece, &chunk),
+                    Err(error) => {
+                        let first = Some(format!("byte {start}: {error}"));
+                        self.outcome.damage.push((piece.file, event::Damage { count: 1, first }));
+                    }
+                }
+                self.chunk = chunk;
+            }
             Content::Lines(text, first, format) => self.lines(piece, text, *first, *format),
         }
     }

@@ -34,6 +34,9 @@ pub const EVTX_HEADER_BYTES: usize = 4096;
 /// Bytes of a chunk.
 pub const EVTX_CHUNK_BYTES: usize = 64 * 1024;
 
+/// First bytes of a chunk that say how much of it is to be read.
+pub const EVTX_CHUNK_HEAD_BYTES: usize = 4096;
+
 /// Most chunks of a block: 256 KiB, some hundreds of events and about as much text stay in a processor's own cache.
 pub const EVTX_BLOCK_CHUNKS_MAX: usize = 4;
 
@@ -58,6 +61,13 @@ const FIELDS_ADDED: usize = 4;
 
 /// Fields as an event has them.
 type FieldList<'b> = Vec<(Cow<'b, str>, Value<'b>)>;
+
+/// How many bytes of a chunk there are to read, told by its first [`EVTX_CHUNK_HEAD_BYTES`]: behind its last record stands nothing
+/// that is an event, and most chunks of small logs are nearly empty.
+pub fn evtx_chunk_end(head: &[u8]) -> usize {
+    let stated = head.starts_with(CHUNK_MAGIC).then(|| stated_end(head)).flatten();
+    stated.map_or(EVTX_CHUNK_BYTES, |end| end.min(EVTX_CHUNK_BYTES))
+}
 
 /// A run of chunks, read.
 #[derive(Debug, Default)]
@@ -207,8 +217,7 @@ impl EvtxBlock {
 
 /// The record at a place of the chunk, or where there is none, the next; none at the end.
 fn next_record(chunk: &[u8], at: usize, damage: &mut Damage) -> Option<Record> {
-    let stated = u32_at(chunk, CHUNK_END).and_then(|end| usize::try_from(end).ok());
-    let records = chunk.get(..stated.filter(|end| *end > CHUNK_HEADER_BYTES)?).unwrap_or(chunk);
+    let records = chunk.get(..stated_end(chunk)?).unwrap_or(chunk);
     let rest = records.get(at..)?;
     if is_zero(rest.get(..RECORD_HEADER_BYTES).unwrap_or(rest)) {
         return None;
@@ -220,6 +229,11 @@ fn next_record(chunk: &[u8], at: usize, damage: &mut Damage) -> Option<Record> {
     let from = at.saturating_add(1);
     let mut marks = memmem::find_iter(records.get(from..)?, &RECORD_MAGIC);
     marks.find_map(|mark| record_at(chunk, from.saturating_add(mark)))
+}
+
+/// Where a chunk says that its records end; `None`: it has none.
+fn stated_end(chunk: &[u8]) -> Option<usize> {
+    u32_at(chunk, CHUNK_END).and_then(|end| usize::try_from(end).ok()).filter(|end| *end > CHUNK_HEADER_BYTES)
 }
 
 /// A record whose size stands at both of its ends.
