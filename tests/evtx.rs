@@ -527,6 +527,59 @@ fn a_folder_of_evidence_is_read_whatever_is_in_it() -> Result<()> {
     Ok(())
 }
 
+/// A compressed log is read as a whole, a plain one as far as its chunks say that they go.
+#[test]
+fn a_log_says_the_same_compressed() -> Result<()> {
+    let small = Small::new()?;
+    let records =
+        |chunk: &mut Chunk| (1..40).for_each(|number| chunk.record(number, |chunk| plain(chunk, "an")));
+    let log = file(&[Chunk::new(records), Chunk::new(records), Chunk::new(|_| {})]);
+    let end_at = EVTX_HEADER_BYTES + 48;
+    let end = u32::from_le_bytes(log[end_at..end_at + 4].try_into()?);
+    ensure!(end > 8192, "a chunk goes beyond its head: {end}");
+    let with_end = |end: u32| {
+        let mut changed = log.clone();
+        changed[end_at..end_at + 4].copy_from_slice(&end.to_le_bytes());
+        changed
+    };
+    let cut = |bytes: usize| log[..bytes].to_vec();
+    let mut unmarked = log.clone();
+    unmarked[EVTX_HEADER_BYTES] = 0;
+    let second = EVTX_HEADER_BYTES + EVTX_CHUNK_BYTES;
+    let variants = [
+        log.clone(),
+        // The last record reaches beyond it; most do; none is there; the chunk is full, and fuller than full.
+        with_end(end - 10),
+        with_end(5000),
+        with_end(600),
+        with_end(0),
+        with_end(u32::try_from(EVTX_CHUNK_BYTES)?),
+        with_end(u32::MAX),
+        // Within what nobody wrote, within the records, within the head.
+        cut(second + EVTX_CHUNK_BYTES - 100),
+        cut(second + 6000),
+        cut(second + 1000),
+        cut(second),
+        unmarked,
+    ];
+    let (rules, path) = (small.path("rules.yml").display().to_string(), small.path("log"));
+    let said = |bytes: &[u8]| -> Result<_> {
+        fs::write(&path, bytes)?;
+        let (code, rows, said) = findings(&["--rules", &rules], &[&path])?;
+        let positions: Vec<Json> = rows.into_iter().map(|mut row| row["position"].take()).collect();
+        // But for how large the file is.
+        let said: Vec<String> =
+            said.lines().filter(|line| !line.contains("1 file (")).map(str::to_owned).collect();
+        Ok((code, positions, said))
+    };
+    for (number, log) in variants.iter().enumerate() {
+        let plain = said(log)?;
+        assert_eq!(plain, said(&zstd::bulk::compress(log, 1)?)?, "variant {number}");
+        assert!(!plain.1.is_empty(), "variant {number}: {:?}", plain.2);
+    }
+    Ok(())
+}
+
 #[test]
 fn scripts_can_trust_the_exit_code() -> Result<()> {
     let small = Small::new()?;

@@ -4,7 +4,8 @@
 //! that had as many fields, and are looked up only from the first that differs on. They are compared in full, so that who writes
 //! events can make this useless, and no more than that.
 //!
-//! Limits: [`LAYOUTS`] layouts, and [`NAMES_BYTES_MAX`] bytes of names in each; what goes beyond is looked up every time.
+//! Limits: [`LAYOUTS`] layouts, and [`NAMES_BYTES_MAX`] bytes of names in each; what goes beyond is looked up every time. A layout
+//! has 56 bytes for each field that a parser gives, so all have 2 MB at most where these are 512.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use event::Value;
 
 use crate::engine::Fields;
 
-/// Layouts that are remembered, each for another number of fields.
+/// Layouts that are remembered, by the number of fields: an event with 64 more has the same one.
 const LAYOUTS: usize = 64;
 
 /// Most bytes of names that are remembered of a layout: 20 for each of 200 fields.
@@ -142,5 +143,47 @@ impl Layout {
                 self.present.push((field, place));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Names of events of a few kinds, some of them nearly alike, some with a name that is not kept.
+    fn names() -> impl Strategy<Value = Vec<String>> {
+        let long = "x".repeat(NAMES_BYTES_MAX);
+        let name = prop_oneof![8 => "[ab]{1,2}", 1 => Just(long), 1 => Just(String::new())];
+        prop_oneof![prop::collection::vec(name.clone(), 0..6), prop::collection::vec(name, 62..68)]
+    }
+
+    proptest! {
+        /// Whatever came before, it says what a look at the event alone says.
+        #[test]
+        fn knows_the_fields_of_each_event(kinds in prop::collection::vec(names(), 1..5), order in prop::collection::vec(any::<prop::sample::Index>(), 1..30)) {
+            let mut engine = Fields::default();
+            for name in ["a", "ab", "b", "bb", ""] {
+                engine.intern(name);
+            }
+            let mut layouts = Layouts::new(&engine);
+            for kind in order.iter().map(|index| &kinds[index.index(kinds.len())]) {
+                let fields: Vec<_> = kind.iter().map(|name| (Cow::Borrowed(name.as_str()), Value::Null)).collect();
+                layouts.take_up(&engine, &fields);
+                let known: Vec<_> = (0..kind.len()).map(|place| layouts.field_of(place)).collect();
+                prop_assert_eq!(known, kind.iter().map(|name| engine.id(name)).collect::<Vec<_>>());
+                for field in 0..engine.len() {
+                    let places = std::iter::successors(layouts.first(field), |place| layouts.next(*place));
+                    let expected = (0..kind.len()).filter(|place| engine.id(&kind[*place]) == Some(field));
+                    prop_assert_eq!(places.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_is_as_large_as_said() {
+        assert_eq!(size_of::<Slot>() + size_of::<(usize, u32)>(), 56);
     }
 }

@@ -8,8 +8,9 @@
 //!   a longer one is filed as if it might stand anywhere;
 //! - anywhere, of four bytes or more: under as many neighbouring grams as there are bytes from one probe to the next, the rarest
 //!   that it has. However the literal lies in the text, one probe meets one of them. How far the probes lie apart is what the
-//!   shortest of these literals allows;
-//! - anywhere, of two or three bytes: under itself; every byte of the text is probed, with a look at two bytes before any gram;
+//!   shortest of these literals allows, and at every byte in large sets;
+//! - anywhere, of two or three bytes: under itself; every byte of the text is probed, with a look at two bytes before any gram.
+//!   So it is with a few of four to six bytes, under their rarest gram, for whose sake probes need not lie closer;
 //! - of one byte: under nothing; which bytes the text has is found out in one pass.
 //!
 //! A probe costs a multiplication and a look into a table of bits. Unlike the steps of an automaton, probes do not
@@ -184,12 +185,10 @@ impl Literals {
     /// Of literals that are not empty.
     pub(crate) fn new(literals: &[(Place, String)]) -> Self {
         let of = |is_ascii: bool| {
-            let numbered =
-                (0_u32..).zip(literals).map(|(number, (place, literal))| (number, *place, literal));
-            let own = numbered.filter(|(.., literal)| literal.is_ascii() == is_ascii);
-            Table::new(
-                &own.map(|(number, place, literal)| (number, place, literal.as_bytes())).collect::<Vec<_>>(),
-            )
+            let numbered = (0_u32..).zip(literals);
+            let numbered = numbered.map(|(number, (place, literal))| (number, *place, literal.as_bytes()));
+            let own: Vec<_> = numbered.filter(|(.., literal)| literal.is_ascii() == is_ascii).collect();
+            Table::new(&own)
         };
         Self {
             ascii: of(true),
@@ -212,7 +211,9 @@ impl Literals {
 
     /// Whether to search a text costs more than to remember what it has.
     pub(crate) fn is_search_dear(&self, text: &str) -> bool {
-        self.ascii.short.is_some() || text.len() > self.ascii.stride.saturating_mul(CHEAP_PROBES_MAX)
+        let Table { short, long, stride, .. } = &self.ascii;
+        let is_cheap = long.filed.is_empty() || text.len() <= stride.saturating_mul(CHEAP_PROBES_MAX);
+        short.is_some() || !is_cheap
     }
 
     /// Whether a text is too short to have any of them. Folding makes other characters than ASCII longer or shorter.

@@ -69,7 +69,9 @@ pub(crate) fn lowered(text: &str) -> String {
 
 /// Whether the text is surely in NFC already, as every text is that has only characters before the first combining mark.
 pub(crate) fn is_nfc(text: &str) -> bool {
-    text.chars().all(|char| char < FIRST_MARK) || is_nfc_quick(text.chars()) == IsNormalized::Yes
+    text.is_ascii()
+        || text.chars().all(|char| char < FIRST_MARK)
+        || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }
 
 /// At most so many bytes of a text, cut between characters.

@@ -1,8 +1,8 @@
 //! Sigma rules against events: our engine beside rsigma-eval, with the same rules and the same events, in one process, in turn.
 //!
 //! A round sends a lane through each side, again and again until [`EVENTS`] have gone through, as a stream does that goes on for
-//! hours: from bytes to the rules that match: from a JSON line, read by our parser and
-//! by `serde_json`; the events of the EVTX files from the same event, made into JSON for the other beforehand. What a round
+//! hours. It goes from bytes to the rules that match: from a JSON line, read by our parser and by `serde_json`; the events of the
+//! EVTX files from the same event, made into JSON for the other beforehand. What a round
 //! costs is the thread's time on a processor; the ratio is the median of the rounds' ratios. Beside it the parts, in nanoseconds
 //! an event: our parser alone, parser and index, our evaluation alone, the other's evaluation alone, and the ratio of the two.
 //!

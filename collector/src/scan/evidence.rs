@@ -63,8 +63,8 @@ pub(super) struct Piece {
 pub(super) enum Content {
     /// Chunks of an EVTX file.
     Chunks(Vec<u8>),
-    /// A chunk that is still to be read, and where it begins.
-    OnDisk(Arc<File>, u64),
+    /// A chunk of an EVTX file that the thread is to read itself.
+    OnDisk(OnDisk),
     /// Lines of text, the number of the first, and how they are to be read.
     Lines(Vec<u8>, u64, Format),
 }
@@ -74,39 +74,38 @@ impl Piece {
     pub(super) fn into_buffer(self) -> Vec<u8> {
         match self.content {
             Content::Chunks(bytes) | Content::Lines(bytes, _, _) => bytes,
-            Content::OnDisk(..) => Vec::new(),
+            Content::OnDisk(_) => Vec::new(),
         }
     }
 }
 
-/// Reads the chunk at a place of a file, or what there is of it. What its head says that nobody wrote is zero and not read.
-pub(super) fn read_chunk(file: &File, start: u64, chunk: &mut Vec<u8>) -> io::Result<()> {
-    chunk.resize(EVTX_CHUNK_BYTES, 0);
-    let (head, rest) = chunk.split_at_mut(EVTX_CHUNK_HEAD_BYTES);
-    let mut read = read_at(file, start, head)?;
-    if read == head.len() {
-        let end = evtx_chunk_end(head).saturating_sub(read);
-        let (written, unwritten) = rest.split_at_mut(end);
-        let more = read_at(file, start + read as u64, written)?;
+/// A chunk that is still to be read, or as much of it as the file has.
+#[derive(Debug)]
+pub(super) struct OnDisk {
+    file: Arc<File>,
+    pub(super) start: u64,
+    bytes: usize,
+}
+
+impl OnDisk {
+    /// Reads all of it.
+    pub(super) fn read(&self, chunk: &mut Vec<u8>) -> io::Result<()> {
+        chunk.resize(self.bytes, 0);
+        self.file.read_exact_at(chunk, self.start)
+    }
+
+    /// Reads of a whole chunk what was written by what its head says; the rest is zero.
+    pub(super) fn read_written(&self, chunk: &mut Vec<u8>) -> io::Result<()> {
+        if self.bytes < EVTX_CHUNK_BYTES {
+            return self.read(chunk);
+        }
+        chunk.resize(EVTX_CHUNK_BYTES, 0);
+        let (head, rest) = chunk.split_at_mut(EVTX_CHUNK_HEAD_BYTES);
+        self.file.read_exact_at(head, self.start)?;
+        let (written, unwritten) = rest.split_at_mut(evtx_chunk_end(head).saturating_sub(head.len()));
         unwritten.fill(0);
-        read += if more < written.len() { more } else { rest.len() };
+        self.file.read_exact_at(written, self.start + head.len() as u64)
     }
-    chunk.truncate(read);
-    Ok(())
-}
-
-/// Fills a buffer with what stands at a place of a file; less where the file ends.
-fn read_at(file: &File, start: u64, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], start + read as u64) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
 
 /// An EVTX file that is not compressed.
@@ -204,13 +203,15 @@ impl Log {
         let (file, mut magic) = (File::open(&found.path)?, [0; EVTX_MAGIC.len()]);
         let read = file.read_at(&mut magic, 0)?;
         let is_log = read == magic.len() && magic == *EVTX_MAGIC;
-        Ok(is_log.then(|| Self { file: Arc::new(file), next: EVTX_HEADER_BYTES as u64, end: found.bytes }))
+        let end = file.metadata()?.len();
+        Ok(is_log.then(|| Self { file: Arc::new(file), next: EVTX_HEADER_BYTES as u64, end }))
     }
 
     fn next(&mut self) -> Option<Content> {
         let start = self.next;
-        self.next += EVTX_CHUNK_BYTES as u64;
-        (start < self.end).then(|| Content::OnDisk(Arc::clone(&self.file), start))
+        self.next = self.end.min(start + EVTX_CHUNK_BYTES as u64);
+        let bytes = usize::try_from(self.next.saturating_sub(start)).unwrap_or_default();
+        (bytes > 0).then(|| Content::OnDisk(OnDisk { file: Arc::clone(&self.file), start, bytes }))
     }
 }
 

@@ -13,7 +13,7 @@ use event::{
     RECORD_BYTES_MAX, Record,
 };
 
-use super::evidence::{Content, Piece, read_chunk};
+use super::evidence::{Content, OnDisk, Piece};
 use crate::ends::{Ends, NETWORK};
 use crate::inventory::Inventory;
 
@@ -105,17 +105,7 @@ impl<'h> Hunter<'h> {
     pub(super) fn look(&mut self, piece: &Piece) {
         match &piece.content {
             Content::Chunks(chunks) => self.chunks(piece, chunks),
-            Content::OnDisk(file, start) => {
-                let mut chunk = std::mem::take(&mut self.chunk);
-                match read_chunk(file, *start, &mut chunk) {
-                    Ok(()) => self.chunks(piece, &chunk),
-                    Err(error) => {
-                        let first = Some(format!("byte {start}: {error}"));
-                        self.outcome.damage.push((piece.file, event::Damage { count: 1, first }));
-                    }
-                }
-                self.chunk = chunk;
-            }
+            Content::OnDisk(chunk) => self.on_disk(piece, chunk),
             Content::Lines(text, first, format) => self.lines(piece, text, *first, *format),
         }
     }
@@ -123,11 +113,37 @@ impl<'h> Hunter<'h> {
     fn chunks(&mut self, piece: &Piece, chunks: &[u8]) {
         let mut block = std::mem::take(&mut self.block);
         block.read(chunks);
+        self.block(piece, &block);
+        self.block = block;
+    }
+
+    /// What a chunk's head says is believed as long as it comes out: if not, all of the chunk is read.
+    fn on_disk(&mut self, piece: &Piece, chunk: &OnDisk) {
+        let (mut block, mut bytes) = (std::mem::take(&mut self.block), std::mem::take(&mut self.chunk));
+        let mut read = chunk.read_written(&mut bytes);
+        block.read(&bytes);
+        if read.is_err() || block.damage().count > 0 {
+            read = chunk.read(&mut bytes);
+            block.read(&bytes);
+        }
+        match read {
+            Ok(()) => self.block(piece, &block),
+            Err(error) => {
+                let first = Some(format!("byte {}: {error}", chunk.start));
+                self.outcome.damage.push((piece.file, event::Damage { count: 1, first }));
+            }
+        }
+        (self.block, self.chunk) = (block, bytes);
+    }
+
+    fn block<'b>(&mut self, piece: &Piece, block: &'b EvtxBlock)
+    where
+        'h: 'b,
+    {
         if block.damage().count > 0 {
             self.outcome.damage.push((piece.file, block.damage().clone()));
         }
         block.each_event(piece.modified, |position, event| self.event(piece.file, position, event));
-        self.block = block;
     }
 
     fn lines(&mut self, piece: &Piece, text: &[u8], first: u64, format: Format) {
