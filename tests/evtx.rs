@@ -551,7 +551,7 @@ fn a_log_says_the_same_compressed() -> Result<()> {
         // The last record reaches beyond it; most do; none is there; the chunk is full, and fuller than full.
         with_end(end - 10),
         with_end(5000),
-        with_end(600),
+        with_end(513),
         with_end(0),
         with_end(u32::try_from(EVTX_CHUNK_BYTES)?),
         with_end(u32::MAX),
@@ -577,6 +577,39 @@ fn a_log_says_the_same_compressed() -> Result<()> {
         assert_eq!(plain, said(&zstd::bulk::compress(log, 1)?)?, "variant {number}");
         assert!(!plain.1.is_empty(), "variant {number}: {:?}", plain.2);
     }
+    Ok(())
+}
+
+/// The end that a chunk states hides nothing that was written after it, and brings nothing back that was there before.
+#[test]
+fn what_stands_behind_the_end_of_a_chunk_is_read_when_it_goes_on() -> Result<()> {
+    let small = Small::new()?;
+    let with_end = |numbers: &[u64], stated: Option<usize>| -> Result<_> {
+        let add = |chunk: &mut Chunk| {
+            numbers.iter().for_each(|number| chunk.record(*number, |chunk| plain(chunk, "an")));
+        };
+        let mut log = file(&[Chunk::new(add)]);
+        let mut end = 512;
+        for _ in 0..stated.unwrap_or(numbers.len()) {
+            let size = EVTX_HEADER_BYTES + end + 4;
+            end += usize::try_from(u32::from_le_bytes(log[size..size + 4].try_into()?))?;
+        }
+        log[EVTX_HEADER_BYTES + 48..EVTX_HEADER_BYTES + 52]
+            .copy_from_slice(&u32::try_from(end)?.to_le_bytes());
+        let path = small.path("log");
+        fs::write(&path, log)?;
+        let (_, rows, said) =
+            findings(&["--rules", &small.path("rules.yml").display().to_string()], &[&path])?;
+        Ok((rows.len(), said.contains("head says that it has none")))
+    };
+    let goes_on: Vec<u64> = (1..40).collect();
+    let older: Vec<u64> = (101..120).chain(7..30).collect();
+    let (all, _) = with_end(&goes_on, None)?;
+    assert!(all >= 39, "{all}");
+    assert_eq!(with_end(&goes_on, Some(1))?, (all, false));
+    assert_eq!(with_end(&goes_on, Some(30))?, (all, false));
+    assert_eq!(with_end(&goes_on, Some(0))?, (0, true));
+    assert_eq!(with_end(&older, Some(19))?.0, with_end(&older[..19], None)?.0);
     Ok(())
 }
 

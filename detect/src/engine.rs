@@ -41,7 +41,7 @@ pub(crate) struct Fields {
     names: Vec<String>,
 }
 
-/// Names are hashed for every field of every event. Tables with it hold what rules say alone, so nobody who writes events can
+/// Names that the event before did not have are hashed. Tables with it hold what rules say alone, so nobody who writes events can
 /// crowd them, and the hash needs no secret. Texts of events are hashed with it as well ([`memo`](crate::memo)): each has one
 /// slot and is compared in full, so that who makes hashes meet gains a search and no match.
 pub(crate) type NameHash = foldhash::fast::FixedState;

@@ -298,7 +298,7 @@ impl Texts {
         match value {
             _ if self.literals.is_empty() => true,
             Some(Value::Int(_)) => !self.literals.has_number(),
-            Some(Value::Text(text)) => self.literals.are_longer(text),
+            Some(Value::Text(text)) => self.literals.is_too_short(text),
             _ => false,
         }
     }

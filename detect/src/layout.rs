@@ -5,7 +5,7 @@
 //! events can make this useless, and no more than that.
 //!
 //! Limits: [`LAYOUTS`] layouts, and [`NAMES_BYTES_MAX`] bytes of names in each; what goes beyond is looked up every time. A layout
-//! has 56 bytes for each field that a parser gives, so all have 2 MB at most where these are 512.
+//! has 56 bytes for each field of an event, of which OTLP gives most: twice [`FIELDS_MAX`](event::FIELDS_MAX). All have 4 MB at most.
 
 use std::borrow::Cow;
 

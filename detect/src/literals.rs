@@ -2,7 +2,7 @@
 //!
 //! A gram is some bytes of a text in a row, four where nothing else is said. Each literal is filed under a few of its grams,
 //! chosen so that the text need not be probed everywhere:
-//! - as the whole text: under its last eight bytes and its length; the end of the text is probed;
+//! - as the whole text: under its first and last eight bytes and its length; the edges of the text are probed;
 //! - at the end: under its last eight bytes, or all when it has fewer; the end of the text is probed once for each such length;
 //! - at the start: the same way when it has at most eight bytes. What begins alike (`c:\windows\`) is told apart further on:
 //!   a longer one is filed as if it might stand anywhere;
@@ -12,6 +12,8 @@
 //! - anywhere, of two or three bytes: under itself; every byte of the text is probed, with a look at two bytes before any gram.
 //!   So it is with a few of four to six bytes, under their rarest gram, for whose sake probes need not lie closer;
 //! - of one byte: under nothing; which bytes the text has is found out in one pass.
+//!
+//! Where many end alike (hosts below one domain), their ends tell nothing: they are filed as if they might stand anywhere.
 //!
 //! A probe costs a multiplication and a look into a table of bits. Unlike the steps of an automaton, probes do not
 //! wait for each other, and the bits of thousands of literals stay in the processor's nearest cache, where an automaton of
@@ -46,6 +48,7 @@ const GRAM: usize = 4;
 const STRIDES: [usize; 4] = [8, 6, 4, 1];
 /// Shortest literals that are probed for by strides: where there are few that are shorter, every byte is looked at for these alone.
 const SHORT_END: usize = 7;
+/// Most literals of four bytes and more that count as short.
 const SHORT_MAX: usize = 64;
 /// Most grams of a set with a stride, as each has so many grams: tables that outgrow the nearest cache cost more than probes.
 const GRAMS_WIDE_MAX: usize = 4096;
@@ -53,7 +56,9 @@ const GRAMS_WIDE_MAX: usize = 4096;
 const WORD: usize = 8;
 /// Bytes of a word before a gram in the middle of a literal.
 const LEAD: usize = 2;
-/// A gram is one of so many that a literal begins with.
+/// Most literals at the end, or of whole texts, that are filed under one gram: each is looked at wherever that is met.
+const CROWD_MAX: u32 = 64;
+/// Of a literal's grams so many of the first are chosen from: their places fit into [`Filed::offset`].
 const GRAMS_MAX: usize = 60_000;
 const ONES: u64 = 0x0101_0101_0101_0101;
 /// The highest bit of each byte of a word.
@@ -111,7 +116,7 @@ pub(crate) struct Literals {
     /// Those in ASCII.
     ascii: Table,
     /// Those with other characters.
-    other: Table,
+    other: Option<Table>,
     has_number: bool,
     /// Bytes of the shortest.
     bytes_min: usize,
@@ -173,7 +178,7 @@ struct Filed {
     /// Bytes of the literal around the gram, the first lowest.
     word: u64,
     literal: u32,
-    /// Bytes of the literal before the place that is probed.
+    /// Bytes of the literal before the place that is probed; only where that is not an edge of the text.
     offset: u16,
     /// Bytes of the word before that place.
     lead: u8,
@@ -184,15 +189,12 @@ struct Filed {
 impl Literals {
     /// Of literals that are not empty.
     pub(crate) fn new(literals: &[(Place, String)]) -> Self {
-        let of = |is_ascii: bool| {
-            let numbered = (0_u32..).zip(literals);
-            let numbered = numbered.map(|(number, (place, literal))| (number, *place, literal.as_bytes()));
-            let own: Vec<_> = numbered.filter(|(.., literal)| literal.is_ascii() == is_ascii).collect();
-            Table::new(&own)
-        };
+        let numbered = (0_u32..).zip(literals);
+        let numbered = numbered.map(|(number, (place, literal))| (number, *place, literal.as_bytes()));
+        let (ascii, other): (Vec<_>, Vec<_>) = numbered.partition(|(.., literal)| literal.is_ascii());
         Self {
-            ascii: of(true),
-            other: of(false),
+            ascii: Table::new(&ascii),
+            other: (!other.is_empty()).then(|| Table::new(&other)),
             has_number: literals.iter().any(|(_, literal)| is_number(literal)),
             bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
             bytes: literals.iter().flat_map(|(_, literal)| literal.bytes()).collect(),
@@ -217,7 +219,7 @@ impl Literals {
     }
 
     /// Whether a text is too short to have any of them. Folding makes other characters than ASCII longer or shorter.
-    pub(crate) fn are_longer(&self, text: &str) -> bool {
+    pub(crate) fn is_too_short(&self, text: &str) -> bool {
         text.len() < self.bytes_min && text.is_ascii()
     }
 
@@ -232,16 +234,15 @@ impl Literals {
     pub(crate) fn find(&self, text: &str, found: impl FnMut(u32)) {
         let mut search = Search { literals: self, bytes: text.as_bytes(), found };
         search.probe_table(&self.ascii);
-        if !self.other.is_empty() && !text.is_ascii() {
-            search.probe_table(&self.other);
+        if let Some(other) = self.other.as_ref().filter(|_| !text.is_ascii()) {
+            search.probe_table(other);
         }
     }
 }
 
 impl Table {
     fn new(literals: &[(u32, Place, &[u8])]) -> Self {
-        let mut parts = Parts::of(literals);
-        literals.iter().for_each(|(number, place, literal)| parts.file(*number, *place, literal));
+        let parts = Parts::of(literals);
         Self {
             whole: Grams::new(parts.whole),
             start: EdgeGrams::new(parts.start),
@@ -251,16 +252,6 @@ impl Table {
             short: Short::new(parts.short),
             single: parts.single,
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        let have_none = |grams: &EdgeGrams| grams.0.is_empty();
-        self.whole.filed.is_empty()
-            && self.long.filed.is_empty()
-            && have_none(&self.start)
-            && have_none(&self.end)
-            && self.short.is_none()
-            && self.single.is_empty()
     }
 }
 
@@ -283,6 +274,7 @@ struct Search<'s, F> {
 }
 
 impl<F: FnMut(u32)> Search<'_, F> {
+    /// Looks for all literals of a table.
     fn probe_table(&mut self, table: &Table) {
         let bytes = self.bytes;
         if !table.whole.filed.is_empty() {
@@ -348,7 +340,7 @@ impl<F: FnMut(u32)> Search<'_, F> {
         }
     }
 
-    /// `edge` has the bytes of the text there, those next to the edge as [`EdgeGrams`] has them.
+    /// `edge` gives so many bytes of the text that lie at an edge, `position` is that edge.
     fn probe_edge(&mut self, grams: &EdgeGrams, edge: impl Fn(usize) -> u64, position: usize) {
         for (bytes, grams) in &grams.0 {
             if *bytes <= self.bytes.len() {
@@ -394,8 +386,8 @@ impl<F: FnMut(u32)> Search<'_, F> {
     fn stands(&self, filed: &Filed, position: usize) -> Option<u32> {
         let (place, literal) = self.literals.get(filed.literal)?;
         let start = match place {
-            Place::Anywhere => position.checked_sub(usize::from(filed.offset))?,
-            Place::Start | Place::Whole => 0,
+            Place::Anywhere | Place::Start => position.checked_sub(usize::from(filed.offset))?,
+            Place::Whole => 0,
             Place::End => self.bytes.len().checked_sub(literal.len())?,
         };
         let end = start.checked_add(literal.len())?;
@@ -500,9 +492,9 @@ fn gram(bytes: [u8; GRAM]) -> u32 {
     u32::from_le_bytes(bytes) | CASE
 }
 
-/// Bytes at an edge as the tables know them.
-fn hashed(edge: u64) -> u32 {
-    u32::try_from(edge.wrapping_mul(SPREAD) >> 32).unwrap_or_default()
+/// Bytes as the tables know them: bits on which all of theirs bear.
+fn hashed(bytes: u64) -> u32 {
+    u32::try_from(bytes.wrapping_mul(SPREAD) >> 32).unwrap_or_default()
 }
 
 /// So many of the first bytes, at most eight; fewer where there are fewer.
@@ -526,8 +518,14 @@ fn unused_bits(bytes: usize) -> u32 {
 }
 
 fn of_whole(bytes: &[u8]) -> u32 {
-    let end = hashed(last(bytes)(bytes.len().min(WORD)));
-    end.wrapping_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+    let edge = bytes.len().min(WORD);
+    // Turned by bits that are no whole bytes: words of equal bytes would wipe each other out.
+    let edges = last(bytes)(edge) ^ first(bytes)(edge).rotate_left(29);
+    hashed(edges).wrapping_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+}
+
+fn of_end(bytes: &[u8]) -> u32 {
+    hashed(last(bytes)(bytes.len().min(WORD)))
 }
 
 fn windows(bytes: &[u8]) -> impl Iterator<Item = u32> {
@@ -607,23 +605,77 @@ fn is_number(literal: &str) -> bool {
     literal.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
-/// The upper half of the product: all bits of the gram bear on it.
 fn spread(gram: u32) -> u32 {
-    u32::try_from(u64::from(gram).wrapping_mul(SPREAD) >> 32).unwrap_or_default()
+    hashed(gram.into())
+}
+
+/// How a literal is filed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    Whole,
+    Start,
+    End,
+    /// Probed for by strides.
+    Long,
+    /// Probed for at every byte.
+    Short,
+    Single,
+}
+
+/// What decides how literals are filed.
+struct Ways {
+    /// Bytes of the shortest that may stand anywhere and are probed for by strides.
+    long_min: usize,
+    /// How many literals of a place have the same edge.
+    crowds: HashMap<(Place, u32), u32>,
+}
+
+impl Ways {
+    fn of(literals: &[(u32, Place, &[u8])]) -> Self {
+        let anywhere = literals.iter().filter(|(_, place, _)| *place == Place::Anywhere);
+        let shorter = anywhere.filter(|(.., literal)| (GRAM..SHORT_END).contains(&literal.len()));
+        let long_min = if shorter.count() <= SHORT_MAX { SHORT_END } else { GRAM };
+        let mut crowds = HashMap::<_, u32>::new();
+        for (place, edge) in literals.iter().filter_map(|(_, place, literal)| edge_of(*place, literal)) {
+            let count = crowds.entry((place, edge)).or_default();
+            *count = count.saturating_add(1);
+        }
+        Self { long_min, crowds }
+    }
+
+    fn of_literal(&self, place: Place, literal: &[u8]) -> Way {
+        let crowd = edge_of(place, literal).and_then(|edge| self.crowds.get(&edge)).copied();
+        match (place, literal.len()) {
+            (Place::Whole | Place::End, WORD..) if crowd.is_some_and(|crowd| crowd > CROWD_MAX) => Way::Long,
+            (Place::Whole, _) => Way::Whole,
+            (Place::End, _) => Way::End,
+            (Place::Start, ..=WORD) => Way::Start,
+            (Place::Anywhere, ..=1) => Way::Single,
+            (Place::Anywhere, len) if len < self.long_min => Way::Short,
+            (Place::Anywhere | Place::Start, _) => Way::Long,
+        }
+    }
+}
+
+/// Under what a literal at the end, or of the whole text, is filed.
+fn edge_of(place: Place, literal: &[u8]) -> Option<(Place, u32)> {
+    match place {
+        Place::Whole => Some((place, of_whole(literal))),
+        Place::End => Some((place, of_end(literal))),
+        Place::Anywhere | Place::Start => None,
+    }
 }
 
 /// Grams of each kind, to be filed.
 #[derive(Default)]
 struct Parts {
-    /// How many of the literals have a gram: what rules name often is frequent in events.
+    /// How often the literals have a gram: what rules name often is frequent in events.
     counts: HashMap<u32, u32, NameHash>,
     whole: ToFile,
     start: BTreeMap<usize, ToFile>,
     end: BTreeMap<usize, ToFile>,
     long: ToFile,
     stride: usize,
-    /// Bytes of the shortest literals that are probed for by strides.
-    long_min: usize,
     /// With a gram of two, three and four bytes.
     short: [ToFile; 3],
     single: Vec<(u8, u32)>,
@@ -631,21 +683,23 @@ struct Parts {
 
 impl Parts {
     fn of(literals: &[(u32, Place, &[u8])]) -> Self {
-        let lengths = literals
-            .iter()
-            .filter(|(_, place, _)| *place == Place::Anywhere)
-            .map(|(.., literal)| literal.len());
-        let few = lengths.filter(|len| (GRAM..SHORT_END).contains(len)).count() <= SHORT_MAX;
-        let long_min = if few { SHORT_END } else { GRAM };
-        let mut parts = Self { long_min, stride: stride(literals, long_min), ..Self::default() };
+        let ways = Ways::of(literals);
+        let ways: Vec<Way> =
+            literals.iter().map(|(_, place, literal)| ways.of_literal(*place, literal)).collect();
+        let long = literals.iter().zip(&ways).filter(|(_, way)| **way == Way::Long);
+        let mut parts =
+            Self { stride: stride(long.map(|((.., literal), _)| literal.len())), ..Self::default() };
         for gram in literals.iter().flat_map(|(.., literal)| windows(literal)) {
             let count = parts.counts.entry(gram).or_default();
             *count = count.saturating_add(1);
         }
+        for ((number, _, literal), way) in literals.iter().zip(ways) {
+            parts.file(*number, way, literal);
+        }
         parts
     }
 
-    fn file(&mut self, number: u32, place: Place, literal: &[u8]) {
+    fn file(&mut self, number: u32, way: Way, literal: &[u8]) {
         let grams: Vec<u32> = windows(literal).take(GRAMS_MAX).collect();
         let edge = literal.len().min(WORD);
         let at_start = || Filed::new(number, literal, 0);
@@ -657,47 +711,39 @@ impl Parts {
             let rarest = rarest(&self.counts, &grams, count);
             rarest.map(|(offset, gram)| (*gram, Filed::new(number, literal, offset)))
         };
-        match (place, literal.len()) {
-            (Place::Whole, _) => self.whole.push((of_whole(literal), at_end())),
-            (Place::End, _) => {
-                self.end.entry(edge).or_default().push((hashed(last(literal)(edge)), at_end()));
-            }
-            (Place::Start, 0..=WORD) => {
+        match way {
+            Way::Whole => self.whole.push((of_whole(literal), at_end())),
+            Way::End => self.end.entry(edge).or_default().push((of_end(literal), at_end())),
+            Way::Start => {
                 self.start.entry(edge).or_default().push((hashed(first(literal)(edge)), at_start()));
             }
-            (Place::Anywhere, 0..=1) => self.single.extend(literal.first().map(|byte| (*byte, number))),
-            (Place::Anywhere, 2..GRAM) => {
+            Way::Single => self.single.extend(literal.first().map(|byte| (*byte, number))),
+            Way::Short if literal.len() < GRAM => {
                 let grams = self.short.iter_mut().zip(short_grams(literal));
                 if let Some((filed, gram)) = grams.last() {
                     filed.push((gram, at_start()));
                 }
             }
-            (Place::Anywhere, len) if len < self.long_min => {
+            Way::Short => {
                 let [_, _, fours] = &mut self.short;
                 fours.extend(rarest(1));
             }
-            (Place::Anywhere | Place::Start, _) => self.long.extend(rarest(self.stride)),
+            Way::Long => self.long.extend(rarest(self.stride)),
         }
     }
 }
 
-/// The widest stride that meets all literals of so many bytes and more.
-fn stride(literals: &[(u32, Place, &[u8])], long_min: usize) -> usize {
-    let is_long = |place: Place, bytes: usize| match place {
-        Place::Anywhere => bytes >= long_min,
-        Place::Start => bytes > WORD,
-        Place::End | Place::Whole => false,
-    };
-    let long = literals.iter().filter(|(_, place, literal)| is_long(*place, literal.len()));
-    let shortest = long.clone().map(|(.., literal)| literal.len()).min().unwrap_or_default();
-    let count = long.count();
+/// The widest stride that meets all literals of such lengths.
+fn stride(lengths: impl Iterator<Item = usize> + Clone) -> usize {
+    let shortest = lengths.clone().min().unwrap_or_default();
+    let count = lengths.count();
     let fits = |stride: &usize| {
         shortest >= stride.saturating_add(GRAM - 1) && count.saturating_mul(*stride) <= GRAMS_WIDE_MAX
     };
     STRIDES.into_iter().find(fits).unwrap_or(1)
 }
 
-/// As many neighbouring grams as are asked for, those that the fewest literals have, with their places.
+/// As many neighbouring grams as are asked for, those that the literals have least often, with their places.
 fn rarest<'g>(
     counts: &HashMap<u32, u32, NameHash>,
     grams: &'g [u32],
@@ -748,7 +794,33 @@ mod tests {
         let longer = prop::collection::vec((place(), "[ab]{11,14}|[a-d@`]{11,20}"), 1..20);
         // So many short ones that every byte is probed for all of them.
         let many = prop::collection::vec((Just(Place::Anywhere), "[a-c]{4,6}|[ab]{7,12}"), 150..250);
-        prop_oneof![any, long, longer, many]
+        // So many long ones that every byte is probed, and such as end alike.
+        let wide = prop::collection::vec((place(), "[ab]{11,14}|[abc]{11,40}"), 520..600);
+        let crowd = prop::collection::vec((place(), "[ab]{1,9}cccccccc|cccccccc[ab]{0,3}cccccccc"), 30..90);
+        prop_oneof![4 => any, 2 => long, 2 => longer, 2 => many, 1 => wide, 2 => crowd]
+    }
+
+    #[test]
+    fn what_ends_alike_is_not_compared_one_by_one() {
+        let literals: Vec<_> = (0..2_000)
+            .map(|number| {
+                let place = if number < 1_000 { Place::End } else { Place::Whole };
+                (place, format!("host{:04}.example.org", number % 1_000))
+            })
+            .collect();
+        let Table { whole, end, long, .. } = Literals::new(&literals).ascii;
+        let tables = end.0.iter().map(|(_, grams)| grams).chain([&whole, &long]);
+        let largest = tables.flat_map(|grams| grams.buckets.windows(2)).map(|ends| ends[1] - ends[0]).max();
+        assert!((1..=CROWD_MAX).contains(&largest.unwrap_or_default()), "{largest:?}");
+        assert_eq!(found(&literals, "host0042.example.org"), [42, 1_042]);
+    }
+
+    #[test]
+    fn what_stands_at_the_start_is_named_once() {
+        let literals = Literals::new(&[(Place::Start, r"c:\windows\system32".to_owned())]);
+        let mut times = 0;
+        literals.find(&r"c:\windows\system32".repeat(9), |_| times += 1);
+        assert_eq!(times, 1);
     }
 
     proptest! {

@@ -4,8 +4,8 @@
 //! count, of an alternative one of each branch. A class of few characters makes variants of the run; those that fold to the same
 //! one are one, so that `(?i)` costs nothing.
 //!
-//! Limits: at most [`ALTERNATIVES_MAX`] literals, [`RUN_VARIANTS_MAX`] variants of a run. What it cannot see through (`.*`, `[a-z]+`, `x?`) it leaves out: fewer
-//! requirements than the expression has, never more.
+//! Limits: at most [`ALTERNATIVES_MAX`] literals, [`RUN_VARIANTS_MAX`] variants of a run. What it cannot see through (`.*`,
+//! `[a-z]+`, `x?`) it leaves out: fewer requirements than the expression has, never more.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 

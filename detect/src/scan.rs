@@ -1,8 +1,8 @@
 //! The obvious evaluator: every rule whose log source fits is looked at, selection by selection, value by value.
 //!
 //! It stays for ever as the oracle of the fast one ([`index`](crate::index)), which asks it about the few rules that may match.
-//! What it does save is repetition: a field's name is looked up once an event, a value is folded once an event, and values of
-//! rules are prepared when they are compiled.
+//! What it does save is repetition: a field's name is looked up once, a value is folded once an event, and values of rules are
+//! prepared when they are compiled.
 //!
 //! Truth of a predicate: a field that stands several times makes it true with any of its values; with `|all`, each of the
 //! rule's values must be met by one of them. A field that is absent meets `null` and nothing else.

@@ -88,8 +88,9 @@ pub(super) struct OnDisk {
 }
 
 impl OnDisk {
-    /// Reads all of it.
+    /// Reads all of it; what the disk does not give is zero.
     pub(super) fn read(&self, chunk: &mut Vec<u8>) -> io::Result<()> {
+        chunk.clear();
         chunk.resize(self.bytes, 0);
         self.file.read_exact_at(chunk, self.start)
     }

@@ -117,7 +117,7 @@ impl<'h> Hunter<'h> {
         self.block = block;
     }
 
-    /// What a chunk's head says is believed as long as it comes out: if not, all of the chunk is read.
+    /// What a chunk's head says is believed as long as it comes out: if not, all of the chunk is read, as far as the disk gives it.
     fn on_disk(&mut self, piece: &Piece, chunk: &OnDisk) {
         let (mut block, mut bytes) = (std::mem::take(&mut self.block), std::mem::take(&mut self.chunk));
         let mut read = chunk.read_written(&mut bytes);
@@ -126,12 +126,10 @@ impl<'h> Hunter<'h> {
             read = chunk.read(&mut bytes);
             block.read(&bytes);
         }
-        match read {
-            Ok(()) => self.block(piece, &block),
-            Err(error) => {
-                let first = Some(format!("byte {}: {error}", chunk.start));
-                self.outcome.damage.push((piece.file, event::Damage { count: 1, first }));
-            }
+        self.block(piece, &block);
+        if let Err(error) = read {
+            let first = Some(format!("byte {}: {error}", chunk.start));
+            self.outcome.damage.push((piece.file, event::Damage { count: 1, first }));
         }
         (self.block, self.chunk) = (block, bytes);
     }

@@ -13,7 +13,9 @@
 //!   a shell would read the same arguments, and joined by plain spaces, as Sysmon for Linux writes it and many rules expect.
 //! - `action`, `outcome`, `user`, `user_target`, `src_ip` are derived and stand first.
 //!
-//! Limits: at most [`EVENT_RECORDS_MAX`] records an event and [`PAIRS_MAX`] pairs a record; what follows stays in the text.
+//! Limits: at most [`EVENT_RECORDS_MAX`] records an event and [`PAIRS_MAX`] pairs a record. Of an event's arguments
+//! [`ARGUMENTS_MAX`] become fields of their own, while `CommandLine` has all of them, and of all pairs [`FIELDS_MAX`]. What follows
+//! stays in the text, and an event with more than these is as `envelope` as a line that is understood in part.
 
 use std::borrow::Cow;
 
@@ -28,13 +30,19 @@ use nom::{IResult, Parser};
 use super::fields::{Fields, Line, address};
 use super::time::{self, Stamp};
 use super::{syscalls, text};
-use crate::{LogSource, ParseStatus, Value};
+use crate::{FIELDS_MAX, LogSource, ParseStatus, Value};
 
 /// Most records of one event. The kernel splits an EXECVE of ARG_MAX (2 MiB, hexadecimal) into some 600 of 7,500 bytes.
 pub(super) const EVENT_RECORDS_MAX: u32 = 1024;
 
 /// Most pairs read from one record: a record of 64 KiB could hold 16,000, real ones hold fewer than 100.
 const PAIRS_MAX: usize = 4096;
+
+/// Most arguments that become fields: rules that count them stop long before, and what else the event says is to have room.
+const ARGUMENTS_MAX: usize = FIELDS_MAX / 2;
+
+/// How many fields back the argument stands that a part goes on with: the type and the number of the next record lie between.
+const PART_WITHIN: usize = 4;
 
 /// How far into a line the serial may begin: `node=` with a host name and the longest type lie before it.
 const SERIAL_WITHIN: usize = 512;
@@ -205,14 +213,43 @@ impl<'t> Assembly<'t> {
     }
 
     /// The event.
-    pub(super) fn finish(self) -> Line<'t> {
+    pub(super) fn finish(mut self) -> Line<'t> {
         let (derived, executed) = derive(&self.fields);
         let mut fields = Fields::default();
         fields.extend_owned(derived);
-        fields.0.extend(self.fields.0);
+        let status = if self.cut() { ParseStatus::Envelope } else { ParseStatus::Parsed };
+        fields.0.append(&mut self.fields.0);
         let category = if executed { "process_creation" } else { "" };
         let source = LogSource { category, product: "linux", service: "auditd" };
-        Line { stamp: self.stamp, source, status: ParseStatus::Parsed, fields_hold_text: false, fields }
+        Line { stamp: self.stamp, source, status, fields_hold_text: false, fields }
+    }
+
+    /// Keeps as many fields as an event may have; whether any are lost but arguments.
+    fn cut(&mut self) -> bool {
+        let (mut execve, mut arguments) = (Execve::default(), 0_usize);
+        self.fields.0.retain(|(name, value)| {
+            let is_argument = execve.has_argument(name, value);
+            arguments = arguments.saturating_add(usize::from(is_argument));
+            !is_argument || arguments <= ARGUMENTS_MAX
+        });
+        let is_cut = self.fields.0.len() > FIELDS_MAX;
+        self.fields.0.truncate(FIELDS_MAX);
+        is_cut
+    }
+}
+
+/// Follows the fields of an event: arguments of a process are those of EXECVE records.
+#[derive(Default)]
+struct Execve {
+    is_here: bool,
+}
+
+impl Execve {
+    fn has_argument(&mut self, name: &str, value: &Value<'_>) -> bool {
+        if name == "type" {
+            self.is_here = value.as_text() == Some("EXECVE");
+        }
+        self.is_here && name.strip_prefix('a').is_some_and(|rest| rest.parse::<u32>().is_ok())
     }
 }
 
@@ -352,7 +389,7 @@ fn push<'t>(kind: &str, name: &'t str, written: Written<'t>, fields: &mut Fields
 /// One part of an argument: the first makes the field, the others go on with it.
 fn part<'t>(name: &'t str, value: Cow<'t, str>, fields: &mut Fields<'t>) {
     let Some((argument, _)) = name.split_once('[') else { return };
-    match fields.0.iter_mut().rev().find(|(field, _)| field == argument) {
+    match fields.0.iter_mut().rev().take(PART_WITHIN).find(|(field, _)| field == argument) {
         Some((_, Value::Text(text))) if !name.ends_with("[0]") => text.to_mut().push_str(&value),
         _ => fields.0.push((Cow::Borrowed(argument), Value::Text(value))),
     }
@@ -529,17 +566,9 @@ fn process<'e>(fields: &'e Fields<'_>, derived: &mut Fields<'e>) {
 
 /// The arguments of the EXECVE records, in order.
 fn arguments<'e>(fields: &'e Fields<'_>) -> Vec<&'e str> {
-    let mut in_execve = false;
-    let mut arguments = Vec::new();
-    for (name, value) in &fields.0 {
-        let value = value.as_text().unwrap_or_default();
-        if name == "type" {
-            in_execve = value == "EXECVE";
-        } else if in_execve && name.strip_prefix('a').is_some_and(|rest| rest.parse::<u32>().is_ok()) {
-            arguments.push(value);
-        }
-    }
-    arguments
+    let mut execve = Execve::default();
+    let arguments = fields.0.iter().filter(|(name, value)| execve.has_argument(name, value));
+    arguments.map(|(_, value)| value.as_text().unwrap_or_default()).collect()
 }
 
 /// An argument as a shell would have to read it. The text itself stays in one piece where that can be, because rules look

@@ -10,10 +10,10 @@
 //! Values are written as Windows writes them: 64 bits hexadecimal as `0x1f`, times with seven digits, GUIDs in braces.
 //!
 //! Limits: [`FIELDS_MAX`] fields and [`TEXT_BYTES_MAX`] bytes of text an event, since a template may place a value as often
-//! as it likes, also where it is no field and its text is cut off again; [`TOKENS_MAX`] tokens and values and [`DEPTH_MAX`] levels, since templates may name one another; [`NAME_BYTES_MAX`] for a
-//! name with those around it, and [`NAMES_BYTES_MAX`] for all that are remembered; [`BLOCK_TEXT_BYTES_MAX`] and
-//! [`BLOCK_CELLS_MAX`] for the records of a block together. Beyond the fields the rest is left out;
-//! beyond the others the record ends there as one that is broken does.
+//! as it likes, also where it is no field and its text is cut off again; [`TOKENS_MAX`] tokens and values and [`DEPTH_MAX`] levels,
+//! since templates may name one another; [`NAME_BYTES_MAX`] for a name with those around it, and [`NAMES_BYTES_MAX`] for all that
+//! are remembered; [`BLOCK_TEXT_BYTES_MAX`] and [`BLOCK_CELLS_MAX`] for the records of a block together. Beyond the fields the rest
+//! is left out; beyond the others the record ends there as one that is broken does.
 
 mod template;
 
@@ -24,10 +24,8 @@ use std::ops::Range;
 use thiserror::Error;
 
 use super::{text, time};
+use crate::FIELDS_MAX;
 use template::{Known, Programs};
-
-/// Most fields of an event: as for JSON lines.
-pub(super) const FIELDS_MAX: usize = 512;
 
 /// Most text that is written of an event. A record has at most 64 KiB.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;

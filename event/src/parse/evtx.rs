@@ -10,7 +10,8 @@
 //! Limits: [`EVTX_BLOCK_CHUNKS_MAX`] chunks a block, and those of a record in `binxml.rs`. A chunk or record that cannot be
 //! read is counted in [`EvtxBlock::damage`] with the first reason, and the rest goes on: what stood before the break is an
 //! event, and the next record is looked for by its mark. A chunk that the file's end cuts short is read as far as it goes. The
-//! file header is not needed: a file with a broken one is read like any other.
+//! file header is not needed: a file with a broken one is read like any other. A log copied while it was written has chunks whose
+//! heads do not know of the last records: what stands behind the stated end is read as long as its numbers go on.
 //!
 //! What it never does: carve deleted records, or trust a checksum (a log copied from a running system has stale ones).
 
@@ -34,7 +35,7 @@ pub const EVTX_HEADER_BYTES: usize = 4096;
 /// Bytes of a chunk.
 pub const EVTX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// First bytes of a chunk that say how much of it is to be read.
+/// First bytes of a chunk, by which [`evtx_chunk_end`] says how much of it is to be read.
 pub const EVTX_CHUNK_HEAD_BYTES: usize = 4096;
 
 /// Most chunks of a block: 256 KiB, some hundreds of events and about as much text stay in a processor's own cache.
@@ -62,11 +63,13 @@ const FIELDS_ADDED: usize = 4;
 /// Fields as an event has them.
 type FieldList<'b> = Vec<(Cow<'b, str>, Value<'b>)>;
 
-/// How many bytes of a chunk there are to read, told by its first [`EVTX_CHUNK_HEAD_BYTES`]: behind its last record stands nothing
-/// that is an event, and most chunks of small logs are nearly empty.
+/// How many bytes of a chunk there are to read, told by its first [`EVTX_CHUNK_HEAD_BYTES`]: most chunks of small logs are nearly
+/// empty. The first bytes behind the stated end are among them. If they say that there is another record the block has damage
+/// without the rest, and is to be read whole.
 pub fn evtx_chunk_end(head: &[u8]) -> usize {
     let stated = head.starts_with(CHUNK_MAGIC).then(|| stated_end(head)).flatten();
-    stated.map_or(EVTX_CHUNK_BYTES, |end| end.min(EVTX_CHUNK_BYTES))
+    let end = stated.and_then(|end| end.checked_add(RECORD_HEADER_BYTES));
+    end.map_or(EVTX_CHUNK_BYTES, |end| end.min(EVTX_CHUNK_BYTES))
 }
 
 /// A run of chunks, read.
@@ -156,9 +159,9 @@ impl EvtxBlock {
             self.damage.note(|| format!("a chunk cut short after {} bytes", chunk.len()));
         }
         let mut reader = Reader::new(chunk, &mut self.cells);
-        let mut at = CHUNK_HEADER_BYTES;
-        while let Some(record) = next_record(chunk, at, &mut self.damage) {
-            at = record.end;
+        let (mut at, mut last) = (CHUNK_HEADER_BYTES, None);
+        while let Some(record) = next_record(chunk, at, last, &mut self.damage) {
+            (at, last) = (record.end, Some(record.id));
             let (cells, text) = reader.written();
             if let Err(broken) = reader.record(record.content) {
                 self.damage.note(|| format!("record {}: {broken}", record.id));
@@ -215,10 +218,12 @@ impl EvtxBlock {
     }
 }
 
-/// The record at a place of the chunk, or where there is none, the next; none at the end.
-fn next_record(chunk: &[u8], at: usize, damage: &mut Damage) -> Option<Record> {
-    let records = chunk.get(..stated_end(chunk)?).unwrap_or(chunk);
-    let rest = records.get(at..)?;
+/// The record at a place of the chunk, or where there is none, the next; none at the end. `last` is the number of the one before.
+fn next_record(chunk: &[u8], at: usize, last: Option<u64>, damage: &mut Damage) -> Option<Record> {
+    let records = chunk.get(..stated_end(chunk).unwrap_or_default()).unwrap_or(chunk);
+    let Some(rest) = records.get(at..).filter(|rest| !rest.is_empty()) else {
+        return unstated_record(chunk, at, last, damage);
+    };
     if is_zero(rest.get(..RECORD_HEADER_BYTES).unwrap_or(rest)) {
         return None;
     }
@@ -231,6 +236,22 @@ fn next_record(chunk: &[u8], at: usize, damage: &mut Damage) -> Option<Record> {
     marks.find_map(|mark| record_at(chunk, from.saturating_add(mark)))
 }
 
+/// A record behind the end that the chunk states. Where its number does not follow the last one, it is older than the chunk's other
+/// records, and deleted.
+fn unstated_record(chunk: &[u8], at: usize, last: Option<u64>, damage: &mut Damage) -> Option<Record> {
+    let id = record_head(chunk.get(at..)?)?.1;
+    let Some(last) = last else {
+        damage.note(|| format!("record {id} in a chunk whose head says that it has none"));
+        return None;
+    };
+    let follows = last.checked_add(1) == Some(id);
+    let record = record_at(chunk, at).filter(|_| follows);
+    if follows && record.is_none() {
+        damage.note(|| format!("record {id} behind the end of its chunk"));
+    }
+    record
+}
+
 /// Where a chunk says that its records end; `None`: it has none.
 fn stated_end(chunk: &[u8]) -> Option<usize> {
     u32_at(chunk, CHUNK_END).and_then(|end| usize::try_from(end).ok()).filter(|end| *end > CHUNK_HEADER_BYTES)
@@ -238,13 +259,17 @@ fn stated_end(chunk: &[u8]) -> Option<usize> {
 
 /// A record whose size stands at both of its ends.
 fn record_at(chunk: &[u8], at: usize) -> Option<Record> {
-    let rest = chunk.get(at..)?.strip_prefix(&RECORD_MAGIC)?;
-    let (size, rest) = rest.split_first_chunk::<4>()?;
-    let id = u64::from_le_bytes(*rest.first_chunk::<8>()?);
-    let end = at.checked_add(usize::try_from(u32::from_le_bytes(*size)).ok()?)?;
+    let (size, id) = record_head(chunk.get(at..)?)?;
+    let end = at.checked_add(usize::try_from(size).ok()?)?;
     let content = at.checked_add(RECORD_HEADER_BYTES)?..end.checked_sub(RECORD_TRAILER_BYTES)?;
-    let is_whole = content.start <= content.end && u32_at(chunk, content.end)?.to_le_bytes() == *size;
+    let is_whole = content.start <= content.end && u32_at(chunk, content.end)? == size;
     is_whole.then_some(Record { id, content, end })
+}
+
+/// The size that a record states, and its number.
+fn record_head(bytes: &[u8]) -> Option<(u32, u64)> {
+    let (size, rest) = bytes.strip_prefix(&RECORD_MAGIC)?.split_first_chunk()?;
+    Some((u32::from_le_bytes(*size), u64::from_le_bytes(*rest.first_chunk()?)))
 }
 
 /// Whether nothing stands there. A log that Windows made room for has many such chunks, so they are looked at by blocks.

@@ -15,16 +15,13 @@ use wide::u8x16;
 use super::fields::Fields;
 use super::room::{BLOCK_BYTES, Room};
 use super::text;
-use crate::Value;
+use crate::{FIELDS_MAX, Value};
 
 /// Deepest nesting that is read at all; deeper text is not taken.
 const NESTING_MAX: usize = 128;
 
 /// Deepest nesting that becomes names. Kubernetes' audit events reach 8.
 const DEPTH_MAX: usize = 16;
-
-/// Most fields of one object. Windows events and cloud audit trails stay below 200.
-pub(super) const FIELDS_MAX: usize = 512;
 
 /// Longest name of a field, with the names that it lies in. Those of Kubernetes and cloud audit trails stay below 200 bytes.
 const NAME_BYTES_MAX: usize = 512;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::Value;
+use crate::{FIELDS_MAX, Value};
 
 const FORMATS: [Format; 7] =
     [Format::Auto, Format::Syslog, Format::Auditd, Format::Web, Format::Json, Format::Otlp, Format::Flow];
@@ -166,19 +166,50 @@ fn reads_an_event_of_as_many_records_as_the_limit_and_rejects_one_more() {
     assert_eq!(records(auditd::EVENT_RECORDS_MAX + 1), 2);
 }
 
+/// Arguments do not drive out what else an event says, and `CommandLine` has all of them.
+#[test]
+fn an_event_of_audit_records_has_so_many_fields_and_no_more() {
+    let record = |kind: &str, pairs: &str| format!("type={kind} msg=audit(1.0:1): {pairs}").into_bytes();
+    let arguments =
+        |from: usize| (from..from + 400).map(|number| format!("a{number}=x{number} ")).collect::<String>();
+    let execve = [record("EXECVE", &arguments(0)), record("EXECVE", &arguments(400))];
+    let cwd = record("CWD", "cwd=\"/srv\"");
+    let batch = batch(Format::Auditd, &[&execve[..], &[cwd]].concat());
+    let event = &parse_batch(&batch)[0];
+    assert_eq!(event.status, ParseStatus::Parsed);
+    assert_eq!(event.text("cwd"), Some("/srv"));
+    assert_eq!((event.text("a255"), event.text("a256")), (Some("x255"), None));
+    assert!(event.text("CommandLine").is_some_and(|line| line.ends_with(" x799")));
+
+    let of = |count: usize| record("X", &"k=v ".repeat(count));
+    let lines = [of(300), of(300)];
+    let batch = self::batch(Format::Auditd, &lines);
+    let event = &parse_batch(&batch)[0];
+    assert_eq!(event.status, ParseStatus::Envelope);
+    assert!((FIELDS_MAX - 5..FIELDS_MAX).contains(&event.values("k").count()));
+}
+
+/// A part goes on with the argument before it, wherever that began.
+#[test]
+fn an_argument_in_parts_is_one_over_several_records() {
+    let lines = [
+        "type=EXECVE msg=audit(1.0:1): argc=2 a0=\"sh\" a1_len=6 a1[0]=\"ab\"",
+        "type=EXECVE msg=audit(1.0:1): a1[1]=\"cd\"",
+        "type=EXECVE msg=audit(1.0:1): a1[2]=\"ef\" a2=\"g\"",
+    ];
+    let lines = lines.map(|line| line.as_bytes().to_vec());
+    let batch = batch(Format::Auditd, &lines);
+    assert_eq!(parse_batch(&batch)[0].text("CommandLine"), Some("sh abcdef g"));
+}
+
 #[test]
 fn reads_as_many_pairs_of_a_record_as_the_limit_and_rejects_one_more() {
-    let pairs = |count: usize| {
-        let mut read = 0;
-        let line = format!("type=X msg=audit(1.0:1):{}", " k=v".repeat(count));
-        one(Format::Auditd, &line, |event| read = count_of(event, "k"));
-        read
-    };
-    fn count_of(event: &Event<'_>, name: &str) -> usize {
-        event.values(name).count()
+    for (pairs, read) in [(4096, 4096), (4097, 4096)] {
+        let pairs: String = (0..pairs).map(|number| format!(" a{number}=v")).collect();
+        one(Format::Auditd, &format!("type=EXECVE msg=audit(1.0:1):{pairs}"), |event| {
+            assert_eq!(event.text("CommandLine").map(|line| line.split(' ').count()), Some(read));
+        });
     }
-    assert_eq!(pairs(4096), 4096);
-    assert_eq!(pairs(4097), 4096);
 }
 
 #[test]
