@@ -8,6 +8,9 @@ rules, too, and match them. rsigma matches the events as they are, nested, in wh
 it does less than vonggac. The tools run in turn, each as often; the best of its rounds counts. Figures are the kernel's
 (wait4): user + system time of the process, all threads. Compare ratios: machines are noisy.
 
+Each tool also reads the corpus once. Rules are loaded and compiled the same for any evidence: what the first pass took is shown
+as `start`, and what all others took is compared, net of loading. The whole of a run is shown beside it.
+
 Goals: at most twice the CPU-seconds of evtx_dump, at most a fifth of rsigma's. Both are told as a ratio whose goal is 1:
 2 x evtx_dump / vonggac, and rsigma / vonggac / 5.
 """
@@ -86,30 +89,35 @@ def main():
     vonggac, dump, rsigma = ROOT / "target/release/vonggac", PEERS / "bin/evtx_dump", PEERS / "bin/rsigma"
     with tempfile.TemporaryDirectory() as folder:
         log, small = f"{folder}/evidence.evtx", f"{folder}/once.evtx"
-        files = evidence(corpus, log, options.repeat)
+        files = evidence(corpus, log, options.repeat + 1)
         evidence(corpus, small, 1)
         events = lines([dump, "-t", "1", "-o", "jsonl", small]) * options.repeat
         commands = {
-            "evtx_dump": [dump, "-t", "1", "-o", "jsonl", log],
-            "vonggac": [vonggac, "scan", log, "--rules", rules, "--format", "json"],
-            "rsigma": [rsigma, "engine", "eval", "--quiet", "--rules", rules, "--event", f"@{log}"],
+            "evtx_dump": lambda log: [dump, "-t", "1", "-o", "jsonl", log],
+            "vonggac": lambda log: [vonggac, "scan", log, "--rules", rules, "--format", "json"],
+            "rsigma": lambda log: [rsigma, "engine", "eval", "--quiet", "--rules", rules, "--event", f"@{log}"],
         }
         runs = {name: [] for name in commands}
+        starts = {name: [] for name in commands}
         for _ in range(options.rounds):
             for name, command in commands.items():
-                runs[name].append(measured(command))
-        loading = min(measured([vonggac, "rules", "check", rules])[0] for _ in range(options.rounds))
+                runs[name].append(measured(command(log)))
+                starts[name].append(measured(command(small)))
         megabytes = os.path.getsize(log) / 1e6
 
-    best = {name: min(cpu for cpu, _ in results) for name, results in runs.items()}
-    print(f"{files} files, {options.repeat} times: {megabytes:.0f} MB, {events} events")
-    print(f"{'tool':<10} {'does':<15} {'CPU-s':>8} {'µs/event':>9} {'MiB':>7} {'vonggac is':>12}")
+    whole = {name: min(cpu for cpu, _ in results) for name, results in runs.items()}
+    start = {name: min(cpu for cpu, _ in results) for name, results in starts.items()}
+    net = {name: whole[name] - start[name] for name in commands}
+    print(f"{files} files, {options.repeat} times and once before: {megabytes:.0f} MB, {events} events")
+    print(f"{'tool':<10} {'does':<15} {'start s':>8} {'CPU-s net':>10} {'µs/event':>9} {'MiB':>5} {'vonggac is':>11} {'with start':>11}")
     does = {"evtx_dump": "parses", "vonggac": "parses, matches", "rsigma": "parses, matches"}
-    for name, cpu in best.items():
+    for name, cpu in net.items():
         mib = max(mib for _, mib in runs[name])
-        print(f"{name:<10} {does[name]:<15} {cpu:>8.2f} {cpu / events * 1e6:>9.2f} {mib:>7.0f} {cpu / best['vonggac']:>10.2f} x")
-    print(f"of vonggac's CPU-seconds, {loading:.2f} go into loading the rules, however large the evidence")
-    ratio = min(2 * best["evtx_dump"] / best["vonggac"], best["rsigma"] / best["vonggac"] / 5)
+        print(
+            f"{name:<10} {does[name]:<15} {start[name]:>8.3f} {cpu:>10.3f} {cpu / events * 1e6:>9.2f} {mib:>5.0f}"
+            f" {cpu / net['vonggac']:>9.2f} x {whole[name] / whole['vonggac']:>9.2f} x"
+        )
+    ratio = min(2 * net["evtx_dump"] / net["vonggac"], net["rsigma"] / net["vonggac"] / 5)
     print(f"evtx: lowest ratio {ratio:.2f} (goal {GOAL:.2f})")
     sys.exit(ratio < GOAL)
 
