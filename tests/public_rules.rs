@@ -56,8 +56,8 @@ pub(crate) fn evtx_blocks(corpus: &Path) -> Result<Vec<EvtxBlock>> {
     Ok(blocks)
 }
 
-/// The other engine, with those of the rules that ours loads.
-pub(crate) fn other_engine(files: &[(String, String)]) -> Result<rsigma_eval::Engine> {
+/// Those of the rules that both engines load.
+pub(crate) fn other_rules(files: &[(String, String)]) -> Result<Vec<rsigma_parser::SigmaRule>> {
     let mut rules = Vec::new();
     for (path, text) in files {
         let parsed = rsigma_parser::parse_sigma_yaml(text).with_context(|| path.clone())?;
@@ -66,8 +66,13 @@ pub(crate) fn other_engine(files: &[(String, String)]) -> Result<rsigma_eval::En
             rules.extend(parsed.rules);
         }
     }
+    Ok(rules)
+}
+
+/// The other engine.
+pub(crate) fn other_engine(files: &[(String, String)]) -> Result<rsigma_eval::Engine> {
     let mut engine = rsigma_eval::Engine::new();
-    let refused = engine.add_rules(&rules);
+    let refused = engine.add_rules(&other_rules(files)?);
     ensure!(refused.is_empty(), "{refused:?}");
     Ok(engine)
 }

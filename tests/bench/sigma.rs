@@ -9,10 +9,13 @@
 //! Both know the log source of an event beforehand. rsigma is asked in its two ways, `evaluate_with_logsource`, whose matches
 //! must be ours, and `evaluate_pruned`, as its own tool does with `--logsource-routing`, and the faster of the two counts.
 //!
-//! Two floors of a lane: the same loop with our parser alone (no evaluation, however fast, makes the ratio higher), and with
-//! the parser and the index, which finds the rules worth a look and asks none. Of each lane it is said whether it reaches the
-//! goal, and if not, what the floors would reach and how near it is to them.
+//! Three floors of a lane: the same loop with our parser alone (no evaluation, however fast, makes the ratio higher), with the
+//! parser and the index, which finds the rules worth a look and asks none, and with the parser and Aho-Corasick automata, which
+//! are what such an index is commonly made of. Of each lane it is said whether it reaches the goal, and if not, what the floors
+//! would reach and how near it is to them.
 
+#[path = "sigma/automata.rs"]
+mod automata;
 #[path = "../public_rules.rs"]
 mod public_rules;
 
@@ -22,10 +25,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use automata::Automata;
 use detect::{Engine, Scratch};
 use event::{Batch, Event, Events, EvtxBlock, Record, parse_batch};
 use public_rules::{
-    IN_USE, LANES, evtx_blocks, lane, lane_header, other_engine, other_event, other_source, rule_files,
+    IN_USE, LANES, evtx_blocks, lane, lane_header, other_engine, other_event, other_rules, other_source,
+    rule_files,
 };
 use rsigma_eval::event::JsonEvent;
 use rustix::time::{ClockId, clock_gettime};
@@ -49,6 +54,7 @@ fn main() -> Result<()> {
     }
     let files = rule_files(&corpus.join("sigmahq"), &IN_USE)?;
     let (ours, theirs) = engines(&files)?;
+    let rules = other_rules(&files)?;
     println!("\nEvents per CPU-second from bytes to matches, and nanoseconds an event of the parts:\n");
     println!(
         "{:<20} {:>7} {:>7} {:>9} {:>9} {:>6}   {:>7} {:>7} {:>7} {:>7} {:>6}",
@@ -56,13 +62,13 @@ fn main() -> Result<()> {
     );
     let mut ratios = Vec::new();
     for name in LANES {
-        ratios.push((name, Lines::read(&corpus.join("lanes"), name)?.compare(&ours, &theirs)?));
+        ratios.push((name, Lines::read(&corpus.join("lanes"), name)?.compare(&ours, &theirs, &rules)?));
     }
-    ratios.push(("evtx", Recordings::read(&corpus)?.compare(&ours, &theirs)?));
+    ratios.push(("evtx", Recordings::read(&corpus)?.compare(&ours, &theirs, &rules)?));
     println!();
     ratios.iter().for_each(|(name, ratios)| println!("{name}: {}", ratios.in_words()));
     let lowest = ratios.iter().map(|(_, ratios)| ratios.whole).fold(f64::INFINITY, f64::min);
-    println!("\nOur resident memory with all of this: {} MiB", resident_mib()?);
+    println!("\nResident memory with both engines, automata and events: {} MiB", resident_mib()?);
     println!("sigma: lowest ratio {lowest:.1} (goal {GOAL})");
     std::process::exit(i32::from(lowest < GOAL));
 }
@@ -90,14 +96,16 @@ struct Ratios {
     parser: f64,
     /// If we parsed, and asked no rule that the index finds worth it.
     index: f64,
+    /// If we parsed, and only ran automata over the texts.
+    automata: f64,
 }
 
 impl Ratios {
     fn in_words(&self) -> String {
-        let Self { whole, parser, index } = *self;
+        let Self { whole, parser, index, automata } = *self;
         let near = |floor: f64| 100.0 * whole / floor;
         let floors = format!(
-            "the parser alone reaches {parser:.1} ({:.0} % of it), parser and index {index:.1} ({:.0} %)",
+            "the parser alone reaches {parser:.1} ({:.0} % of it), parser and index {index:.1} ({:.0} %), parser and automata {automata:.1}",
             near(parser),
             near(index)
         );
@@ -119,10 +127,19 @@ trait Lane {
     fn other(&self, see: &mut dyn FnMut(&Json, &rsigma_parser::LogSource));
 
     /// Measures, prints a row, gives the ratios.
-    fn compare(&self, ours: &Engine, theirs: &rsigma_eval::Engine) -> Result<Ratios> {
+    fn compare(
+        &self,
+        ours: &Engine,
+        theirs: &rsigma_eval::Engine,
+        rules: &[rsigma_parser::SigmaRule],
+    ) -> Result<Ratios> {
         let mut scratch = Scratch::default();
         let events = self.parse();
         let matches = self.check(&events, ours, theirs)?;
+        let automata = Automata::new(rules, &events, |event| {
+            let source = &event.log_source;
+            other_source(source.category, source.product, source.service)
+        })?;
         let mut values = Vec::new();
         self.other(&mut |json, source| values.push((json.clone(), source.clone())));
         let mut rounds = Vec::new();
@@ -137,7 +154,11 @@ trait Lane {
             let evals = [false, true].map(|pruned| {
                 timed(repeat, || values.iter().map(|(json, source)| ask(theirs, json, source, pruned)).sum())
             });
-            rounds.push([both, others[0].min(others[1]), parse, index, eval, evals[0].min(evals[1])]);
+            let floor = timed(repeat, || {
+                let mut numbers = 0..;
+                self.each(&mut |event| numbers.next().map_or(0, |number| automata.found(number, event)))
+            });
+            rounds.push([both, others[0].min(others[1]), parse, index, eval, evals[0].min(evals[1]), floor]);
         }
         let part = |part: usize| median(rounds[1..].iter().map(|round| round[part]));
         let ratio =
@@ -156,7 +177,7 @@ trait Lane {
             part(5) / count * 1e9,
             ratio(5, 4),
         );
-        Ok(Ratios { whole: ratio(1, 0), parser: ratio(1, 2), index: ratio(1, 3) })
+        Ok(Ratios { whole: ratio(1, 0), parser: ratio(1, 2), index: ratio(1, 3), automata: ratio(1, 6) })
     }
 
     fn run_other(&self, engine: &rsigma_eval::Engine, pruned: bool) -> usize {
