@@ -206,7 +206,7 @@ impl<'p> Linker<'p> {
         let engine = Engine {
             serial: serial::next(),
             files: 0,
-            keys: rules.iter().map(|rule| keys.get(&rule.id).cloned().unwrap_or_default()).collect(),
+            keys: rules.iter().map(|rule| keys.get(&rule.id).cloned()).collect(),
             fields: self.fields,
             indexes: Indexes::new(&self.programs, &rules),
             programs: self.programs,

@@ -30,8 +30,8 @@ pub struct Engine {
     pub(crate) programs: Vec<Program>,
     pub(crate) indexes: Indexes,
     pub(crate) correlations: Vec<Arc<Correlation>>,
-    /// By rule: the fields of an event that correlations need of it.
-    pub(crate) keys: Vec<Vec<Arc<str>>>,
+    /// By rule: the fields of an event that correlations need of it; none of a rule that no correlation refers to.
+    pub(crate) keys: Vec<Option<Vec<Arc<str>>>>,
 }
 
 /// Names of the fields that rules read, each with a number.
@@ -70,14 +70,12 @@ impl Engine {
 
     /// The native fields that correlations need of an event that this rule matched; none when no correlation refers to it.
     pub fn correlation_keys(&self, rule: &Rule) -> &[Arc<str>] {
-        self.keys.get(rule.index).map(Vec::as_slice).unwrap_or_default()
+        self.keys.get(rule.index).and_then(Option::as_deref).unwrap_or_default()
     }
 
     /// Whether a correlation refers to the rule, so that its matches are to be observed.
     pub fn is_correlated(&self, rule: &Rule) -> bool {
-        self.correlations
-            .iter()
-            .any(|correlation| correlation.members.iter().any(|member| member.rule.id == rule.id))
+        self.keys.get(rule.index).is_some_and(Option::is_some)
     }
 
     /// What the correlator is to be told of a match: owned, small, and nothing when no correlation refers to the rule.
