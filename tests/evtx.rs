@@ -550,6 +550,7 @@ fn a_log_says_the_same_compressed() -> Result<()> {
         log.clone(),
         // The last record reaches beyond it; most do; none is there; the chunk is full, and fuller than full.
         with_end(end - 10),
+        with_end(end - 20),
         with_end(5000),
         with_end(513),
         with_end(0),
@@ -596,18 +597,23 @@ fn what_stands_behind_the_end_of_a_chunk_is_read_when_it_goes_on() -> Result<()>
         }
         log[EVTX_HEADER_BYTES + 48..EVTX_HEADER_BYTES + 52]
             .copy_from_slice(&u32::try_from(end)?.to_le_bytes());
-        let path = small.path("log");
-        fs::write(&path, log)?;
-        let (_, rows, said) =
-            findings(&["--rules", &small.path("rules.yml").display().to_string()], &[&path])?;
-        Ok((rows.len(), said.contains("head says that it has none")))
+        let (rules, path) = (small.path("rules.yml").display().to_string(), small.path("log"));
+        let read = |bytes: &[u8]| -> Result<_> {
+            fs::write(&path, bytes)?;
+            let (_, rows, said) = findings(&["--rules", &rules], &[&path])?;
+            Ok((rows.len(), said.contains("head says that it has none")))
+        };
+        let plain = read(&log)?;
+        ensure!(plain == read(&zstd::bulk::compress(&log, 1)?)?, "{stated:?}: compressed it says the same");
+        Ok(plain)
     };
     let goes_on: Vec<u64> = (1..40).collect();
     let older: Vec<u64> = (101..120).chain(7..30).collect();
     let (all, _) = with_end(&goes_on, None)?;
     assert!(all >= 39, "{all}");
-    assert_eq!(with_end(&goes_on, Some(1))?, (all, false));
-    assert_eq!(with_end(&goes_on, Some(30))?, (all, false));
+    for stated in 1..39 {
+        assert_eq!(with_end(&goes_on, Some(stated))?, (all, false), "{stated}");
+    }
     assert_eq!(with_end(&goes_on, Some(0))?, (0, true));
     assert_eq!(with_end(&older, Some(19))?.0, with_end(&older[..19], None)?.0);
     Ok(())

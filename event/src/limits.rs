@@ -12,8 +12,8 @@ pub const BATCH_RECORDS_MAX: usize = 10_000;
 /// Largest body of a batch once decompressed. Bounds what a hostile frame can make the collector allocate.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Most fields that a parser takes from one event; what it derives from them comes on top. Windows events and cloud audit trails
-/// stay below 200.
+/// Most fields that a parser takes from one record or event; what it derives comes on top, and OTLP has its attributes besides.
+/// Windows events and cloud audit trails stay below 200.
 pub const FIELDS_MAX: usize = 512;
 
 /// Largest frame on the wire: the body at worst (incompressible, so a little over its own size) and the header.

@@ -8,11 +8,11 @@ rules, too, and match them. rsigma matches the events as they are, nested, in wh
 it does less than vonggac. The tools run in turn, each as often; the best of its rounds counts. Figures are the kernel's
 (wait4): user + system time of the process, all threads. Compare ratios: machines are noisy.
 
-Each tool also reads the corpus once. Rules are loaded and compiled the same for any evidence: what the first pass took is shown
-as `start`, and what all others took is compared, net of loading. The whole of a run is shown beside it.
+Each tool also reads the corpus once. Rules are loaded and compiled the same for any evidence, so that what the first pass took is
+subtracted: `net` is what all others took, net of loading. The whole of a run is told beside it.
 
-Goals: at most twice the CPU-seconds of evtx_dump, at most a fifth of rsigma's. Both are told as a ratio whose goal is 1:
-2 x evtx_dump / vonggac, and rsigma / vonggac / 5.
+Goals, net of loading: at most twice the CPU-seconds of evtx_dump, at most a fifth of rsigma's. Both are told as a ratio whose goal
+is 1: 2 x evtx_dump / vonggac, and rsigma / vonggac / 5.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def lines(command):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=40)
+    parser.add_argument("--repeat", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     corpus = pathlib.Path(os.environ.get("VONGGAC_CORPUS", ROOT / "../shared/corpus"))
@@ -109,7 +109,7 @@ def main():
     start = {name: min(cpu for cpu, _ in results) for name, results in starts.items()}
     net = {name: whole[name] - start[name] for name in commands}
     print(f"{files} files, {options.repeat} times and once before: {megabytes:.0f} MB, {events} events")
-    print(f"{'tool':<10} {'does':<15} {'start s':>8} {'CPU-s net':>10} {'µs/event':>9} {'MiB':>5} {'vonggac is':>11} {'with start':>11}")
+    print(f"{'tool':<10} {'does':<15} {'1st pass':>8} {'CPU-s net':>10} {'µs/event':>9} {'MiB':>5} {'vonggac is':>11} {'with 1st':>11}")
     does = {"evtx_dump": "parses", "vonggac": "parses, matches", "rsigma": "parses, matches"}
     for name, cpu in net.items():
         mib = max(mib for _, mib in runs[name])
@@ -117,7 +117,12 @@ def main():
             f"{name:<10} {does[name]:<15} {start[name]:>8.3f} {cpu:>10.3f} {cpu / events * 1e6:>9.2f} {mib:>5.0f}"
             f" {cpu / net['vonggac']:>9.2f} x {whole[name] / whole['vonggac']:>9.2f} x"
         )
-    ratio = min(2 * net["evtx_dump"] / net["vonggac"], net["rsigma"] / net["vonggac"] / 5)
+
+    def lowest(cpu):
+        return min(2 * cpu["evtx_dump"] / cpu["vonggac"], cpu["rsigma"] / cpu["vonggac"] / 5)
+
+    ratio = lowest(net)
+    print(f"CPU-s is net of loading; with the first pass, in which rules are loaded, the lowest ratio is {lowest(whole):.2f}")
     print(f"evtx: lowest ratio {ratio:.2f} (goal {GOAL:.2f})")
     sys.exit(ratio < GOAL)
 

@@ -9,10 +9,10 @@
 //! Both know the log source of an event beforehand. rsigma is asked in its two ways, `evaluate_with_logsource`, whose matches
 //! must be ours, and `evaluate_pruned`, as its own tool does with `--logsource-routing`, and the faster of the two counts.
 //!
-//! Three floors of a lane: the same loop with our parser alone (no evaluation, however fast, makes the ratio higher), with the
-//! parser and the index, which finds the rules worth a look and asks none, and with the parser and Aho-Corasick automata, which
-//! are what such an index is commonly made of. Of each lane it is said whether it reaches the goal, and if not, what the floors
-//! would reach and how near it is to them.
+//! Two floors of a lane: the same loop with our parser alone (no evaluation, however fast, makes the ratio higher), and with the
+//! parser and the index, which finds the rules worth a look and asks none. Beside them the loop with the parser and Aho-Corasick
+//! automata, which are what such an index is commonly made of. Of each lane it is said whether it reaches the goal, and if not,
+//! what these would reach and how near it is to the floors.
 
 #[path = "sigma/automata.rs"]
 mod automata;

@@ -13,9 +13,10 @@
 //!   a shell would read the same arguments, and joined by plain spaces, as Sysmon for Linux writes it and many rules expect.
 //! - `action`, `outcome`, `user`, `user_target`, `src_ip` are derived and stand first.
 //!
-//! Limits: at most [`EVENT_RECORDS_MAX`] records an event and [`PAIRS_MAX`] pairs a record. Of an event's arguments
-//! [`ARGUMENTS_MAX`] become fields of their own, while `CommandLine` has all of them, and of all pairs [`FIELDS_MAX`]. What follows
-//! stays in the text, and an event with more than these is as `envelope` as a line that is understood in part.
+//! Limits: at most [`EVENT_RECORDS_MAX`] records an event and [`PAIRS_MAX`] pairs a record. Of the arguments that were read
+//! [`ARGUMENTS_MAX`] become fields of their own, while `CommandLine` has all of them, and of all pairs [`FIELDS_MAX`]: of an event
+//! that has more, what the records of files say beside their names ([`FILE_DETAILS`]) goes first. What follows stays in the text,
+//! and an event that loses anything but arguments is `envelope`, as a line that is understood in part.
 
 use std::borrow::Cow;
 
@@ -40,9 +41,6 @@ const PAIRS_MAX: usize = 4096;
 
 /// Most arguments that become fields: rules that count them stop long before, and what else the event says is to have room.
 const ARGUMENTS_MAX: usize = FIELDS_MAX / 2;
-
-/// How many fields back the argument stands that a part goes on with: the type and the number of the next record lie between.
-const PART_WITHIN: usize = 4;
 
 /// How far into a line the serial may begin: `node=` with a host name and the longest type lie before it.
 const SERIAL_WITHIN: usize = 512;
@@ -71,6 +69,25 @@ const ENCODED: &[&str] = &[
     "proctitle",
     "vm",
     "watch",
+];
+
+/// What PATH records say of a file beside its name and what was done with it. Loading a module makes hundreds of these records.
+const FILE_DETAILS: &[&str] = &[
+    "OGID",
+    "OUID",
+    "cap_fe",
+    "cap_fi",
+    "cap_fp",
+    "cap_frootid",
+    "cap_fver",
+    "dev",
+    "inode",
+    "item",
+    "mode",
+    "obj",
+    "ogid",
+    "ouid",
+    "rdev",
 ];
 
 /// Types that end an event: each is the only record of its event, or the last one.
@@ -198,6 +215,8 @@ pub(super) fn parse_line(line: &str) -> Option<Line<'_>> {
 #[derive(Default)]
 pub(super) struct Assembly<'t> {
     stamp: Option<Stamp>,
+    /// The last record was one of arguments: what follows goes on with these.
+    in_execve: bool,
     fields: Fields<'t>,
 }
 
@@ -205,11 +224,13 @@ impl<'t> Assembly<'t> {
     /// Adds a record. False: it is none, and nothing was added.
     #[expect(clippy::ptr_arg, reason = "a borrowed text keeps the lifetime of its batch")]
     pub(super) fn add(&mut self, line: &Cow<'t, str>) -> bool {
-        let first = self.stamp.is_none();
-        let mut stamp = None;
-        self.fields.read(line, |line, fields| stamp = record(line, first, fields));
-        self.stamp = self.stamp.or(stamp);
-        stamp.is_some()
+        let (first, in_execve) = (self.stamp.is_none(), self.in_execve);
+        let mut read = None;
+        self.fields.read(line, |line, fields| read = record(line, first, in_execve, fields));
+        let Some((stamp, in_execve)) = read else { return false };
+        self.stamp.get_or_insert(stamp);
+        self.in_execve = in_execve;
+        true
     }
 
     /// The event.
@@ -233,6 +254,9 @@ impl<'t> Assembly<'t> {
             !is_argument || arguments <= ARGUMENTS_MAX
         });
         let is_cut = self.fields.0.len() > FIELDS_MAX;
+        if is_cut {
+            self.fields.0.retain(|(name, _)| !FILE_DETAILS.contains(&&**name));
+        }
         self.fields.0.truncate(FIELDS_MAX);
         is_cut
     }
@@ -253,10 +277,14 @@ impl Execve {
     }
 }
 
-/// `[node=N ]type=T msg=audit(TIME:SERIAL): PAIRS[U+001D PAIRS]`
-fn record<'t>(line: &'t str, first: bool, fields: &mut Fields<'t>) -> Option<Stamp> {
+/// `[node=N ]type=T msg=audit(TIME:SERIAL): PAIRS[U+001D PAIRS]`; says as well whether it is one of arguments. One that goes on with
+/// those before says nothing by its type.
+fn record<'t>(line: &'t str, first: bool, in_execve: bool, fields: &mut Fields<'t>) -> Option<(Stamp, bool)> {
     let (body, (node, kind, stamp, serial)) = head(line).ok()?;
-    fields.text("type", kind);
+    let is_execve = kind == "EXECVE";
+    if !(is_execve && in_execve) {
+        fields.text("type", kind);
+    }
     if first {
         fields.text_unless_empty("node", node.unwrap_or_default());
         fields.text("serial", serial);
@@ -269,7 +297,7 @@ fn record<'t>(line: &'t str, first: bool, fields: &mut Fields<'t>) -> Option<Sta
     for part in body.split('\u{1d}') {
         pairs(kind, part, fields);
     }
-    Some(stamp)
+    Some((stamp, is_execve))
 }
 
 type Head<'t> = (Option<&'t str>, &'t str, Stamp, &'t str);
@@ -311,12 +339,13 @@ enum Written<'t> {
 
 fn pairs<'t>(kind: &str, body: &'t str, fields: &mut Fields<'t>) {
     let mut rest = body;
+    let behind_braces = body.rfind('}').map_or(0, |last| body.len().saturating_sub(last));
     for _ in 0..PAIRS_MAX {
         rest = rest.trim_start_matches([' ', ',']);
         if rest.is_empty() {
             return;
         }
-        match pair(rest) {
+        match pair(rest, behind_braces > 0 && rest.len() >= behind_braces) {
             Ok((after, (name, Written::Nested(inner)))) => {
                 // Only a message holds pairs; a nested value of another name is text.
                 if name == "msg" || name == "SADDR" {
@@ -336,7 +365,8 @@ fn pairs<'t>(kind: &str, body: &'t str, fields: &mut Fields<'t>) {
     }
 }
 
-fn pair(input: &str) -> IResult<&str, (&str, Written<'_>)> {
+/// A brace is only looked for where one ends: else many that open would each be looked for to the end of the line.
+fn pair(input: &str, has_end_of_braces: bool) -> IResult<&str, (&str, Written<'_>)> {
     let name = take_while1(|c: char| c.is_ascii_alphanumeric() || "_-[].".contains(c));
     let (rest, name) = terminated(name, char('=')).parse(input)?;
     if let Some(inner) = rest.strip_prefix('\'') {
@@ -351,7 +381,10 @@ fn pair(input: &str) -> IResult<&str, (&str, Written<'_>)> {
     let quoted = map(delimited(char('"'), take_till(|c| c == '"'), char('"')), Written::Quoted);
     let braced = map(delimited(char('{'), take_till(|c| c == '}'), char('}')), Written::Nested);
     let bare = map(take_till(|c| c == ' '), Written::Bare);
-    let (rest, value) = alt((quoted, braced, bare)).parse(rest)?;
+    let (rest, value) = match has_end_of_braces {
+        true => alt((quoted, braced, bare)).parse(rest)?,
+        false => alt((quoted, bare)).parse(rest)?,
+    };
     Ok((rest, (name, value)))
 }
 
@@ -388,9 +421,11 @@ fn push<'t>(kind: &str, name: &'t str, written: Written<'t>, fields: &mut Fields
 
 /// One part of an argument: the first makes the field, the others go on with it.
 fn part<'t>(name: &'t str, value: Cow<'t, str>, fields: &mut Fields<'t>) {
-    let Some((argument, _)) = name.split_once('[') else { return };
-    match fields.0.iter_mut().rev().take(PART_WITHIN).find(|(field, _)| field == argument) {
-        Some((_, Value::Text(text))) if !name.ends_with("[0]") => text.to_mut().push_str(&value),
+    let Some((argument, part)) = name.split_once('[') else { return };
+    match fields.0.last_mut() {
+        Some((known, Value::Text(text))) if known == argument && part != "0]" => {
+            text.to_mut().push_str(&value)
+        }
         _ => fields.0.push((Cow::Borrowed(argument), Value::Text(value))),
     }
 }

@@ -663,9 +663,13 @@ impl<'c, 'o> Reader<'c, 'o> {
         }
         let mut there = self.cursor(place, self.chunk.len());
         there.take("name", 6)?;
+        let own = there.counted_text("name")?;
+        if own.is_empty() {
+            return Err(Broken { what: "a name without a character", offset: place });
+        }
         let names = &mut self.out.names;
         let beyond = Broken { what: NAME_BEYOND, offset: place };
-        let own = names.id_of_utf16(there.counted_text("name")?).ok_or(beyond)?;
+        let own = names.id_of_utf16(own).ok_or(beyond)?;
         let name = match within {
             Within::Nothing => Some(own),
             Within::Element(outer) => names.join(outer, '.', own),

@@ -64,11 +64,12 @@ const FIELDS_ADDED: usize = 4;
 type FieldList<'b> = Vec<(Cow<'b, str>, Value<'b>)>;
 
 /// How many bytes of a chunk there are to read, told by its first [`EVTX_CHUNK_HEAD_BYTES`]: most chunks of small logs are nearly
-/// empty. The first bytes behind the stated end are among them. If they say that there is another record the block has damage
+/// empty. The first bytes behind the stated end are among them. If they say that there is another record, the block has damage
 /// without the rest, and is to be read whole.
 pub fn evtx_chunk_end(head: &[u8]) -> usize {
     let stated = head.starts_with(CHUNK_MAGIC).then(|| stated_end(head)).flatten();
-    let end = stated.and_then(|end| end.checked_add(RECORD_HEADER_BYTES));
+    let goes_on = |end: &usize| head.get(*end..).and_then(record_head).is_some();
+    let end = stated.filter(|end| !goes_on(end)).and_then(|end| end.checked_add(RECORD_HEADER_BYTES));
     end.map_or(EVTX_CHUNK_BYTES, |end| end.min(EVTX_CHUNK_BYTES))
 }
 
@@ -228,6 +229,9 @@ fn next_record(chunk: &[u8], at: usize, last: Option<u64>, damage: &mut Damage) 
         return None;
     }
     if let Some(record) = record_at(chunk, at) {
+        if record.end > records.len() {
+            damage.note(|| format!("record {} reaches beyond the end of its chunk", record.id));
+        }
         return Some(record);
     }
     damage.note(|| format!("no record at byte {at} of its chunk"));

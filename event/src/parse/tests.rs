@@ -195,11 +195,46 @@ fn an_argument_in_parts_is_one_over_several_records() {
     let lines = [
         "type=EXECVE msg=audit(1.0:1): argc=2 a0=\"sh\" a1_len=6 a1[0]=\"ab\"",
         "type=EXECVE msg=audit(1.0:1): a1[1]=\"cd\"",
-        "type=EXECVE msg=audit(1.0:1): a1[2]=\"ef\" a2=\"g\"",
+        "type=EXECVE msg=audit(1.0:1): a1[2]=\"ef\"",
+        "type=EXECVE msg=audit(1.0:1): a1[3]=\"gh\"",
+        "type=EXECVE msg=audit(1.0:1): a1[4]=\"ij\"",
+        "type=EXECVE msg=audit(1.0:1): a1[5]=\"kl\"",
+        "type=EXECVE msg=audit(1.0:1): a1[6]=\"mn\" a2=\"o\"",
+        "type=CWD msg=audit(1.0:1): cwd=\"/\"",
     ];
     let lines = lines.map(|line| line.as_bytes().to_vec());
     let batch = batch(Format::Auditd, &lines);
-    assert_eq!(parse_batch(&batch)[0].text("CommandLine"), Some("sh abcdef g"));
+    let event = &parse_batch(&batch)[0];
+    assert_eq!(event.text("CommandLine"), Some("sh abcdefghijklmn o"));
+    let texts = |name: &'static str| event.values(name).map(Value::to_text).collect::<Vec<_>>();
+    assert_eq!(texts("type"), ["EXECVE", "CWD"]);
+    assert_eq!(texts("a1"), ["abcdefghijklmn"]);
+}
+
+/// Loading a module makes a record for each of the files that it makes.
+#[test]
+fn the_names_of_many_files_are_there() {
+    let path = |number: usize| {
+        let details =
+            "inode=1 dev=00:0c mode=040755 ouid=0 ogid=0 rdev=00:00 cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0";
+        format!("type=PATH msg=audit(1.0:1): item={number} name=\"/f{number}\" {details} nametype=CREATE")
+            .into_bytes()
+    };
+    let lines: Vec<Vec<u8>> = (0..150).map(path).collect();
+    let batch = batch(Format::Auditd, &lines);
+    let event = &parse_batch(&batch)[0];
+    assert_eq!(event.status, ParseStatus::Envelope);
+    assert_eq!(event.values("name").count(), 150);
+}
+
+/// Each brace that opens was once looked for to the end of the line: a batch of them took seconds.
+#[test]
+fn reads_braces_that_end_and_those_that_do_not() {
+    let line = "type=SOCKADDR msg=audit(1.0:1): a={ SADDR={ saddr_fam=inet laddr=192.0.2.1 } b={ c=1";
+    one(Format::Auditd, line, |event| {
+        assert_eq!(event.text("a"), Some(" SADDR={ saddr_fam=inet laddr=192.0.2.1 "));
+        assert_eq!((event.text("b"), event.text("c")), (Some("{"), Some("1")));
+    });
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! What automata alone cost: for each field one of Aho and Corasick that finds the texts which rules name for it, with nothing
 //! done about what it finds.
 //!
-//! The crate `aho-corasick` chooses the kind of each. An automaton has the longest piece of each text between wildcards, and
-//! nothing of regular expressions: an evaluator on top of it would need more. Which automata an event needs is known beforehand.
+//! The crate `aho-corasick` chooses the kind of each. An automaton has the longest piece of each text between wildcards, once and
+//! without case, and nothing of regular expressions: an evaluator on top of it would need more. Which automata an event needs is
+//! known beforehand. It is what an index of rules is commonly made of, not the least that one could cost: texts that must stand
+//! at an edge need no automaton.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use anyhow::Result;
@@ -19,7 +21,7 @@ pub(crate) struct Automata {
 }
 
 /// Texts by field; keywords have none.
-type Texts = HashMap<Option<String>, Vec<String>>;
+type Texts = HashMap<Option<String>, BTreeSet<String>>;
 
 impl Automata {
     /// Those for events of log sources.
@@ -113,5 +115,5 @@ fn longest_piece(value: &SigmaValue) -> Option<String> {
         StringPart::Plain(text) => Some(text),
         StringPart::Special(_) => None,
     });
-    pieces.max_by_key(|piece| piece.len()).cloned()
+    pieces.max_by_key(|piece| piece.len()).map(|piece| piece.to_ascii_lowercase())
 }
