@@ -424,7 +424,7 @@ fn part<'t>(name: &'t str, value: Cow<'t, str>, fields: &mut Fields<'t>) {
     let Some((argument, part)) = name.split_once('[') else { return };
     match fields.0.last_mut() {
         Some((known, Value::Text(text))) if known == argument && part != "0]" => {
-            text.to_mut().push_str(&value)
+            text.to_mut().push_str(&value);
         }
         _ => fields.0.push((Cow::Borrowed(argument), Value::Text(value))),
     }
