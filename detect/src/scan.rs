@@ -99,10 +99,10 @@ impl Program {
         logics.all(|logic| logic.condition.each_conjunct(false, &logic.selections, see))
     }
 
-    /// The fields that made the rule match. Filters only exclude.
+    /// The fields that made the rule match, which it does. Filters only exclude.
     pub(crate) fn evidence(&self, look: &mut Look<'_, '_>, fields: &Fields) -> Vec<(String, String)> {
         let mut evidence = Evidence { fields, found: Vec::new() };
-        self.logic.condition.collect(&self.logic.selections, look, &mut evidence);
+        self.logic.condition.collect(true, &self.logic.selections, look, &mut evidence);
         evidence.found
     }
 }
@@ -194,18 +194,27 @@ impl Node {
         }
     }
 
-    /// Whether it holds, as [`holds`](Self::holds) says, and if so what made it.
-    fn collect(&self, selections: &[Self], look: &mut Look<'_, '_>, evidence: &mut Evidence<'_>) -> bool {
+    /// Whether it holds, as [`holds`](Self::holds) says, and if so what made it. What is known to hold is not asked again where
+    /// only its truth would be told: rules have long lists of what they exclude.
+    fn collect(
+        &self,
+        is_known: bool,
+        selections: &[Self],
+        look: &mut Look<'_, '_>,
+        evidence: &mut Evidence<'_>,
+    ) -> bool {
         let before = evidence.found.len();
-        let mut each =
-            |nodes: &[Self]| nodes.iter().filter(|node| node.collect(selections, look, evidence)).count();
+        let mut each = |nodes: &[Self], are_known: bool| {
+            nodes.iter().filter(|node| node.collect(are_known, selections, look, evidence)).count()
+        };
         let holds = match self {
-            Self::All(nodes) => each(nodes) == nodes.len(),
-            Self::Any(nodes) => each(nodes) > 0,
-            Self::AtLeast(least, nodes) => each(nodes) >= *least,
-            Self::Selection(position) => {
-                selections.get(*position).is_some_and(|node| node.collect(selections, look, evidence))
-            }
+            Self::All(nodes) => each(nodes, is_known) == nodes.len(),
+            Self::Any(nodes) => each(nodes, false) > 0,
+            Self::AtLeast(least, nodes) => each(nodes, false) >= *least,
+            Self::Selection(position) => selections
+                .get(*position)
+                .is_some_and(|node| node.collect(is_known, selections, look, evidence)),
+            Self::Not(_) if is_known => true,
             Self::Item(item) => item.collect(look, evidence),
             Self::Exists { field, .. } => {
                 let holds = self.holds(selections, look);
