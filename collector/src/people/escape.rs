@@ -82,8 +82,13 @@ fn push_shown(out: &mut String, char: char) {
 /// One JSON value on one line. Parsed again it is exact; on a terminal it is as harmless as [`shown`] text.
 pub(crate) fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
     let mut out = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut out, SafeFormatter(CompactFormatter)))?;
+    write_json(&mut out, value).map_err(serde_json::Error::io)?;
     String::from_utf8(out).map_err(|error| serde_json::Error::io(io::Error::other(error)))
+}
+
+/// Writes the same, without the end of the line. A reader who is gone is told as what writing said.
+pub(crate) fn write_json(out: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {
+    Ok(value.serialize(&mut Serializer::with_formatter(out, SafeFormatter(CompactFormatter)))?)
 }
 
 /// Compact JSON that writes every unsafe character as `\uXXXX`; serde_json itself does so only below U+0020.
@@ -91,6 +96,10 @@ struct SafeFormatter(CompactFormatter);
 
 impl Formatter for SafeFormatter {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        // Of ASCII, serde_json leaves to this DEL alone of what is unsafe.
+        if text.bytes().fold(0, u8::max) < 0x7f {
+            return self.0.write_string_fragment(writer, text);
+        }
         let mut from = 0;
         for (at, char) in text.char_indices().filter(|(_, char)| is_unsafe(*char)) {
             self.0.write_string_fragment(writer, &text[from..at])?;

@@ -15,7 +15,7 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::people::escape::{json_line, shown};
+use crate::people::escape::{shown, write_json};
 use crate::people::when::Clock;
 
 /// How rows are written.
@@ -118,7 +118,10 @@ fn write<T: Listed>(
     summary: &str,
 ) -> Result<()> {
     match format {
-        Format::Json => rows.iter().try_for_each(|row| Ok(writeln!(out, "{}", json_line(row)?)?)),
+        Format::Json => rows.iter().try_for_each(|row| {
+            write_json(out, row)?;
+            Ok(out.write_all(b"\n")?)
+        }),
         Format::Csv => write_csv(out, rows),
         Format::Table => {
             if !rows.is_empty() {
@@ -233,6 +236,28 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, rows, format, &Clock::new(true), false, "done").unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    /// Nobody reads any more.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_leaves_is_no_failure() {
+        for format in [Format::Table, Format::Json, Format::Csv] {
+            let written = write(&mut Gone, &[line("a")], format, &Clock::new(true), false, "done");
+            assert!(written.is_err(), "{format:?}");
+            assert!(closed_early(written).is_ok(), "{format:?}");
+        }
     }
 
     fn line(text: &str) -> Line {

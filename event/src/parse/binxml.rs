@@ -102,14 +102,19 @@ pub(super) enum Cell {
 /// Names, each once.
 #[derive(Debug)]
 pub(super) struct Names {
-    list: Vec<String>,
+    list: Vec<Name>,
     ids: HashMap<String, usize>,
-    /// Whether any has a blank.
-    pub(super) have_blanks: bool,
     /// A name that is being read.
     spelt: Vec<u8>,
     /// What all of them take of memory, about.
     bytes: usize,
+}
+
+/// A name of a field.
+#[derive(Debug)]
+pub(super) struct Name {
+    pub(super) text: String,
+    pub(super) has_blank: bool,
 }
 
 /// Names that say where in the event an element stands, in the order of [`Names::default`].
@@ -124,8 +129,7 @@ const KNOWN: [&str; 7] = ["Event", "System", "EventData", "UserData", "Data", "N
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names =
-            Self { list: Vec::new(), ids: HashMap::new(), have_blanks: false, spelt: Vec::new(), bytes: 0 };
+        let mut names = Self { list: Vec::new(), ids: HashMap::new(), spelt: Vec::new(), bytes: 0 };
         for name in KNOWN {
             let _id = names.id(name);
         }
@@ -134,8 +138,12 @@ impl Default for Names {
 }
 
 impl Names {
-    pub(super) fn text(&self, id: usize) -> &str {
-        self.list.get(id).map_or("", String::as_str)
+    pub(super) fn get(&self, id: usize) -> Option<&Name> {
+        self.list.get(id)
+    }
+
+    fn text(&self, id: usize) -> &str {
+        self.get(id).map_or("", |name| &name.text)
     }
 
     /// The number of a name. `None`: it is too long, or there are too many.
@@ -149,8 +157,7 @@ impl Names {
         }
         let id = self.list.len();
         self.bytes = bytes;
-        self.have_blanks |= name.contains(' ');
-        self.list.push(name.to_owned());
+        self.list.push(Name { text: name.to_owned(), has_blank: name.contains(' ') });
         self.ids.insert(name.to_owned(), id);
         Some(id)
     }

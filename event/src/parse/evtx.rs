@@ -179,17 +179,18 @@ impl EvtxBlock {
         let cells = self.cells.cells.get(span.cells.clone()).unwrap_or_default();
         let mut fields = Fields(fields);
         fields.0.reserve(cells.len().saturating_add(FIELDS_ADDED));
+        let mut have_blanks = false;
         fields.0.extend(cells.iter().map(|(name, cell)| {
-            let name = self.cells.names.text(*name);
-            (Cow::Borrowed(name), self.value(cell))
+            let name = self.cells.names.get(*name);
+            have_blanks |= name.is_some_and(|name| name.has_blank);
+            (Cow::Borrowed(name.map_or("", |name| &name.text)), self.value(cell))
         }));
         let time = fields.find("TimeCreated_SystemTime").and_then(|text| time::rfc3339(text).ok());
         let clock = Clock { receipt: received, utc_offset_s: 0, past: Micros::MAX, future: Micros::MAX };
         let (ts, ts_quality) = clock.resolve(time.map(|(_, stamp)| stamp));
-        let log_source = if self.cells.names.have_blanks {
-            windows::complete(&mut fields)
-        } else {
-            windows::complete_plain(&mut fields)
+        let log_source = match have_blanks {
+            true => windows::complete(&mut fields),
+            false => windows::complete_plain(&mut fields),
         };
         Event {
             ts,

@@ -264,22 +264,39 @@ pub(super) fn push_filetime(out: &mut Vec<u8>, ticks: u64) {
     // 134,774 days lie between 1601 and 1970.
     let day = i64::try_from(seconds.div_euclid(86_400)).unwrap_or_default().saturating_sub(134_774);
     let year = year_of_day(day);
-    let month = (2..=12).rev().find(|month| days(year, *month, 1) <= day).unwrap_or(1);
+    let month = month_of_day(year, day);
     let day_of_month = day.saturating_sub(days(year, month, 1)).saturating_add(1);
     let (hour, minute) = (seconds.div_euclid(3_600).rem_euclid(24), seconds.div_euclid(60).rem_euclid(60));
     let (second, fraction) = (seconds.rem_euclid(60), ticks.rem_euclid(SECOND));
+    super::text::push_digits(out, u64::try_from(year).unwrap_or_default(), 4);
+    let mut behind_year = *b"-00-00T00:00:00.0000000Z";
     let numbers = [
-        (u64::try_from(year).unwrap_or_default(), 4, b'-'),
-        (u64::try_from(month).unwrap_or_default(), 2, b'-'),
-        (u64::try_from(day_of_month).unwrap_or_default(), 2, b'T'),
-        (hour, 2, b':'),
-        (minute, 2, b':'),
-        (second, 2, b'.'),
-        (fraction, 7, b'Z'),
+        (1..3, u64::try_from(month).unwrap_or_default()),
+        (4..6, u64::try_from(day_of_month).unwrap_or_default()),
+        (7..9, hour),
+        (10..12, minute),
+        (13..15, second),
+        (16..23, fraction),
     ];
-    for (number, width, behind) in numbers {
-        super::text::push_digits(out, number, width);
-        out.push(behind);
+    for (place, number) in numbers {
+        put_digits(behind_year.get_mut(place).unwrap_or_default(), number);
+    }
+    out.extend_from_slice(&behind_year);
+}
+
+fn month_of_day(year: i64, day: i64) -> i64 {
+    // No month is longer: the guess is at most one month too early.
+    let guess = day.saturating_sub(days(year, 1, 1)).div_euclid(31).saturating_add(1);
+    let next = guess.saturating_add(1);
+    if next <= 12 && days(year, next, 1) <= day { next } else { guess }
+}
+
+/// The last digits of a number, as many as there is room for.
+fn put_digits(out: &mut [u8], number: u64) {
+    let mut rest = number;
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' | u8::try_from(rest.rem_euclid(10)).unwrap_or_default();
+        rest = rest.div_euclid(10);
     }
 }
 
@@ -381,5 +398,17 @@ mod tests {
             day += length;
         }
         assert_eq!(days(1970, 1, 1), 0);
+    }
+
+    #[test]
+    fn every_day_is_of_its_month() {
+        for year in 1600..2400 {
+            for month in 1..=12 {
+                let next = if month == 12 { days(year + 1, 1, 1) } else { days(year, month + 1, 1) };
+                for day in days(year, month, 1)..next {
+                    assert_eq!((year_of_day(day), month_of_day(year, day)), (year, month));
+                }
+            }
+        }
     }
 }
