@@ -77,7 +77,7 @@ def lines(command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     corpus = pathlib.Path(os.environ.get("VONGGAC_CORPUS", ROOT / "../shared/corpus"))
     rules = corpus / "sigmahq/rules"
