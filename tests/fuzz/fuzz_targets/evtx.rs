@@ -1,11 +1,13 @@
 #![no_main]
-//! Windows event log files: the binary XML of a record whose frame is whole, and the same bytes as a chunk of any kind.
+//! Windows event log files: the binary XML of a record whose frame is whole, and the same bytes as a chunk of any kind. Its head
+//! says that all of it is written.
 
 use event::{EVTX_CHUNK_BYTES, EvtxBlock};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut chunk = b"ElfChnk\0".to_vec();
     chunk.resize(512, 0);
+    chunk[48..52].fill(0xff);
     chunk.extend_from_slice(data);
     read(&chunk);
     let size = ((data.len() + 28) as u32).to_le_bytes();
