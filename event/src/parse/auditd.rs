@@ -15,7 +15,8 @@
 //!
 //! Limits: at most [`EVENT_RECORDS_MAX`] records an event and [`PAIRS_MAX`] pairs a record. Of the arguments that were read
 //! [`ARGUMENTS_MAX`] become fields of their own, while `CommandLine` has all of them, and of all pairs [`FIELDS_MAX`]: of an event
-//! that has more, what the records of files say beside their names ([`FILE_DETAILS`]) goes first. What follows stays in the text,
+//! that has more, what the records of files say beside their names ([`FILE_DETAILS`], of whatever record) goes first. Pairs lie
+//! [`NESTING_MAX`] deep within each other at most. What follows stays in the text,
 //! and an event that loses anything but arguments is `envelope`, as a line that is understood in part.
 
 use std::borrow::Cow;
@@ -41,6 +42,9 @@ const PAIRS_MAX: usize = 4096;
 
 /// Most arguments that become fields: rules that count them stop long before, and what else the event says is to have room.
 const ARGUMENTS_MAX: usize = FIELDS_MAX / 2;
+
+/// How deep pairs lie within pairs: a message holds them, and in it a socket's address. What lies deeper is text.
+const NESTING_MAX: usize = 4;
 
 /// How far into a line the serial may begin: `node=` with a host name and the longest type lie before it.
 const SERIAL_WITHIN: usize = 512;
@@ -295,7 +299,7 @@ fn record<'t>(line: &'t str, first: bool, in_execve: bool, fields: &mut Fields<'
         _ => body,
     };
     for part in body.split('\u{1d}') {
-        pairs(kind, part, fields);
+        pairs(kind, part, NESTING_MAX, fields);
     }
     Some((stamp, is_execve))
 }
@@ -337,7 +341,8 @@ enum Written<'t> {
     Bare(&'t str),
 }
 
-fn pairs<'t>(kind: &str, body: &'t str, fields: &mut Fields<'t>) {
+/// Reads pairs, and those that lie within them, so many levels deep.
+fn pairs<'t>(kind: &str, body: &'t str, levels: usize, fields: &mut Fields<'t>) {
     let mut rest = body;
     let behind_braces = body.rfind('}').map_or(0, |last| body.len().saturating_sub(last));
     for _ in 0..PAIRS_MAX {
@@ -348,8 +353,8 @@ fn pairs<'t>(kind: &str, body: &'t str, fields: &mut Fields<'t>) {
         match pair(rest, behind_braces > 0 && rest.len() >= behind_braces) {
             Ok((after, (name, Written::Nested(inner)))) => {
                 // Only a message holds pairs; a nested value of another name is text.
-                if name == "msg" || name == "SADDR" {
-                    pairs(kind, inner, fields);
+                if levels > 1 && (name == "msg" || name == "SADDR") {
+                    pairs(kind, inner, levels.saturating_sub(1), fields);
                 } else {
                     push(kind, name, Written::Quoted(inner), fields);
                 }

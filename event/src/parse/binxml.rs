@@ -205,6 +205,8 @@ struct Limits {
     text_end: usize,
     /// Elements around that are not there.
     absent: usize,
+    /// Where it ends in the chunk: names and templates stand where they are used first, never behind that.
+    end: usize,
 }
 
 /// A value to fill in.
@@ -314,7 +316,7 @@ impl<'c, 'o> Reader<'c, 'o> {
     /// Reads the binary XML in a range of the chunk. What stood before a break is in the cells all the same.
     pub(super) fn record(&mut self, range: Range<usize>) -> Result<(), Broken> {
         let text_end = self.out.text.len().saturating_add(TEXT_BYTES_MAX).saturating_add(1);
-        self.record = Limits { cells: self.out.cells.len(), text_end, ..Limits::default() };
+        self.record = Limits { cells: self.out.cells.len(), text_end, end: range.end, ..Limits::default() };
         self.slots.clear();
         if self.out.is_full() {
             return Err(Broken { what: BLOCK_FULL, offset: range.start });
@@ -631,7 +633,7 @@ impl<'c, 'o> Reader<'c, 'o> {
     /// Fills a template of the chunk. Where it is used first, its definition stands in the midst.
     fn template(&mut self, cursor: &mut Cursor<'c>, element: &mut Element) -> Result<(), Broken> {
         cursor.take("template", 5)?;
-        let place = cursor.size("place of a template")?;
+        let place = self.defined(cursor.size("place of a template")?)?;
         let mut definition = self.cursor(place, self.chunk.len());
         definition.take("definition of a template", 20)?;
         let bytes = definition.size("size of a template")?;
@@ -659,7 +661,7 @@ impl<'c, 'o> Reader<'c, 'o> {
 
     /// A name, by its place. Where it is used first, it stands in the midst.
     fn name(&mut self, cursor: &mut Cursor<'c>, within: Within) -> Result<usize, Broken> {
-        let place = cursor.size("name")?;
+        let place = self.defined(cursor.size("name")?)?;
         if cursor.at == place {
             cursor.take("name", 6)?;
             cursor.counted_text("name")?;
@@ -686,6 +688,12 @@ impl<'c, 'o> Reader<'c, 'o> {
         let name = name.ok_or(beyond)?;
         self.remember((place, within), name);
         Ok(name)
+    }
+
+    /// A place at which a name or a template may stand.
+    fn defined(&self, place: usize) -> Result<usize, Broken> {
+        let beyond = Broken { what: "a name or template behind the record", offset: place };
+        if place < self.record.end { Ok(place) } else { Err(beyond) }
     }
 
     fn place(&self, place: (usize, Within)) -> Option<usize> {

@@ -227,6 +227,18 @@ fn the_names_of_many_files_are_there() {
     assert_eq!(event.values("name").count(), 150);
 }
 
+/// One line of messages within messages once exhausted the stack, and with it the daemon.
+#[test]
+fn reads_messages_within_messages_as_deep_as_the_limit() {
+    let nested = |depth: usize| {
+        let (open, close) = ("msg='".repeat(depth), "'".repeat(depth));
+        format!("type=USER_CMD msg=audit(1.0:1): {open}cmd=\"id\"{close}")
+    };
+    one(Format::Auditd, &nested(3), |event| assert_eq!(event.text("cmd"), Some("id")));
+    one(Format::Auditd, &nested(4), |event| assert_eq!(event.text("cmd"), None));
+    one(Format::Auditd, &nested(10_900), |event| assert_eq!(count(event, |name| name == "msg"), 1));
+}
+
 /// Each brace that opens was once looked for to the end of the line: a batch of them took seconds.
 #[test]
 fn reads_braces_that_end_and_those_that_do_not() {

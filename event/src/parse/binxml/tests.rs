@@ -83,6 +83,7 @@ fn elements(places: impl Iterator<Item = usize>) -> Vec<u8> {
     out
 }
 
+/// What is broken in a record that ends there.
 fn read(chunk: &[u8], record: usize, out: &mut Cells) -> Option<&'static str> {
     Reader::new(chunk, out).record(0..record).err().map(|broken| broken.what)
 }
@@ -92,12 +93,11 @@ fn reads_a_name_as_long_as_the_limit_and_rejects_one_byte_more() {
     let names = |inner: usize| {
         let place = 2000;
         let mut chunk = nested(1, &"o".repeat(99), &elements([place].into_iter()));
-        let record = chunk.len();
         chunk.resize(place + 6, 0);
         u16_of(&mut chunk, inner);
         chunk.extend([b'i', 0].repeat(inner));
         let mut out = Cells::default();
-        let broken = read(&chunk, record, &mut out);
+        let broken = read(&chunk, chunk.len(), &mut out);
         let name = out.cells.first().map(|(name, _)| out.names.text(*name).len());
         (broken, name)
     };
@@ -107,13 +107,24 @@ fn reads_a_name_as_long_as_the_limit_and_rejects_one_byte_more() {
     assert_eq!(names(11_056), (Some(NAME_BEYOND), None));
 }
 
+#[test]
+fn reads_a_name_within_the_record_and_rejects_one_behind_it() {
+    let place = 2000;
+    let mut chunk = nested(1, "o", &elements([place].into_iter()));
+    chunk.resize(place + 6, 0);
+    u16_of(&mut chunk, 1);
+    chunk.extend([b'i', 0]);
+    for (end, broken) in [(place + 1, None), (place, Some("a name or template behind the record"))] {
+        assert_eq!(read(&chunk, end, &mut Cells::default()), broken);
+    }
+}
+
 /// Names that lie over each other in the chunk, joined with each outer one: they once took 2.7 GB.
 #[test]
 fn names_of_a_block_are_bounded() {
     let region = 30_000;
     let mut chunk = nested(16, "o", &elements((0..2500).map(|number| region + 2 * number)));
-    let record = chunk.len();
-    assert!(record < region);
+    assert!(chunk.len() < region);
     chunk.resize(region, 0);
     // Each unit is a letter, and the length of a name.
     let mut random = 1_u32;
@@ -122,7 +133,7 @@ fn names_of_a_block_are_bounded() {
         chunk.extend([b'd' + (random >> 24) as u8 % 16, 0]);
     }
     let mut out = Cells::default();
-    assert_eq!(read(&chunk, record, &mut out), Some(NAME_BEYOND));
+    assert_eq!(read(&chunk, chunk.len(), &mut out), Some(NAME_BEYOND));
     assert!((NAMES_BYTES_KEPT_MAX..=NAMES_BYTES_MAX).contains(&out.names.bytes));
     out.clear();
     let names: Vec<&str> = out.names.list.iter().map(|name| &*name.text).collect();
