@@ -16,8 +16,8 @@
 //! Limits: at most [`EVENT_RECORDS_MAX`] records an event and [`PAIRS_MAX`] pairs a record. Of the arguments that were read
 //! [`ARGUMENTS_MAX`] become fields of their own, while `CommandLine` has all of them, and of all pairs [`FIELDS_MAX`]: of an event
 //! that has more, what the records of files say beside their names ([`FILE_DETAILS`], of whatever record) goes first. Pairs lie
-//! [`NESTING_MAX`] deep within each other at most. What follows stays in the text,
-//! and an event that loses anything but arguments is `envelope`, as a line that is understood in part.
+//! [`NESTING_MAX`] deep within each other at most. What is beyond stays in the text. An event of too many fields is `envelope`, as a
+//! line that is understood in part.
 
 use std::borrow::Cow;
 
