@@ -7,7 +7,8 @@
 mod explain;
 mod samples;
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -146,12 +147,15 @@ fn is_rule_file(path: &Path) -> bool {
 
 fn read_file(file: &Path) -> Result<String, Reason> {
     let unreadable = |error: io::Error| Reason::Unreadable { detail: error.to_string() };
-    let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
+    let mut file = File::open(file).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
     let (bytes, max) = (usize::try_from(bytes).unwrap_or(usize::MAX), detect::limits::RULE_FILE_BYTES_MAX);
     if bytes > max {
         return Err(Reason::FileTooLong { bytes, max });
     }
-    std::fs::read_to_string(file).map_err(unreadable)
+    let mut text = String::with_capacity(bytes);
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {

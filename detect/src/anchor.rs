@@ -5,9 +5,8 @@
 //! holds a literal, the folded text holds the lowered literal, because folding goes character by character. Of a dash-insensitive
 //! comparison the longest piece without a dash is left, of a pattern a literal that no match can lack.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::engine::NameHash;
 use crate::literals::{self, Place};
 use crate::pattern_literals::Required;
 use crate::predicate::{Compare, Number, Predicate};
@@ -22,6 +21,8 @@ const LENGTH_MIN: usize = 40;
 
 /// Bytes of the pieces that are counted.
 const GRAM: usize = 4;
+/// Places in which they are counted, as a power of two.
+const FREQUENCY_BITS: u32 = 16;
 
 /// Something that may be true of an event.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -33,16 +34,16 @@ pub(crate) enum Anchor {
     /// The field's text has at least so many bytes, or is not ASCII.
     Length { field: usize, bytes: usize },
     /// The field's folded text has the literal.
-    Text { field: usize, place: Place, literal: String },
+    Text { field: usize, place: Place, literal: Arc<str> },
     /// The folded message, or that of any field, has the literal.
-    Keyword { literal: String },
+    Keyword { literal: Arc<str> },
 }
 
 impl Anchor {
     /// The anchor that holds where the predicate holds, and nowhere else.
     pub(crate) fn same(field: Option<usize>, predicate: &Predicate) -> Option<Self> {
         let (place, literal) = predicate.folded_literal()?;
-        let literal = literal.to_owned();
+        let literal = literal.into();
         match field {
             Some(field) => Some(Self::Text { field, place, literal }),
             None => (place == Place::Anywhere).then_some(Self::Keyword { literal }),
@@ -124,6 +125,7 @@ fn literals(field: Option<usize>, form: Form, place: Place, texts: &[String]) ->
     let anchors = texts.iter().map(|literal| {
         let (place, literal) = folded(literal, form, place);
         let is_sought = literals::is_sought(&literal);
+        let literal = literal.into();
         is_sought.then_some(match field {
             Some(field) => Anchor::Text { field, place, literal },
             None => Anchor::Keyword { literal },
@@ -148,9 +150,15 @@ fn folded(literal: &str, form: Form, place: Place) -> (Place, String) {
 }
 
 /// How often the rules of one index ask for a piece of text, in selections and in what they exclude: what many rules name
-/// (`\system32\`) is common in events.
-#[derive(Debug, Default)]
-pub(crate) struct Frequency(HashMap<[u8; GRAM], u32, NameHash>);
+/// (`\system32\`) is common in events. Pieces of one hash are counted together.
+#[derive(Debug)]
+pub(crate) struct Frequency(Vec<u32>);
+
+impl Default for Frequency {
+    fn default() -> Self {
+        Self(vec![0; 1 << FREQUENCY_BITS])
+    }
+}
 
 impl Frequency {
     pub(crate) fn of<'p>(programs: impl Iterator<Item = &'p Program>) -> Self {
@@ -166,9 +174,10 @@ impl Frequency {
         match node {
             Node::Item(item) => {
                 for (_, literal) in item.predicates.iter().filter_map(Predicate::folded_literal) {
-                    for gram in grams(literal) {
-                        let count = self.0.entry(gram).or_default();
-                        *count = count.saturating_add(1);
+                    for count in grams(literal) {
+                        if let Some(count) = self.0.get_mut(count) {
+                            *count = count.saturating_add(1);
+                        }
                     }
                 }
             }
@@ -193,15 +202,20 @@ impl Frequency {
 
     /// How many literals of rules have the rarest gram of this one.
     fn named(&self, literal: &str) -> u64 {
-        let count = |gram| self.0.get(&gram).copied().unwrap_or_default();
+        let count = |place| self.0.get(place).copied().unwrap_or_default();
         grams(literal).map(count).min().map_or(0, u64::from)
     }
 }
 
-/// All pieces of [`GRAM`] bytes of a literal; one that is shorter is one.
-fn grams(literal: &str) -> impl Iterator<Item = [u8; GRAM]> {
+/// Where all pieces of [`GRAM`] bytes of a literal are counted; one that is shorter is one.
+fn grams(literal: &str) -> impl Iterator<Item = usize> {
     let bytes = literal.as_bytes();
     let short =
         (bytes.len() < GRAM).then(|| std::array::from_fn(|at| bytes.get(at).copied().unwrap_or_default()));
-    bytes.array_windows().copied().chain(short)
+    bytes.array_windows().copied().chain(short).map(place_of)
+}
+
+fn place_of(gram: [u8; GRAM]) -> usize {
+    let spread = literals::spread(u32::from_le_bytes(gram)) >> (u32::BITS - FREQUENCY_BITS);
+    usize::try_from(spread).unwrap_or_default()
 }

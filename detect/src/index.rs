@@ -257,7 +257,7 @@ fn exact(float: f64) -> Option<i64> {
 }
 
 impl Texts {
-    fn new(texts: BTreeMap<(Place, String), Mask>) -> Self {
+    fn new(texts: BTreeMap<(Place, Arc<str>), Mask>) -> Self {
         let mut behind = Masks::default();
         let mut texts: Vec<_> = texts.into_iter().collect();
         // Short ones are found most: what is known of them is to lie together.
@@ -312,7 +312,7 @@ struct Parts {
     left: Vec<Conjuncts>,
     open: Vec<u64>,
     fields: BTreeMap<usize, FieldParts>,
-    keywords: BTreeMap<(Place, String), Mask>,
+    keywords: BTreeMap<(Place, Arc<str>), Mask>,
 }
 
 #[derive(Default)]
@@ -320,7 +320,7 @@ struct FieldParts {
     present: Mask,
     numbers: HashMap<i64, Mask, NameHash>,
     lengths: BTreeMap<usize, Mask>,
-    texts: BTreeMap<(Place, String), Mask>,
+    texts: BTreeMap<(Place, Arc<str>), Mask>,
 }
 
 impl Parts {
@@ -383,7 +383,7 @@ impl Parts {
 
 impl FieldParts {
     /// With keywords, which are looked for in every field.
-    fn finish(mut self, keywords: &BTreeMap<(Place, String), Mask>) -> FieldIndex {
+    fn finish(mut self, keywords: &BTreeMap<(Place, Arc<str>), Mask>) -> FieldIndex {
         for (literal, mask) in keywords {
             let behind = self.texts.entry(literal.clone()).or_default();
             mask.0.iter().for_each(|bits| behind.add(*bits));

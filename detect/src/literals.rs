@@ -188,17 +188,17 @@ struct Filed {
 
 impl Literals {
     /// Of literals that are not empty.
-    pub(crate) fn new(literals: &[(Place, String)]) -> Self {
-        let numbered = (0_u32..).zip(literals);
-        let numbered = numbered.map(|(number, (place, literal))| (number, *place, literal.as_bytes()));
+    pub(crate) fn new<T: AsRef<str>>(literals: &[(Place, T)]) -> Self {
+        let numbered = (0_u32..).zip(texts(literals));
+        let numbered = numbered.map(|(number, (place, literal))| (number, place, literal.as_bytes()));
         let (ascii, other): (Vec<_>, Vec<_>) = numbered.partition(|(.., literal)| literal.is_ascii());
         Self {
             ascii: Table::new(&ascii),
             other: (!other.is_empty()).then(|| Table::new(&other)),
-            has_number: literals.iter().any(|(_, literal)| is_number(literal)),
-            bytes_min: literals.iter().map(|(_, literal)| literal.len()).min().unwrap_or_default(),
-            bytes: literals.iter().flat_map(|(_, literal)| literal.bytes()).collect(),
-            literals: spans(literals),
+            has_number: texts(literals).any(|(_, literal)| is_number(literal)),
+            bytes_min: texts(literals).map(|(_, literal)| literal.len()).min().unwrap_or_default(),
+            bytes: texts(literals).flat_map(|(_, literal)| literal.bytes()).collect(),
+            literals: spans(texts(literals)),
         }
     }
 
@@ -255,13 +255,17 @@ impl Table {
     }
 }
 
+fn texts<T: AsRef<str>>(literals: &[(Place, T)]) -> impl Iterator<Item = (Place, &str)> {
+    literals.iter().map(|(place, literal)| (*place, literal.as_ref()))
+}
+
 /// Where each literal is when all stand one behind the other.
-fn spans(literals: &[(Place, String)]) -> Vec<Literal> {
+fn spans<'l>(literals: impl Iterator<Item = (Place, &'l str)>) -> Vec<Literal> {
     let mut end = 0_u32;
-    let spans = literals.iter().map(|(place, literal)| {
+    let spans = literals.map(|(place, literal)| {
         let start = end;
         end = end.saturating_add(u32::try_from(literal.len()).unwrap_or(u32::MAX));
-        Literal { start, end, place: *place }
+        Literal { start, end, place }
     });
     spans.collect()
 }
@@ -605,7 +609,8 @@ fn is_number(literal: &str) -> bool {
     literal.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
-fn spread(gram: u32) -> u32 {
+/// A gram with its bits mixed.
+pub(crate) fn spread(gram: u32) -> u32 {
     hashed(gram.into())
 }
 
@@ -749,12 +754,11 @@ fn rarest<'g>(
     grams: &'g [u32],
     count: usize,
 ) -> impl Iterator<Item = (usize, &'g u32)> + use<'g> {
-    let commonness = |grams: &[u32]| -> u64 {
-        grams.iter().filter_map(|gram| counts.get(gram)).copied().map(u64::from).sum()
-    };
-    let rarest = grams.windows(count).enumerate().min_by_key(|(_, grams)| commonness(grams));
-    let (from, grams) = rarest.unwrap_or_default();
-    (from..).zip(grams)
+    let commonness: Vec<u64> =
+        grams.iter().map(|gram| counts.get(gram).copied().unwrap_or_default().into()).collect();
+    let rarest = commonness.windows(count).enumerate().min_by_key(|(_, counts)| counts.iter().sum::<u64>());
+    let from = rarest.map_or(0, |(from, _)| from);
+    grams.iter().enumerate().skip(from).take(count)
 }
 
 #[cfg(test)]

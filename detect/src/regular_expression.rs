@@ -1,8 +1,11 @@
-//! A regular expression of a rule, compiled twice: once with its rule, so that a bad one is told, and once for its first text.
+//! A regular expression of a rule, in two forms. Both are compiled for the first text that asks for them.
 //!
 //! Classes such as `\w` and case folding mean Unicode's, which makes large automata. On ASCII text they mean no more than
 //! ASCII's, and nearly all text of events is ASCII: for it there is a second, small form. An expression that names
 //! characters beyond ASCII has one form only: without case, `ſ` is an `s`.
+//!
+//! A bad expression is told when its rule is loaded. For that it is parsed; only one that may be too large is compiled at once,
+//! which says whether it is. [`largest`] knows of all others that they are not.
 //!
 //! What asks for many characters of one class in a row (`.{1000,}`, `[a-f0-9]{64}`) makes an automaton of as many states. In ASCII
 //! text such a run is looked for first, which needs few looks at a text without it, and often nothing else is asked.
@@ -12,17 +15,26 @@
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder, bytes};
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind, Repetition};
+use regex_syntax::utf8::Utf8Sequences;
 
 use crate::limits::REGEX_BYTES_MAX;
 
-/// A compiled expression.
+/// An expression that can be compiled.
 #[derive(Debug)]
 pub(crate) struct RegularExpression {
-    unicode: Regex,
+    pattern: Box<str>,
+    /// None would be an expression that [`RegularExpression::new`] has refused.
+    unicode: OnceLock<Option<Regex>>,
     /// None where the expression has no such form.
     ascii: OnceLock<Option<Ascii>>,
 }
+
+/// What a state of an automaton takes at most, with its transition.
+const STATE_BYTES: usize = 40;
+
+/// States that a part of an expression takes at most beside its characters: where it begins and ends, and the ways around it.
+const PART_STATES: usize = 6;
 
 /// Shortest run that is looked for first: shorter ones are in many texts.
 const RUN_MIN: usize = 16;
@@ -44,17 +56,22 @@ struct Run {
 
 impl RegularExpression {
     pub(crate) fn new(pattern: &str) -> Result<Self, regex::Error> {
-        let unicode = RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build()?;
-        Ok(Self { unicode, ascii: OnceLock::new() })
+        let is_small = regex_syntax::parse(pattern).is_ok_and(|hir| largest(&hir) <= REGEX_BYTES_MAX);
+        let unicode = match is_small {
+            true => OnceLock::new(),
+            false => OnceLock::from(Some(compiled(pattern, REGEX_BYTES_MAX)?)),
+        };
+        Ok(Self { pattern: pattern.into(), unicode, ascii: OnceLock::new() })
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        self.unicode.as_str()
+        &self.pattern
     }
 
     /// In the obvious way.
     pub(crate) fn is_match(&self, text: &str) -> bool {
-        self.unicode.is_match(text)
+        let unicode = self.unicode.get_or_init(|| compiled(&self.pattern, usize::MAX).ok());
+        unicode.as_ref().is_some_and(|expression| expression.is_match(text))
     }
 
     /// The same, faster.
@@ -62,9 +79,41 @@ impl RegularExpression {
         let ascii = if text.is_ascii() { self.ascii.get_or_init(|| ascii(self.as_str())) } else { &None };
         match ascii {
             Some(ascii) => ascii.is_match(text.as_bytes()),
-            None => self.unicode.is_match(text),
+            None => self.is_match(text),
         }
     }
+}
+
+fn compiled(pattern: &str, max: usize) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(max).build()
+}
+
+/// How many bytes the automaton of an expression takes at most, by what its parts may need.
+fn largest(hir: &Hir) -> usize {
+    let own = match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len(),
+        HirKind::Class(Class::Unicode(class)) => class.iter().map(states_of_range).sum(),
+        HirKind::Repetition(repetition) => {
+            let one = largest(&repetition.sub).saturating_add(PART_STATES * STATE_BYTES);
+            return one.saturating_mul(copies(repetition));
+        }
+        HirKind::Capture(_) | HirKind::Concat(_) | HirKind::Alternation(_) => 0,
+    };
+    let parts = hir.kind().subs().iter().map(largest);
+    parts.fold(own.saturating_add(PART_STATES).saturating_mul(STATE_BYTES), usize::saturating_add)
+}
+
+/// How often what is repeated stands in the automaton.
+fn copies(repetition: &Repetition) -> usize {
+    let most = repetition.max.unwrap_or(repetition.min).max(1);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// A state for each byte of each sequence of bytes that spells characters of the range.
+fn states_of_range(range: &ClassUnicodeRange) -> usize {
+    Utf8Sequences::new(range.start(), range.end()).map(|sequence| sequence.len()).sum()
 }
 
 /// The small form, where there is one.
@@ -143,7 +192,53 @@ fn names_only_ascii(pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
+
+    const PARTS: [&str; 12] = [
+        "powershell",
+        ".",
+        r"\w",
+        r"\W",
+        r"\d",
+        r"\b",
+        r"\pL",
+        "[^x]",
+        "[a-fđ-ộ]",
+        "(?i:ks|ß)",
+        "(a|b|)",
+        r"(?-s:.)\.exe$",
+    ];
+    const REPEATS: [&str; 8] = ["", "", "?", "*", "+", "{0,3}", "{7}", "{2,40}"];
+
+    proptest! {
+        #[test]
+        fn no_automaton_is_larger_than_was_said(
+            parts in vec((select(&PARTS[..]), select(&REPEATS[..])), 1..6),
+            joint in select(&["", "|", ")("][..]),
+            flags in select(&["", "(?i)", "(?s)", "(?U)"][..]),
+        ) {
+            let repeated: Vec<String> = parts.iter().map(|(part, repeat)| format!("(?:{part}){repeat}")).collect();
+            let pattern = format!("{flags}({})", repeated.join(joint));
+            let most = largest(&regex_syntax::parse(&pattern)?);
+            let built = compiled(&pattern, most);
+            prop_assert!(built.is_ok(), "{pattern}: {most}: {built:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_told_at_once() {
+        for pattern in [r"(?:\w{100}){100}", r"(?:[^a]{1000}){1000}"] {
+            assert!(
+                matches!(RegularExpression::new(pattern), Err(regex::Error::CompiledTooBig(_))),
+                "{pattern}"
+            );
+        }
+        assert!(matches!(RegularExpression::new("a("), Err(regex::Error::Syntax(_))));
+    }
 
     #[test]
     fn both_forms_say_the_same() -> Result<(), regex::Error> {
