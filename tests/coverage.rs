@@ -124,13 +124,14 @@ fn a_changed_inventory_applies_without_a_restart_and_the_old_one_stays_readable(
 }
 
 const RECORDS: [&str; 3] = [
-    // By host, by the name that a relay's line gives, by an address on the network whoever looked on, and by none.
+    // By host, by the name that a relay's line gives, by an address on the network whoever looked on, and by none: what a
+    // stranger's line says of its host is not believed.
     "INSERT INTO vonggac.events (ts, host, agent, hostname, product, src_ip, dst_ip, epoch, seq, record, system_id, sys_level, \
      retention_days, rules) VALUES \
      (now64(6) - 60, 'web01', 'web01', '', 'linux', '::', '::', 171, 1, 0, 'old', 1, 31, ['r']), \
      (now64(6) - 60, 'relay', 'relay', 'WEB01', 'linux', '::', '::', 171, 1, 1, '', 0, 90, []), \
      (now64(6) - 60, 'web01', 'web01', '', 'network', '::ffff:203.0.113.9', '::ffff:192.0.2.7', 171, 1, 2, '', 0, 90, []), \
-     (now64(6) - 60, 'nobody', 'nobody', '', 'linux', '::', '::', 171, 1, 3, 'old', 1, 31, []), \
+     (now64(6) - 60, 'nobody', 'nobody', 'web01', 'linux', '::', '::', 171, 1, 3, 'old', 1, 31, []), \
      (now64(6) - 864000, 'web01', 'web01', '', 'linux', '::', '::', 171, 1, 4, 'old', 1, 31, [])",
     "INSERT INTO vonggac.flows (ts, host, src_ip, dst_ip, retention_days) VALUES \
      (now64(6) - 60, 'web01', '::ffff:192.0.2.7', '::ffff:203.0.113.9', 31)",
@@ -145,7 +146,7 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
     if !site::engine_present("what_is_stored_gets_the_systems_of_todays_inventory") {
         return Ok(());
     }
-    let inventory = "[[organisation]]\nid = 'so'\nname = 'Sở'\n\
+    let inventory = "relays = ['Relay']\n[[organisation]]\nid = 'so'\nname = 'Sở'\n\
         [[system]]\nid = 'web'\nname = 'Cổng'\nowner = 'so'\noperator = 'so'\nhosts = ['web01']\n\
         [system.level]\napproved = 3\ndecision = '1'\ndate = '2026-09-30'\nauthority = 'a'\nbasis = 'b'\n\
         [[system]]\nid = 'lan'\nname = 'Mạng'\nowner = 'so'\noperator = 'so'\nnetworks = ['192.0.2.0/24']\n";

@@ -1,28 +1,47 @@
 //! Which information system an event concerns, and of what level that is.
 //!
-//! In this order: the host of the sender's certificate, the host that the line names (a relay's certificate says nothing of
-//! the host behind it), the address that is acted upon, the address that acts. The first that the inventory knows decides:
-//! what is nearer to the evidence counts more, and an address outside cannot move an event to another system when its host
-//! is known.
+//! In this order: of a relay, the host that the line names, because a relay's certificate says nothing of the hosts behind it;
+//! the host of the sender's certificate; the address that is acted upon, the address that acts. The first that the inventory
+//! knows decides: what is nearer to the evidence counts more, and an address outside cannot move an event to another system
+//! when its host is known.
+//!
+//! What a line says of its host is believed of relays alone, which the inventory names: any other host could speak for every
+//! system, and hide that one has fallen silent.
 
 use std::net::Ipv6Addr;
 
 use crate::inventory::{Inventory, SystemIndex};
 
-/// The system that an event concerns; `hostname` is what the line says, addresses may be unspecified.
-pub(crate) fn classify(
-    inventory: &Inventory,
-    host: &str,
-    hostname: &str,
-    dst_ip: Ipv6Addr,
-    src_ip: Ipv6Addr,
-) -> Option<SystemIndex> {
-    let by_address =
-        |address: Ipv6Addr| (!address.is_unspecified()).then(|| inventory.by_address(address)).flatten();
-    (inventory.by_host(host))
-        .or_else(|| inventory.by_host(hostname))
-        .or_else(|| by_address(dst_ip))
-        .or_else(|| by_address(src_ip))
+/// Who sends events, as the inventory knows the host of its certificate.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender<'i> {
+    inventory: &'i Inventory,
+    /// The system of its own.
+    pub(crate) system: Option<SystemIndex>,
+    is_relay: bool,
+}
+
+impl<'i> Sender<'i> {
+    pub(crate) fn new(inventory: &'i Inventory, host: &str) -> Self {
+        Self { inventory, system: inventory.by_host(host), is_relay: inventory.is_relay(host) }
+    }
+
+    /// The system of the host that wrote a line; `hostname` is what the line says.
+    pub(crate) fn by_name(&self, hostname: &str) -> Option<SystemIndex> {
+        let named = self.is_relay.then(|| self.inventory.by_host(hostname)).flatten();
+        named.or(self.system)
+    }
+
+    /// The first of two addresses, which may be unspecified, that the inventory knows.
+    pub(crate) fn by_address(&self, dst_ip: Ipv6Addr, src_ip: Ipv6Addr) -> Option<SystemIndex> {
+        let known = [dst_ip, src_ip].into_iter().filter(|address| !address.is_unspecified());
+        known.filter_map(|address| self.inventory.by_address(address)).next()
+    }
+
+    /// Whether a line names a host of a system, and is not believed because nobody vouches for its sender.
+    pub(crate) fn is_doubted(&self, hostname: &str) -> bool {
+        !self.is_relay && self.system.is_none() && self.inventory.by_host(hostname).is_some()
+    }
 }
 
 #[cfg(test)]
@@ -32,6 +51,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "
+relays = ['relay', 'DB02']
 [[organisation]]
 id = 'so'
 name = 'Sở'
@@ -46,7 +66,7 @@ id = 'db'
 name = 'db'
 owner = 'so'
 operator = 'so'
-hosts = ['db01']
+hosts = ['db01', 'db02']
 networks = ['10.1.0.0/16']
 [[system]]
 id = 'lan'
@@ -62,14 +82,21 @@ networks = ['10.2.0.0/16', '::/0']
         let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
         let cases = [
             ("web01", "db01", "::ffff:10.1.0.1", "::ffff:10.2.0.1", Some("web")),
+            ("stranger", "web01", "::", "::", None),
+            ("stranger", "web01", "::ffff:10.1.0.1", "::", Some("db")),
+            ("db02", "web01", "::ffff:10.2.0.1", "::", Some("web")),
+            ("db02", "db02", "::ffff:10.2.0.1", "::", Some("db")),
             ("relay", "db01", "::ffff:10.2.0.1", "::", Some("db")),
             ("relay", "other", "::ffff:10.1.0.1", "::ffff:10.2.0.1", Some("db")),
             ("relay", "", "::", "::ffff:10.2.0.1", Some("lan")),
             ("relay", "", "::", "::", None),
         ];
         for (host, hostname, dst_ip, src_ip, expected) in cases {
-            let found = classify(&inventory, host, hostname, address(dst_ip), address(src_ip));
+            let sender = Sender::new(&inventory, host);
+            let by_address = || sender.by_address(address(dst_ip), address(src_ip));
+            let found = sender.by_name(hostname).or_else(by_address);
             assert_eq!(found.map(|index| &*inventory.system(index).id), expected, "{host} {hostname}");
+            assert_eq!(sender.is_doubted(hostname), host == "stranger", "{host} {hostname}");
         }
     }
 }

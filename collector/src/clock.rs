@@ -79,6 +79,12 @@ pub(crate) fn now() -> Micros {
     Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
 }
 
+/// The version of a row that replaces others, of which this is the highest: the time, or what is next behind it where the clock
+/// was ahead then.
+pub(crate) fn version_after(last: u64) -> u64 {
+    u64::try_from(now()).unwrap_or_default().max(last.saturating_add(1))
+}
+
 /// The day here and now, by which decrees are in force or not.
 pub(crate) fn today() -> Date {
     Timestamp::now().to_zoned(zone()).date()
@@ -92,6 +98,13 @@ mod tests {
 
     fn judged(variable: Option<&str>, localtime: &Path, database: bool) -> Result<TimeZone, UnknownZone> {
         judge(TimeZone::get("Asia/Nowhere"), variable.map(OsString::from), localtime, database)
+    }
+
+    #[test]
+    fn a_version_follows_the_last_one_whatever_the_clock_says() {
+        let ahead = u64::try_from(now()).unwrap() + 3_600_000_000;
+        assert_eq!(version_after(ahead), ahead + 1);
+        assert!((1_795_000_000_000_000..ahead).contains(&version_after(7)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 use crate::admit::{Admitted, Origin};
 use crate::batch::Gap;
-use crate::classify::classify;
+use crate::classify::Sender;
 use crate::coverage::SourceSet;
 use crate::current::Current;
 use crate::ends::Ends;
@@ -62,6 +62,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
         "Events received again that an earlier collector had stored.",
         &["agent"],
     ),
+    doubted: metrics::counters(
+        "vonggac_evaluate_doubted_hostnames_total",
+        "Events whose line names a host of a system, from a sender that is of no system and no relay: not believed.",
+        &["agent"],
+    ),
     matches: metrics::counter("vonggac_evaluate_matches_total", "Matches of rules."),
 });
 
@@ -69,6 +74,7 @@ struct Metrics {
     parsed: IntCounterVec,
     received: IntCounterVec,
     known: IntCounterVec,
+    doubted: IntCounterVec,
     matches: IntCounter,
 }
 
@@ -257,7 +263,7 @@ impl Thread {
             sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
-            host_system: places.inventory.by_host(&ticket.origin.identity.agent),
+            sender: Sender::new(&places.inventory, &ticket.origin.identity.agent),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
             blocks: Blocks::default(),
@@ -354,7 +360,7 @@ struct Pass<'b> {
     sightseer: &'b mut Sightseer,
     origin: &'b Arc<Origin>,
     agent: Arc<str>,
-    host_system: Option<SystemIndex>,
+    sender: Sender<'b>,
     format: &'static str,
     records: Vec<Record<'b>>,
     blocks: Blocks,
@@ -410,13 +416,13 @@ impl<'b> Pass<'b> {
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
         // Who looked on at a network is not who is concerned.
-        let system = ends.and_then(Ends::concerned).or(self.host_system).or_else(|| {
-            let inventory = &self.places.inventory;
-            classify(inventory, &identity.agent, &row.hostname, row.dst_ip.0, row.src_ip.0)
-        });
-        let inventory = &self.places.inventory;
-        let by_host = self.host_system.is_some() || inventory.by_host(&row.hostname).is_some();
-        self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_host));
+        let by_name = self.sender.by_name(&row.hostname);
+        let by_address = || self.sender.by_address(row.dst_ip.0, row.src_ip.0);
+        let system = ends.and_then(Ends::concerned).or(by_name).or_else(by_address);
+        if by_name.is_none() && self.sender.is_doubted(&row.hostname) {
+            METRICS.doubted.with_label_values(&[&identity.agent]).inc();
+        }
+        self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_name.is_some()));
         let places: &'b Places = self.places;
         let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
@@ -455,7 +461,7 @@ impl<'b> Pass<'b> {
         let days = [src, dst].map(|place| self.site.levels.retention_days(place.level, drill));
         row.retention_days = days.into_iter().max().unwrap_or_default();
         self.blocks.push(&row);
-        let place = places.of(ends.concerned().or(self.host_system));
+        let place = places.of(ends.concerned().or(self.sender.system));
         Subject { place, src_ip: row.src_ip.0, user: String::new() }
     }
 

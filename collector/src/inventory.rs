@@ -1,5 +1,6 @@
 //! `systems.toml`: the organisations of a site, its information systems, their facts and approved security levels, which
-//! hosts, addresses, networks and domains belong to them, and the lines that join its places.
+//! hosts, addresses, networks and domains belong to them, the relays whose lines tell who wrote them, and the lines that join
+//! its places.
 //!
 //! The tree of organisations is data: nothing here knows what a department or a commune is. An approved level stands only with
 //! the decision that approved it (number, date, authority) and its legal basis, because every alert shows them. The path may
@@ -18,7 +19,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -265,6 +266,8 @@ pub struct Inventory {
     by_id: HashMap<String, SystemIndex>,
     /// Hosts and domains, in lower case.
     by_host: Lookup<String>,
+    /// Hosts that pass on what others write, in lower case.
+    relays: BTreeSet<String>,
     /// Networks by the length of their prefix in IPv6 (IPv4 is mapped); the longest is asked first.
     by_network: BTreeMap<u8, Lookup<u128>>,
 }
@@ -355,6 +358,16 @@ impl Inventory {
             return self.by_host.get(&host.to_ascii_lowercase()).copied();
         }
         self.by_host.get(host).copied()
+    }
+
+    /// Whether a host passes on what others write.
+    pub(crate) fn is_relay(&self, host: &str) -> bool {
+        !self.relays.is_empty() && self.relays.contains(&host.to_ascii_lowercase())
+    }
+
+    /// All such hosts, in lower case.
+    pub(crate) fn relays(&self) -> impl Iterator<Item = &str> {
+        self.relays.iter().map(String::as_str)
     }
 
     /// The system that an address belongs to: of all networks that hold it the one with the longest prefix.

@@ -112,9 +112,9 @@ pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Vec<AlertRow> {
     answer("open alerts", || client.query(sql).bind(since).bind(limit).fetch_all()).await
 }
 
-/// The digest of the inventory that was loaded last; none when the store has none.
-pub(crate) async fn inventory_digest(client: &Client) -> Option<String> {
-    let sql = "SELECT digest FROM systems_history ORDER BY loaded_at DESC LIMIT 1";
+/// When the inventory that was loaded last was, and its digest; none when the store has none.
+pub(crate) async fn last_inventory(client: &Client) -> Option<(Micros, String)> {
+    let sql = "SELECT toUnixTimestamp64Micro(loaded_at), digest FROM systems_history ORDER BY loaded_at DESC LIMIT 1";
     answer("the inventory", || client.query(sql).fetch_optional()).await
 }
 

@@ -42,6 +42,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     failures: metrics::counters("vonggac_hunt_failures_total", "Tries of a run that failed.", &["hunt"]),
     findings: metrics::counters("vonggac_hunt_findings_total", "Rows that hunts found.", &["hunt"]),
     behind: metrics::gauges("vonggac_hunt_behind_seconds", "How long the next run is due.", &["hunt"]),
+    ahead: metrics::gauges(
+        "vonggac_hunt_ahead_seconds",
+        "How long a hunt does not run, because the clock was ahead when its last run was stored.",
+        &["hunt"],
+    ),
 });
 
 struct Metrics {
@@ -49,6 +54,7 @@ struct Metrics {
     failures: IntCounterVec,
     findings: IntCounterVec,
     behind: IntGaugeVec,
+    ahead: IntGaugeVec,
 }
 
 /// The stage: a task for each hunt, which ends with it.
@@ -78,6 +84,7 @@ impl RunHunts {
     pub(crate) fn start(hunts: Vec<Hunt>, reader: Reader, deliveries: &mpsc::Sender<Delivery>) -> Self {
         // A hunt that is no more is not behind.
         METRICS.behind.reset();
+        METRICS.ahead.reset();
         let (reader, turn) = (Arc::new(reader), Arc::new(Semaphore::new(1)));
         let mut tasks = JoinSet::new();
         for hunt in hunts {
@@ -100,6 +107,7 @@ impl Schedule {
         loop {
             let due = self.hunt.due(run);
             self.tell_behind(due);
+            self.tell_ahead(due);
             tokio::time::sleep(micros(due.saturating_sub(now()))).await;
             while let Err(error) = self.hunt_once(run).await {
                 METRICS.failures.with_label_values(&[&self.hunt.name]).inc();
@@ -139,6 +147,20 @@ impl Schedule {
     fn tell_behind(&self, due: Micros) {
         let behind = now().saturating_sub(due).max(0) / 1_000_000;
         METRICS.behind.with_label_values(&[&self.hunt.name]).set(behind);
+    }
+
+    /// The next run is due within one period, unless the clock was ahead when the last one was stored: its windows were looked at
+    /// before anything stood in them, and none is until their time has come.
+    fn tell_ahead(&self, due: Micros) {
+        let ahead = due.saturating_sub(now()).saturating_sub(self.hunt.every).max(0) / 1_000_000;
+        METRICS.ahead.with_label_values(&[&self.hunt.name]).set(ahead);
+        if ahead > 0 {
+            warn!(
+                hunt = self.hunt.name,
+                ahead_s = ahead,
+                "does not run for so long: the clock was ahead when it ran last"
+            );
+        }
     }
 
     async fn hunt_once(&self, run: u64) -> Result<()> {

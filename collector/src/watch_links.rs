@@ -18,7 +18,7 @@ use prometheus::{GaugeVec, IntCounter, IntGaugeVec};
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::clock::{now, today, zone};
+use crate::clock::{today, version_after, zone};
 use crate::config::Config;
 use crate::door::Stop;
 use crate::insert::{Insert, Refused};
@@ -92,6 +92,8 @@ pub(crate) struct WatchLinks {
     stop: Stop,
     /// As the store has them, by link and day; none before the first round.
     written: Option<HashMap<(String, String), LinkDay>>,
+    /// The highest version that was read or written.
+    version: u64,
 }
 
 impl WatchLinks {
@@ -99,7 +101,15 @@ impl WatchLinks {
         LazyLock::force(&METRICS);
         let insert = Insert::new(client, "link_days", &LinkDay::COLUMNS.join(", "));
         let reader = Reader::open(config)?;
-        Ok(Self { config: config.clone(), reader, stored: client.clone(), insert, stop, written: None })
+        Ok(Self {
+            config: config.clone(),
+            reader,
+            stored: client.clone(),
+            insert,
+            stop,
+            written: None,
+            version: 0,
+        })
     }
 
     /// Runs until told to stop.
@@ -122,17 +132,21 @@ impl WatchLinks {
         if self.written.is_none() {
             let rows: Vec<LinkDay> =
                 self.stored.query("SELECT ?fields FROM link_days FINAL").fetch_all().await?;
+            self.version = rows.iter().map(|row| row.version).max().unwrap_or_default();
             self.written =
                 Some(rows.into_iter().map(|row| (row.key(), LinkDay { version: 0, ..row })).collect());
         }
-        let Metrics { percent, full_days, samples, .. } = &*METRICS;
-        percent.reset();
-        [full_days, samples].into_iter().for_each(IntGaugeVec::reset);
+        let mut told = Vec::new();
         for link in inventory.links() {
             let days =
                 self.days(link, inventory.organisation_name(&link.organisation.value), today, zone).await?;
-            tell(link, &days);
+            told.push((link, days));
         }
+        // Only now: figures stay as they were when the store fails halfway.
+        let Metrics { percent, full_days, samples, .. } = &*METRICS;
+        percent.reset();
+        [full_days, samples].into_iter().for_each(IntGaugeVec::reset);
+        told.iter().for_each(|(link, days)| tell(link, days));
         Ok(())
     }
 
@@ -158,7 +172,8 @@ impl WatchLinks {
             .map(|day| LinkDay::of(link, organisation, day))
             .filter(|row| written.get(&row.key()) != Some(row))
             .collect();
-        let version = u64::try_from(now()).unwrap_or_default();
+        self.version = version_after(self.version);
+        let version = self.version;
         let versioned: Vec<LinkDay> = rows.iter().map(|row| LinkDay { version, ..row.clone() }).collect();
         if !rows.is_empty() {
             let put = self.insert.put(&encoded(&versioned)).await;

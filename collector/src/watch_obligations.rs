@@ -17,7 +17,7 @@ use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 use serde::Deserialize;
 use tracing::warn;
 
-use crate::clock::{now, today, zone};
+use crate::clock::{now, today, version_after, zone};
 use crate::config::Config;
 use crate::door::Stop;
 use crate::history::Entry;
@@ -111,6 +111,8 @@ pub(crate) struct WatchObligations {
     stop: Stop,
     /// As the store has them; none before the first round.
     written: Option<HashMap<Key, Obligation>>,
+    /// The highest version that was read or written.
+    version: u64,
 }
 
 /// How everything stands in one round.
@@ -125,7 +127,15 @@ impl WatchObligations {
         LazyLock::force(&METRICS);
         let insert = Insert::new(client, "obligations", &Obligation::COLUMNS.join(", "));
         let reader = Reader::open(config)?;
-        Ok(Self { config: config.clone(), reader, stored: client.clone(), insert, stop, written: None })
+        Ok(Self {
+            config: config.clone(),
+            reader,
+            stored: client.clone(),
+            insert,
+            stop,
+            written: None,
+            version: 0,
+        })
     }
 
     /// Runs until told to stop.
@@ -159,11 +169,13 @@ impl WatchObligations {
         if self.written.is_none() {
             let rows: Vec<Obligation> =
                 self.stored.query("SELECT ?fields FROM obligations FINAL").fetch_all().await?;
+            self.version = rows.iter().map(|row| row.version).max().unwrap_or_default();
             self.written = Some(by_key(rows));
         }
         let written = self.written.get_or_insert_default();
         let wanted = by_key(obligations);
-        let rows = changes(written, &wanted, u64::try_from(now()).unwrap_or_default());
+        self.version = version_after(self.version);
+        let rows = changes(written, &wanted, self.version);
         if rows.is_empty() {
             return Ok(());
         }

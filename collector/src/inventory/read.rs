@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use toml::{Spanned, Value as Toml};
 
+use crate::ca::host_name;
 use crate::coverage::Span;
 use crate::inventory::{
     Assessed, At, Contact, DEPTH_MAX, Days, Dossier, DossierStatus, Finding, Grade, Inventory,
@@ -41,6 +42,8 @@ pub(super) fn parse(text: &str, path: &Path) -> (Inventory, Vec<Finding>) {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    relays: Vec<Spanned<String>>,
     #[serde(default)]
     organisation: Vec<OrganisationDraft>,
     #[serde(default)]
@@ -220,9 +223,21 @@ impl Draft {
                 return;
             }
         };
+        file.relays.into_iter().for_each(|relay| self.add_relay(&source, relay));
         file.organisation.into_iter().for_each(|draft| self.add_organisation(&source, draft));
         file.system.into_iter().for_each(|draft| self.add_system(&source, draft));
         file.link.into_iter().for_each(|draft| self.add_link(&source, draft));
+    }
+
+    fn add_relay(&mut self, source: &Source<'_>, relay: Spanned<String>) {
+        let At { value, origin } = source.at(relay);
+        match host_name(&value) {
+            Ok(name) => drop(self.inventory.relays.insert(name)),
+            Err(_) => {
+                let expected = "the name of a host, as in its certificate";
+                self.expected(origin, "the inventory", "relays", expected, &format!("{value:?}"));
+            }
+        }
     }
 
     fn add_organisation(&mut self, source: &Source<'_>, draft: OrganisationDraft) {

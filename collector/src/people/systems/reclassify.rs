@@ -20,6 +20,7 @@ use crate::clock::today;
 use crate::config::Config;
 use crate::evaluate::Places;
 use crate::grouping::AlertRow;
+use crate::inventory::Inventory;
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::filter::{Bound, Filter};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
@@ -32,6 +33,8 @@ use crate::row_binary::Encode as _;
 
 /// A mutation of a year of records on a small machine is done by then. The store goes on when nobody waits any more.
 const WORK_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// What dictionaries give for who is in no system.
+const NOBODY: &str = "('', 0)::Tuple(system_id String, sys_level UInt8)";
 /// Alerts that are read and written at once: some 3 KB each.
 const ALERTS_AT_ONCE: usize = 1_000;
 /// Longest time between an alert's first evidence and its last hit.
@@ -200,7 +203,7 @@ impl Work {
     async fn run(&self) -> Result<(Vec<Line>, u64)> {
         let (mut lines, mut changed) = (Vec::new(), 0);
         let alerts = self.alerts().await?;
-        for classified in classified() {
+        for classified in classified(&self.places.inventory) {
             let moved = self.count(&classified).await?;
             let records: u64 = moved.iter().map(|moved| moved.changed).sum();
             lines.extend(summed(classified.name, &moved));
@@ -243,7 +246,7 @@ impl Work {
 
     /// All alerts of the time, and what each concerns.
     async fn alerts(&self) -> Result<Vec<AlertMove>> {
-        let sql = alerts_sql(&self.range);
+        let sql = alerts_sql(&self.range, &self.places.inventory);
         self.store.reader().rows_within(&sql, &Filter::default(), WORK_TIMEOUT).await
     }
 
@@ -310,6 +313,12 @@ fn first_of(places: &[String]) -> String {
     format!("arrayFirst(place -> place.1 != '', [{}])", places.join(", "))
 }
 
+/// A relay's line tells who wrote it; of others it is not believed. Names of relays hold nothing that would need quoting.
+fn of_relay(inventory: &Inventory, host: &str, hostname: &str) -> String {
+    let relays: Vec<String> = inventory.relays().map(|relay| format!("'{relay}'")).collect();
+    format!("if(has([{}]::Array(String), lower({host})), {}, {NOBODY})", relays.join(", "), of_host(hostname))
+}
+
 fn of_host(column: &str) -> String {
     format!("dictGet('system_by_host', ('system_id', 'sys_level'), lower({column}))")
 }
@@ -317,31 +326,32 @@ fn of_host(column: &str) -> String {
 /// An address that is not there belongs to nobody.
 fn of_address(column: &str) -> String {
     let asked = format!("dictGet('system_by_address', ('system_id', 'sys_level'), {column})");
-    format!("if({column} = toIPv6('::'), ('', 0)::Tuple(system_id String, sys_level UInt8), {asked})")
+    format!("if({column} = toIPv6('::'), {NOBODY}, {asked})")
 }
 
 /// What an event concerns, as the collector tells it: on a network the ends come before who looked on.
-fn of_event() -> String {
-    let (host, hostname) = (of_host("toString(host)"), of_host("hostname"));
+fn of_event(inventory: &Inventory) -> String {
+    let host = of_host("toString(host)");
+    let hostname = of_relay(inventory, "toString(host)", "hostname");
     let (dst, src) = (of_address("dst_ip"), of_address("src_ip"));
-    let seen = first_of(&[dst.clone(), src.clone(), host.clone(), hostname.clone()]);
-    let told = first_of(&[host, hostname, dst, src]);
+    let seen = first_of(&[dst.clone(), src.clone(), hostname.clone(), host.clone()]);
+    let told = first_of(&[hostname, host, dst, src]);
     let network = crate::ends::NETWORK;
     format!("if(product = '{network}' AND src_ip != toIPv6('::') AND dst_ip != toIPv6('::'), {seen}, {told})")
 }
 
-fn classified() -> [Classified; 3] {
+fn classified(inventory: &Inventory) -> [Classified; 3] {
     let (id, level) = ("system_id", "sys_level");
     let end = |name, id, level, sql| Classified { name, table: "flows", id, level, sql };
     [
-        Classified { name: "events", table: "events", id, level, sql: of_event() },
+        Classified { name: "events", table: "events", id, level, sql: of_event(inventory) },
         end("flows, source", "src_system_id", "src_sys_level", of_address("src_ip")),
         end("flows, destination", "dst_system_id", "dst_sys_level", of_address("dst_ip")),
     ]
 }
 
 /// The evidence of alerts by its name, as [`crate::evaluate`] writes it.
-fn alerts_sql(range: &Range) -> String {
+fn alerts_sql(range: &Range, inventory: &Inventory) -> String {
     let name =
         "concat(agent, ':', lower(leftPad(hex(epoch), 16, '0')), ':', toString(seq), ':', toString(record))";
     let evidence = range.widened(ALERT_SPAN).holds("ts");
@@ -359,7 +369,7 @@ fn alerts_sql(range: &Range) -> String {
             multiIf(e.event != '', e.place, {host}.1 != '', {host}, (a.was, a.was_level)) AS place \
             FROM a LEFT ANY JOIN e ON a.event = e.event)",
         alerts = range.holds("last_seen"),
-        events = of("events", &of_event()),
+        events = of("events", &of_event(inventory)),
         flows = of("flows", &of_flow),
         host = of_host("a.host"),
     )
