@@ -146,7 +146,7 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
     if !site::engine_present("what_is_stored_gets_the_systems_of_todays_inventory") {
         return Ok(());
     }
-    let inventory = "relays = ['Relay']\n[[organisation]]\nid = 'so'\nname = 'Sở'\n\
+    let inventory = "[[relay]]\nhost = 'Relay'\n[[organisation]]\nid = 'so'\nname = 'Sở'\n\
         [[system]]\nid = 'web'\nname = 'Cổng'\nowner = 'so'\noperator = 'so'\nhosts = ['web01']\n\
         [system.level]\napproved = 3\ndecision = '1'\ndate = '2026-09-30'\nauthority = 'a'\nbasis = 'b'\n\
         [[system]]\nid = 'lan'\nname = 'Mạng'\nowner = 'so'\noperator = 'so'\nnetworks = ['192.0.2.0/24']\n";

@@ -51,7 +51,10 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "
-relays = ['relay', 'DB02']
+[[relay]]
+host = 'relay'
+[[relay]]
+host = 'DB02'
 [[organisation]]
 id = 'so'
 name = 'Sở'

@@ -43,13 +43,19 @@ pub(super) fn parse(text: &str, path: &Path) -> (Inventory, Vec<Finding>) {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    relays: Vec<Spanned<String>>,
+    relay: Vec<RelayDraft>,
     #[serde(default)]
     organisation: Vec<OrganisationDraft>,
     #[serde(default)]
     system: Vec<SystemDraft>,
     #[serde(default)]
     link: Vec<LinkDraft>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelayDraft {
+    host: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -223,19 +229,19 @@ impl Draft {
                 return;
             }
         };
-        file.relays.into_iter().for_each(|relay| self.add_relay(&source, relay));
+        file.relay.into_iter().for_each(|draft| self.add_relay(&source, draft));
         file.organisation.into_iter().for_each(|draft| self.add_organisation(&source, draft));
         file.system.into_iter().for_each(|draft| self.add_system(&source, draft));
         file.link.into_iter().for_each(|draft| self.add_link(&source, draft));
     }
 
-    fn add_relay(&mut self, source: &Source<'_>, relay: Spanned<String>) {
-        let At { value, origin } = source.at(relay);
+    fn add_relay(&mut self, source: &Source<'_>, draft: RelayDraft) {
+        let At { value, origin } = source.at(draft.host);
         match host_name(&value) {
             Ok(name) => drop(self.inventory.relays.insert(name)),
             Err(_) => {
                 let expected = "the name of a host, as in its certificate";
-                self.expected(origin, "the inventory", "relays", expected, &format!("{value:?}"));
+                self.expected(origin, "relay", "host", expected, &format!("{value:?}"));
             }
         }
     }
