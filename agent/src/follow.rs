@@ -20,6 +20,7 @@ use crate::ledger::{Entry, Known, Ledger};
 use crate::limits::{
     COMPRESSED_SUFFIXES, FINGERPRINT_COPY_BYTES_MIN, GROUP_HOLD, ROTATED_QUIET, SIBLINGS_MAX,
 };
+use crate::open::open;
 
 /// Where a followed file stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -197,17 +198,6 @@ impl Followed {
     pub(crate) fn is_finished(&self, now: Instant) -> bool {
         !self.is_live() && self.lag() == 0 && self.ending(now) == Ending::Closed
     }
-}
-
-/// Opens a regular file. Another kind (a pipe, a folder) is an error that says so.
-pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    // Asked before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
-    }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    Ok((file, metadata))
 }
 
 /// Finds a known file again after a restart: by inode and fingerprint under its path or the names that rotation gives; else

@@ -36,13 +36,14 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, Source, Start};
 use crate::cut::{Cut, Ending, Full, Span, cut_batch, record_at};
 use crate::fingerprint::{Fingerprint, read_full_at};
-use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
+use crate::follow::{Followed, Look, Place, find_again, find_copy, siblings};
 use crate::form::{Former, loss, now};
 use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Labels, Ledger};
 use crate::limits::{
     CLOCK_GRAIN, FILES_MAX, NOTICE_INTERVAL, QUEUE_BATCHES, RESCAN_INTERVAL, SEGMENTS_FOLLOWED_MAX,
 };
 use crate::metrics::Metrics;
+use crate::open::open;
 use crate::ship::Frame;
 use crate::spool::{Loss, Spool};
 use crate::zone::utc_offset_s;
