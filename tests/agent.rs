@@ -282,6 +282,62 @@ fn tells_the_centre_of_lines_that_were_truncated_unread() -> Result<()> {
     Ok(())
 }
 
+/// Rotated and compressed while no agent ran, most of it unread: told to the byte, what was in batches and what was not.
+#[test]
+fn tells_the_centre_of_the_rest_of_a_file_that_is_gone() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.sink.withhold(true);
+    scene.write(50_000)?;
+    let written = scene.log().metadata()?.len() as f64;
+    scene.start_agent()?;
+    let read = || scene.metric("vonggac_agent_read_bytes_total");
+    let lag = || scene.metric("vonggac_agent_lag_bytes");
+    scene.until_metric("vonggac_agent_batches_formed_total", |formed| formed == (WINDOW + QUEUE) as f64)?;
+    until("the lag is counted", || Ok((read()? > 0.0 && read()? + lag()? == written).then_some(())))?;
+    scene.kill_agent()?;
+    std::fs::rename(scene.log(), scene.path("numbered.log.1.gz"))?;
+    scene.write(1000)?;
+    // Another sink, that has never seen the batches.
+    scene.sink = Sink::start(&scene.authority, "localhost")?;
+    scene.configure(scene.sink.port, "")?;
+    scene.start_agent()?;
+    scene.until_metric("vonggac_agent_lost_bytes_total", |lost| lost == written)?;
+    scene.until_received(WINDOW + QUEUE + 1 + 1000)?;
+    scene.stop_agent()?;
+    let received = scene.sink.received();
+    assert_sound(&received);
+    let lines = received.lines();
+    let (notices, rest): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.contains("lines_lost"));
+    let bytes = notices.iter().map(|notice| {
+        let notice: serde_json::Value = serde_json::from_str(notice).expect("JSON");
+        notice["bytes"].as_f64().expect("a number")
+    });
+    assert_eq!((notices.len() as u64, bytes.sum()), (WINDOW + QUEUE + 1, written));
+    assert_eq!(rest.len(), 1000);
+    Ok(())
+}
+
+/// A file that was read to its end, as far as it was seen: nobody knows what was written to it before it went.
+#[test]
+fn tells_the_centre_of_a_file_that_is_gone() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.write(1000)?;
+    scene.start_agent()?;
+    scene.until_metric("vonggac_agent_batches_acked_total", |acked| acked == 2.0)?;
+    scene.stop_agent()?;
+    std::fs::remove_file(scene.log())?;
+    scene.start_agent()?;
+    scene.until_received(1000 + 1)?;
+    assert_eq!(scene.metric("vonggac_agent_files_gone_total")?, 1.0);
+    assert_eq!(scene.metric("vonggac_agent_lost_bytes_total")?, 0.0);
+    scene.stop_agent()?;
+    let received = scene.sink.received();
+    assert_sound(&received);
+    let last = received.lines().pop().context("a notice")?;
+    assert!(last.contains("\"file_gone\""), "{last}");
+    Ok(())
+}
+
 /// A file that was seen while nothing could be sent, and copied and truncated before a line of it was read, while no agent ran.
 #[test]
 fn finds_the_copy_of_a_file_that_it_had_only_seen() -> Result<()> {

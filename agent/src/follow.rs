@@ -20,6 +20,7 @@ use crate::ledger::{Entry, Known, Ledger};
 use crate::limits::{
     COMPRESSED_SUFFIXES, FINGERPRINT_COPY_BYTES_MIN, GROUP_HOLD, ROTATED_QUIET, SIBLINGS_MAX,
 };
+use crate::open::open;
 
 /// Where a followed file stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,8 +39,6 @@ pub(crate) struct Followed {
     /// The fingerprint that the ledger has.
     recorded: Fingerprint,
     file: File,
-    /// Longest that it was seen.
-    seen: u64,
     /// Length and time of change when it was read last, and when it was looked at last.
     read: Stamp,
     observed: Stamp,
@@ -79,14 +78,14 @@ pub(crate) enum Look {
 impl Followed {
     pub(crate) fn new(known: Known, file: File, place: Place, utc_offset_s: Option<i32>) -> Self {
         let recorded = known.fingerprint;
-        let (seen, unread) = (known.position, Stamp::default());
+        let unread = Stamp::default();
         Self {
-            known,
+            // Nothing was seen of this file behind the position yet, whatever was of the one before it.
+            known: Known { length: known.position, ..known },
             utc_offset_s,
             place,
             recorded,
             file,
-            seen,
             read: unread,
             observed: unread,
             dry: false,
@@ -117,9 +116,18 @@ impl Followed {
         true
     }
 
+    /// Tells the ledger how long a file was seen whose end is in no batch.
+    pub(crate) fn record_length(&self, ledger: &mut Ledger) {
+        let (file, length) = (self.known.id, self.known.length);
+        let recorded = ledger.state().files.get(&file).map(|known| known.length);
+        if self.lag() > 0 && recorded != Some(length) {
+            ledger.append(Entry::Seen { file, length });
+        }
+    }
+
     /// Bytes seen that are in no batch.
     pub(crate) fn lag(&self) -> u64 {
-        self.seen.saturating_sub(self.known.position)
+        self.known.length.saturating_sub(self.known.position)
     }
 
     /// Whether its path now leads to another file, or nowhere.
@@ -143,7 +151,7 @@ impl Followed {
         }
         self.known.fingerprint = fingerprint;
         self.observed = stamp;
-        self.seen = self.seen.max(length);
+        self.known.length = self.known.length.max(length);
         Ok(true)
     }
 
@@ -189,7 +197,7 @@ impl Followed {
     /// Whether nothing is left to be cut in a file that nobody writes to any more; half a line does not count.
     pub(crate) fn is_drained(&mut self) -> io::Result<bool> {
         let stamp = Stamp::of(&self.file)?;
-        self.seen = self.seen.max(stamp.length);
+        self.known.length = self.known.length.max(stamp.length);
         Ok(self.lag() == 0 || (self.dry && stamp == self.read))
     }
 
@@ -197,17 +205,6 @@ impl Followed {
     pub(crate) fn is_finished(&self, now: Instant) -> bool {
         !self.is_live() && self.lag() == 0 && self.ending(now) == Ending::Closed
     }
-}
-
-/// Opens a regular file. Another kind (a pipe, a folder) is an error that says so.
-pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    // Asked before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
-    }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    Ok((file, metadata))
 }
 
 /// Finds a known file again after a restart: by inode and fingerprint under its path or the names that rotation gives; else

@@ -146,6 +146,15 @@ pub(crate) fn loss(source: &str, bytes: u64, records: Option<u32>, reason: &str)
     )
 }
 
+/// What the centre is told of a file that may have had more than was seen of it.
+pub(crate) fn gone(source: &str, reason: &str) -> String {
+    format!(
+        "{{\"program\":\"vonggac-agent\",\"action\":\"file_gone\",\"source\":{},\"reason\":{}}}",
+        quoted(source),
+        quoted(reason)
+    )
+}
+
 /// A JSON string (RFC 8259, section 7).
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
@@ -212,6 +221,10 @@ mod tests {
         assert_eq!(
             text,
             r#"{"program":"vonggac-agent","action":"lines_lost","source":"/var/log/\"odd\"\\\u000a.log","bytes":7,"records":2,"reason":"gone"}"#
+        );
+        assert_eq!(
+            gone("/var/log/a.log", "deleted"),
+            r#"{"program":"vonggac-agent","action":"file_gone","source":"/var/log/a.log","reason":"deleted"}"#
         );
     }
 }

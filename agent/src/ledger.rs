@@ -49,6 +49,8 @@ pub(crate) struct Known {
     pub(crate) fingerprint: Fingerprint,
     /// Up to here it was cut into batches.
     pub(crate) position: u64,
+    /// Longest that it was seen: what is behind the position is lost if it is not found again.
+    pub(crate) length: u64,
     /// Nothing more is read from it; it is forgotten with its last acknowledgement.
     pub(crate) retired: bool,
     pub(crate) labels: Labels,
@@ -96,6 +98,8 @@ pub(crate) enum Content {
 pub(crate) enum Entry {
     /// A file is known, or is now known by this.
     File(Known),
+    /// A file whose end is not in a batch yet was seen at this length.
+    Seen { file: FileId, length: u64 },
     /// Nothing more is read from the file.
     Retire(FileId),
     /// A batch was formed. One of the same number takes the place of the first (see [`Content::Note`]).
@@ -152,6 +156,11 @@ impl State {
                 self.file_next = self.file_next.max(known.id + 1);
                 self.files.insert(known.id, known);
             }
+            Entry::Seen { file, length } => {
+                if let Some(known) = self.files.get_mut(&file) {
+                    known.length = length;
+                }
+            }
             Entry::Retire(id) => {
                 if let Some(known) = self.files.get_mut(&id) {
                     known.retired = true;
@@ -164,6 +173,7 @@ impl State {
                     && let Some(known) = self.files.get_mut(&file)
                 {
                     known.position = end;
+                    known.length = known.length.max(end);
                 }
                 self.unacked.insert(descriptor.seq, descriptor);
             }

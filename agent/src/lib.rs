@@ -19,6 +19,7 @@ mod form;
 mod ledger;
 mod limits;
 mod metrics;
+mod open;
 mod run;
 mod ship;
 mod spool;

@@ -13,6 +13,8 @@ pub(crate) const FINGERPRINT_COPY_BYTES_MIN: usize = 32;
 
 /// Most files held open at once. Half of the usual soft limit of file descriptors (1,024).
 pub(crate) const FILES_MAX: usize = 512;
+/// Most symbolic links on the way to a file, as in Linux's own `MAXSYMLINKS`.
+pub(crate) const LINKS_MAX: usize = 40;
 /// Most files looked through in one folder when a rotated file is searched.
 pub(crate) const SIBLINGS_MAX: usize = 4096;
 /// How often the globs are expanded again. A known path is looked at on every tick; this is for new names only.

@@ -10,7 +10,9 @@
 //!
 //! What is lost all the same is counted, logged and told to the centre in a notice that takes a place in the sequence:
 //! - lines that copytruncate took away between copy and truncation, or that were never copied, as far as they were seen;
-//! - batches that were not acknowledged before a crash and whose file is gone since.
+//! - batches that were not acknowledged before a crash and whose file is gone since;
+//! - the unread rest of a file that is gone when the agent starts: the ledger knows how long it was seen. What was written to it
+//!   while no agent ran nobody can count: that the file is gone is told all the same.
 //!
 //! Limits: a name that `exclude` does not cover must not be the copy that copytruncate makes (it would be read as a file of
 //! its own); files with identical first bytes and inode are taken for one; what is written, copied and truncated between
@@ -36,13 +38,14 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, Source, Start};
 use crate::cut::{Cut, Ending, Full, Span, cut_batch, record_at};
 use crate::fingerprint::{Fingerprint, read_full_at};
-use crate::follow::{Followed, Look, Place, find_again, find_copy, open, siblings};
-use crate::form::{Former, loss, now};
+use crate::follow::{Followed, Look, Place, find_again, find_copy, siblings};
+use crate::form::{Former, gone, loss, now};
 use crate::ledger::{Content, Descriptor, Entry, FileId, Found, Known, Labels, Ledger};
 use crate::limits::{
     CLOCK_GRAIN, FILES_MAX, NOTICE_INTERVAL, QUEUE_BATCHES, RESCAN_INTERVAL, SEGMENTS_FOLLOWED_MAX,
 };
 use crate::metrics::Metrics;
+use crate::open::open;
 use crate::ship::Frame;
 use crate::spool::{Loss, Spool};
 use crate::zone::utc_offset_s;
@@ -141,6 +144,8 @@ impl Tail {
             }
         }
         self.follow_names();
+        // Now, because what follows may not be done in time.
+        self.keep_books();
         while self.hand_over()? {
             drop(self.frames.reserve().await);
         }
@@ -310,10 +315,15 @@ impl Tail {
             if !self.spool.owns(&known.path) || !self.spool.is_closed(&known.path) {
                 continue;
             }
-            let (id, path) = (known.id, known.path.clone());
+            let (id, path, position) = (known.id, known.path.clone(), known.position);
             // After it was found closed: what it holds now is all that it ever will.
             if !self.files[index].is_drained()? || self.ledger.borrow().state().is_unacked(id) {
                 continue;
+            }
+            let is_torn = self.files[index].lag() > 0;
+            if is_torn {
+                // What is behind the position is half a line: nothing that a start after a crash here would miss.
+                self.ledger.borrow_mut().append(Entry::Seen { file: id, length: position });
             }
             let committed = self.ledger.borrow_mut().commit();
             if !self.report_commit(committed) {
@@ -323,7 +333,7 @@ impl Tail {
                 self.report_trouble(Path::new(&path), &error.into());
                 continue;
             }
-            if self.files[index].lag() > 0 {
+            if is_torn {
                 warn!(source = path, "half a line at its end, of a crash");
                 self.metrics.spool_torn_lines.inc();
             }
@@ -548,7 +558,8 @@ impl Tail {
         let id = self.ledger.borrow().state().file_next;
         let fingerprint = Fingerprint::of(&file)?;
         let (device, inode) = (metadata.dev(), metadata.ino());
-        let known = Known { id, path: name, device, inode, fingerprint, position, retired: false, labels };
+        let (length, retired) = (position, false);
+        let known = Known { id, path: name, device, inode, fingerprint, position, length, retired, labels };
         info!(source = known.path, file = %path.display(), position, "following");
         self.ledger.borrow_mut().append(Entry::File(known.clone()));
         self.met.insert(known.path.clone());
@@ -625,6 +636,9 @@ impl Tail {
     /// Goes on with a file of the ledger, as the configuration now says.
     fn resume(&mut self, known: Known, found: Option<(File, Place)>) {
         let settings = self.settings_of(&known.path);
+        if found.is_none() && !known.retired && (settings.is_some() || self.spool.owns(&known.path)) {
+            self.report_gone(&known);
+        }
         let mut ledger = self.ledger.borrow_mut();
         let (Some((file, place)), Some((labels, utc_offset_s)), false) = (found, settings, known.retired)
         else {
@@ -644,9 +658,29 @@ impl Tail {
         self.files.push(Followed::new(anew, file, place, utc_offset_s));
     }
 
-    /// What is done once a tick: acknowledgements go to the disk, gauges are set.
+    /// A file that was to be read on is not found again.
+    fn report_gone(&mut self, known: &Known) {
+        let unread_bytes = known.length.saturating_sub(known.position);
+        if unread_bytes > 0 {
+            error!(source = known.path, unread_bytes, "gone while no agent ran, and its rest with it");
+            self.notice_loss(known, unread_bytes, None, "deleted or compressed before it was read");
+        } else if self.spool.owns(&known.path) {
+            // Deleted because it was read: only the ledger's word of it was lost in a crash.
+            return;
+        } else {
+            warn!(source = known.path, "gone while no agent ran, and with it what was written to it since");
+            let seq = self.ledger.borrow().state().seq_next;
+            self.notice(known, seq, false, gone(&known.path, "deleted or compressed while no agent ran"));
+        }
+        self.metrics.files_gone.inc();
+    }
+
+    /// What is done once a tick: lengths and acknowledgements go to the disk, gauges are set.
     fn keep_books(&mut self) {
         let mut ledger = self.ledger.borrow_mut();
+        for followed in &self.files {
+            followed.record_length(&mut ledger);
+        }
         let flushed = ledger.flush();
         self.report_commit(flushed);
         self.metrics.ledger_bytes.set(i64::try_from(ledger.bytes()).unwrap_or(i64::MAX));

@@ -19,6 +19,7 @@ const MAGIC: [u8; 4] = [b'V', b'G', b'L', 1];
 const HEADER_BYTES: usize = MAGIC.len() + 4 * 8;
 
 const KIND_FILE: u8 = b'F';
+const KIND_SEEN: u8 = b'S';
 const KIND_RETIRE: u8 = b'R';
 const KIND_LINES: u8 = b'L';
 const KIND_NOTE: u8 = b'N';
@@ -50,6 +51,7 @@ pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Entry) {
     let mut body = Vec::with_capacity(64);
     match entry {
         Entry::File(known) => push_file(&mut body, known),
+        Entry::Seen { file, length } => push_numbers(&mut body, KIND_SEEN, &[*file, *length]),
         Entry::Retire(id) => push_numbers(&mut body, KIND_RETIRE, &[*id]),
         Entry::Ack(seq) => push_numbers(&mut body, KIND_ACK, &[*seq]),
         Entry::Batch(descriptor) => push_batch(&mut body, descriptor),
@@ -84,6 +86,7 @@ fn push_file(out: &mut Vec<u8>, known: &Known) {
     ] {
         push_text(out, text);
     }
+    out.extend(known.length.to_be_bytes());
 }
 
 fn push_batch(out: &mut Vec<u8>, batch: &Descriptor) {
@@ -131,6 +134,7 @@ pub(super) fn entry_follows(bytes: &[u8], at: usize) -> bool {
 fn read_fields(reader: &mut Reader<'_>) -> Option<Entry> {
     match reader.take(1)?[0] {
         KIND_FILE => Some(Entry::File(read_file(reader)?)),
+        KIND_SEEN => Some(Entry::Seen { file: reader.u64()?, length: reader.u64()? }),
         KIND_RETIRE => Some(Entry::Retire(reader.u64()?)),
         KIND_ACK => Some(Entry::Ack(reader.u64()?)),
         KIND_LINES => Some(Entry::Batch(read_lines(reader)?)),
@@ -148,7 +152,9 @@ fn read_file(reader: &mut Reader<'_>) -> Option<Known> {
     let format = Format::from_name(&reader.text()?)?;
     let (category, product, service) = (reader.text()?, reader.text()?, reader.text()?);
     let labels = Labels { format, category, product, service, drill_id: reader.text()? };
-    Some(Known { id, path, device, inode, fingerprint, position, retired, labels })
+    // Ledgers of the first agents end here: they did not say how long a file was.
+    let length = if reader.0.is_empty() { position } else { reader.u64()? };
+    Some(Known { id, path, device, inode, fingerprint, position, length, retired, labels })
 }
 
 fn read_lines(reader: &mut Reader<'_>) -> Option<Descriptor> {
