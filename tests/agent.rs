@@ -470,6 +470,34 @@ fn rejects_a_collector_of_another_name_or_authority() -> Result<()> {
     scene.stop_agent()
 }
 
+/// The collector refuses after TLS' handshake is done for the agent.
+#[test]
+fn says_that_its_certificate_is_refused_and_never_that_it_is_connected() -> Result<()> {
+    let mut scene = Scene::new()?;
+    write_identity(scene.folder.path(), &scene.authority, &Authority::new()?.issue("web01")?)?;
+    scene.write(10)?;
+    scene.start_agent()?;
+    let log = || Ok::<_, anyhow::Error>(std::fs::read_to_string(scene.path("agent.stderr"))?);
+    let refused = "the collector refuses this host's certificate (tls.cert): not signed by its authority";
+    until("the agent is refused twice", || Ok((log()?.matches(refused).count() >= 2).then_some(())))?;
+    assert!(!log()?.contains("connected"), "{}", log()?);
+    assert_eq!(scene.metric("vonggac_agent_connections_total")?, 0.0);
+    scene.kill_agent()
+}
+
+/// With nothing to say to anybody: no grace is waited out, and nobody is told that something is not acknowledged.
+#[test]
+fn ends_without_a_collector_when_nothing_is_owed() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.configure(free_port(), "")?;
+    scene.start_agent()?;
+    scene.until_metric("vonggac_agent_connection_errors_total", |errors| errors >= 1.0)?;
+    scene.stop_agent()?;
+    let log = std::fs::read_to_string(scene.path("agent.stderr"))?;
+    assert!(log.contains("stopped") && !log.contains("not done in time"), "{log}");
+    Ok(())
+}
+
 #[test]
 fn rejects_a_second_agent_and_a_wrong_name() -> Result<()> {
     let mut scene = Scene::new()?;

@@ -93,6 +93,45 @@ fn stores_every_line_exactly_once_while_agent_collector_and_store_are_killed() -
     Ok(())
 }
 
+/// A log that was deleted while nobody could be told of its lines: each is counted at the centre, and people are alerted.
+#[test]
+fn alerts_of_lines_that_an_agent_lost() -> Result<()> {
+    if !site::engine_present("pipeline") {
+        return Ok(());
+    }
+    let mut site = Site::start(SYSTEMS)?;
+    site.kill_collector()?;
+    let log = site.path("numbered.log");
+    std::fs::write(&log, "")?;
+    write_numbered(Path::new(&log), 0, LINES)?;
+    let written = std::fs::metadata(&log)?.len();
+    let page = format!("127.0.0.1:{}", site::free_port());
+    let source = format!("paths = [\"{log}\"]\nformat = \"syslog\"\nstart = \"beginning\"\n");
+    let mut agent = site.agent("web01", &format!("[metrics]\nlisten = \"{page}\"\n[[source]]\n{source}"))?;
+    let value = |name: &str| -> Result<u64> {
+        let page = site::http_get(&page, "/metrics").unwrap_or_default();
+        let line = page.lines().find(|line| line.starts_with(name)).unwrap_or("0");
+        Ok(line.rsplit(' ').next().unwrap_or("0").parse()?)
+    };
+    until("the agent is behind", || {
+        let (read, lag) = (value("vonggac_agent_read_bytes_total{")?, value("vonggac_agent_lag_bytes{")?);
+        Ok((lag > 0 && read + lag == written).then_some(()))
+    })?;
+    agent.kill()?;
+    std::fs::remove_file(&log)?;
+    agent.start()?;
+    site.start_collector()?;
+
+    let counted = format!("vonggac_agent_reported_lost_bytes_total{{agent=\"web01\"}} {written}\n");
+    until("the collector counts every byte", || Ok(site.metrics()?.contains(&counted).then_some(())))?;
+    let alert = "SELECT sum(hits), any(host), any(severity) FROM alerts FINAL WHERE rule_title = 'An agent lost lines of a log'";
+    until("people are alerted of each notice", || {
+        let notices = site.number("SELECT count() FROM events WHERE action = 'lines_lost'")?;
+        Ok((site.query(alert)? == format!("{notices}\tweb01\thigh")).then_some(()))
+    })?;
+    Ok(())
+}
+
 /// Appends the lines `from..to`, each with its number.
 fn write_numbered(path: &Path, from: u64, to: u64) -> Result<u64> {
     let mut file = std::io::BufWriter::new(std::fs::File::options().append(true).open(path)?);

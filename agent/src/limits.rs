@@ -40,6 +40,8 @@ pub(crate) const LEDGER_ENTRY_BYTES_MAX: usize = u16::MAX as usize;
 
 /// Time for a TCP connection, and again for the TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after the TLS handshake a collector that has said nothing may still refuse our certificate: a round trip on a bad line.
+pub(crate) const REFUSAL_WAIT: Duration = Duration::from_secs(1);
 /// Time for one batch to be taken by the network. A collector that is slow for longer is as good as gone: all that is in
 /// flight is sent again.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(120);

@@ -73,7 +73,7 @@ async fn stages(
         done = capture => done.context("capture"),
         done = pages(config.metrics.listen, &metrics) => done,
         () = signals(terminate, interrupt, stop) => {
-            warn!("not everything was acknowledged in time: the ledger keeps it");
+            warn!("not done in time: what is not acknowledged is kept by the ledger");
             Ok(())
         }
     };

@@ -5,6 +5,9 @@
 //! acknowledges in any order. While the window is full nothing more is taken from the channel, and so nothing more is
 //! read from files.
 //!
+//! The collector judges our certificate after TLS' handshake is done for us (TLS 1.3): it is called connected when it has answered, or
+//! has not refused within [`REFUSAL_WAIT`].
+//!
 //! What it never does: drop a batch. A refusal is an error in the log, a metric and the longest pause; the batch is sent
 //! again until someone has repaired what the refusal names.
 
@@ -32,10 +35,10 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::limits::{
     ACK_TIMEOUT, BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES, REPLY_BYTES_MAX, WRITE_TIMEOUT,
+    KEEPALIVE_PROBES, REFUSAL_WAIT, REPLY_BYTES_MAX, WRITE_TIMEOUT,
 };
 use crate::metrics::Metrics;
-use crate::tls::{Identity, random_u64};
+use crate::tls::{Identity, random_u64, refused_certificate};
 
 /// One encoded batch on its way.
 #[derive(Debug)]
@@ -46,11 +49,16 @@ pub(crate) struct Frame {
     pub(crate) resent: bool,
 }
 
-/// The stage: frames in, acknowledgements into the ledger.
-pub(crate) struct Ship {
+/// Where the collector is, and how it is asked.
+struct Peer {
     address: String,
     server_name: ServerName<'static>,
     connector: TlsConnector,
+}
+
+/// The stage: frames in, acknowledgements into the ledger.
+pub(crate) struct Ship {
+    peer: Rc<Peer>,
     window: usize,
     frames: mpsc::Receiver<Frame>,
     ledger: Rc<RefCell<Ledger>>,
@@ -81,10 +89,13 @@ impl Ship {
         ledger: Rc<RefCell<Ledger>>,
         metrics: Rc<Metrics>,
     ) -> Result<Self> {
-        Ok(Self {
+        let peer = Peer {
             address: config.collector.address.clone(),
             server_name: config.server_name()?,
             connector: TlsConnector::from(Arc::clone(&identity.client)),
+        };
+        Ok(Self {
+            peer: Rc::new(peer),
             window: usize::try_from(config.batch.window)?,
             frames,
             ledger,
@@ -98,8 +109,13 @@ impl Ship {
     /// Runs until its input is closed and everything is acknowledged.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut backoff = BACKOFF_MIN;
+        let peer = Rc::clone(&self.peer);
         loop {
-            let end = match self.connect().await {
+            let connected = tokio::select! {
+                connected = peer.connect() => connected,
+                () = self.until_done() => return Ok(()),
+            };
+            let end = match connected {
                 Ok(stream) => self.session(stream).await,
                 Err(reason) => End::Lost { reason, progress: false },
             };
@@ -107,38 +123,54 @@ impl Ship {
             match end {
                 End::Done => return Ok(()),
                 End::Lost { reason, progress } => {
-                    self.metrics.connection_errors.inc();
                     if progress {
                         backoff = BACKOFF_MIN;
                     }
-                    // A collector closes a connection that was idle for long: nobody needs to be woken for that.
-                    if progress && self.held.is_empty() {
-                        info!(collector = %self.address, "connection ended: {reason:#}");
-                    } else {
-                        warn!(collector = %self.address, held = self.held.len(), "no connection: {reason:#}");
-                    }
+                    self.report_lost(&reason, progress);
                 }
                 End::Refused { seq, reason } => {
                     self.metrics.batches_refused.inc();
                     backoff = BACKOFF_MAX;
-                    error!(collector = %self.address, seq, "the collector refuses a batch; it is kept: {reason}");
+                    error!(collector = %peer.address, seq, "the collector refuses a batch; it is kept: {reason}");
                 }
             }
-            tokio::time::sleep(jittered(backoff)?).await;
+            tokio::select! {
+                () = tokio::time::sleep(jittered(backoff)?) => {}
+                () = self.until_done() => return Ok(()),
+            }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    async fn connect(&self) -> Result<TlsStream<TcpStream>> {
-        let stream = within("connect", CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await?;
-        stream.set_nodelay(true)?;
-        notice_a_vanished_peer(&stream)?;
-        let handshake = self.connector.connect(self.server_name.clone(), stream);
-        let stream = within("TLS handshake", CONNECT_TIMEOUT, handshake).await?;
+    /// Without a connection: returns when nothing is owed and nothing more comes. Takes one frame at most, and then waits for ever.
+    async fn until_done(&mut self) {
+        while self.held.is_empty() && !self.closed {
+            let frame = self.frames.recv().await;
+            self.hold(frame);
+        }
+        if !self.held.is_empty() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn report_lost(&self, reason: &anyhow::Error, progress: bool) {
+        self.metrics.connection_errors.inc();
+        let collector = &self.peer.address;
+        if let Some(why) = refused_certificate(reason) {
+            error!(%collector, held = self.held.len(), "the collector refuses this host's certificate (tls.cert): {why}");
+        } else if progress && self.held.is_empty() {
+            // A collector closes a connection that was idle for long: nobody needs to be woken for that.
+            info!(%collector, "connection ended: {reason:#}");
+        } else {
+            warn!(%collector, held = self.held.len(), "no connection: {reason:#}");
+        }
+    }
+
+    /// The collector has answered, or has had time enough to refuse.
+    fn report_connected(&self) {
         self.metrics.connections.inc();
         self.metrics.connected.set(1);
-        info!(collector = %self.address, held = self.held.len(), "connected");
-        Ok(stream)
+        info!(collector = %self.peer.address, held = self.held.len(), "connected");
     }
 
     /// One connection, from its first batch to its end.
@@ -161,9 +193,12 @@ impl Ship {
         progress: &mut bool,
     ) -> Result<End> {
         let mut last_reply = Instant::now();
+        let mut refusable_until = Some(last_reply + REFUSAL_WAIT);
         loop {
             while self.written < self.held.len() {
-                self.write_next(batches).await?;
+                if let Err(broken) = self.write_next(batches).await {
+                    return Err(reason_to_close(replies, inbox).await.unwrap_or(broken));
+                }
             }
             if self.closed && self.held.is_empty() {
                 // The peer is told that we end; it may already be gone, and nothing is owed any more.
@@ -178,6 +213,9 @@ impl Ship {
                         bail!("the collector closed the connection");
                     }
                     last_reply = Instant::now();
+                    if refusable_until.take().is_some() {
+                        self.report_connected();
+                    }
                     if let Some(end) = self.take_replies(inbox, progress)? {
                         return Ok(end);
                     }
@@ -187,6 +225,10 @@ impl Ship {
                         last_reply = Instant::now();
                     }
                     self.hold(frame);
+                }
+                () = until(refusable_until) => {
+                    refusable_until = None;
+                    self.report_connected();
                 }
                 () = until(overdue) => bail!("no acknowledgement for {} s", ACK_TIMEOUT.as_secs()),
             }
@@ -255,6 +297,25 @@ impl Ship {
         self.metrics.in_flight.set(i64::try_from(self.held.len()).unwrap_or(i64::MAX));
         Ok(())
     }
+}
+
+impl Peer {
+    async fn connect(&self) -> Result<TlsStream<TcpStream>> {
+        let stream = within("connect", CONNECT_TIMEOUT, TcpStream::connect(&self.address)).await?;
+        stream.set_nodelay(true)?;
+        notice_a_vanished_peer(&stream)?;
+        let handshake = self.connector.connect(self.server_name.clone(), stream);
+        within("TLS handshake", CONNECT_TIMEOUT, handshake).await
+    }
+}
+
+/// What a peer that takes nothing more said before: a TLS alert tells more than a broken pipe.
+async fn reason_to_close(
+    replies: &mut (impl AsyncReadExt + Unpin),
+    inbox: &mut Vec<u8>,
+) -> Option<anyhow::Error> {
+    let read = timeout(REFUSAL_WAIT, replies.read_buf(inbox)).await.ok()?;
+    read.context("read").err()
 }
 
 async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use rustls::client::Resumption;
 use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -41,6 +41,30 @@ impl Identity {
             .context("tls.key: expected the key of tls.cert")?;
         client.resumption = Resumption::disabled();
         Ok(Self { agent, client: Arc::new(client) })
+    }
+}
+
+/// Why the collector refuses our certificate, if that is what an error says. The alerts are those that rustls sends for what it finds
+/// (RFC 8446, section 6.2).
+pub(crate) fn refused_certificate(error: &anyhow::Error) -> Option<&'static str> {
+    let mut errors = error.chain().filter_map(|error| error.downcast_ref::<std::io::Error>());
+    let alert = errors.find_map(|error| match error.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(alert) => Some(alert),
+        _ => None,
+    })?;
+    match alert {
+        AlertDescription::CertificateExpired => Some("expired, or not valid yet: look at both clocks, too"),
+        AlertDescription::UnsupportedCertificate => {
+            Some("wrong usage: expected one for clients, not a server's")
+        }
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => {
+            Some("not signed by its authority (its CA)")
+        }
+        AlertDescription::CertificateRevoked => Some("revoked"),
+        AlertDescription::CertificateRequired => Some("none was sent"),
+        AlertDescription::AccessDenied => Some("not allowed here"),
+        AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => Some("it cannot be read"),
+        _ => None,
     }
 }
 

@@ -38,6 +38,7 @@ use crate::inventory::{Inventory, Level, System, SystemIndex};
 use crate::metrics;
 use crate::priority::Levels;
 use crate::recover;
+use crate::reported;
 use crate::row::{Blocks, EventRow, Filler};
 use crate::watch_coverage::Heard;
 use crate::write_events::Evaluated;
@@ -271,9 +272,13 @@ impl Thread {
             seen: Seen::default(),
             heard: HeardOf::default(),
         };
+        let is_notice = reported::is_notice(&batch.header);
         let mut events = Events::of(&batch);
         while let Some(event) = events.next() {
             pass.seen.add(&event);
+            if is_notice {
+                reported::count(&batch.header.agent, &event);
+            }
             pass.take(event);
         }
         let Pass { blocks, findings, seen, heard, .. } = pass;

@@ -46,6 +46,7 @@ mod place;
 mod priority;
 mod publish_systems;
 mod recover;
+mod reported;
 mod row;
 mod row_binary;
 mod rules;
