@@ -257,6 +257,7 @@ impl Thread {
             sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
+            realm: ticket.origin.drill_id.as_str().into(),
             host_system: places.inventory.by_host(&ticket.origin.identity.agent),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
@@ -354,6 +355,7 @@ struct Pass<'b> {
     sightseer: &'b mut Sightseer,
     origin: &'b Arc<Origin>,
     agent: Arc<str>,
+    realm: Arc<str>,
     host_system: Option<SystemIndex>,
     format: &'static str,
     records: Vec<Record<'b>>,
@@ -466,6 +468,7 @@ impl<'b> Pass<'b> {
         let key =
             EventKey { agent: Arc::clone(&self.agent), epoch: identity.epoch, seq: identity.seq, record };
         let correlated = self.rules.engine.hit(&found.rule, event, key);
+        let correlated = correlated.map(|hit| detect::Hit { realm: Arc::clone(&self.realm), ..hit });
         if correlated.is_none() && !found.rule.alerts {
             return None;
         }
