@@ -1,9 +1,11 @@
 //! The recorded drills of the project, replayed by real agents into a real collector and store.
 
+use std::io::Write;
+
 use anyhow::Result;
 use serde_json::Value as Json;
 
-use crate::site::{self, Site, root};
+use crate::site::{self, Site, root, until};
 
 /// Some minutes of recording in some seconds; the distances between events stay.
 const SPEED: &str = "60";
@@ -32,6 +34,54 @@ fn every_step_of_every_drill_is_detected_and_ordinary_use_raises_nothing_grave()
     assert_eq!(text.lines().count(), recorded.count(), "{text}");
     the_report_tells_each_run(&site, &text)?;
     flows_are_found_by_their_ends(&site)
+}
+
+/// The drill's intruder guesses passwords from one address; a login from there is an attack after that, but only in the same run.
+#[test]
+fn a_drill_is_correlated_neither_with_what_is_real_nor_with_another_run() -> Result<()> {
+    const LOGIN_AFTER_FAILURES: &str = "3edfbbd9-35ee-4909-b629-ba545da14b30";
+    if !site::engine_present("drills") {
+        return Ok(());
+    }
+    let drills = root().join("tests/drills");
+    let mut site = Site::start(&std::fs::read_to_string(drills.join("systems.toml"))?)?;
+    let drills = drills.display().to_string();
+    let run =
+        ["drill", "run", "linux-web-intrusion", "--drills", &drills, "--speed", SPEED, "--format", "json"];
+    let raised = |site: &Site| -> Result<Vec<Json>> {
+        let score: Json = serde_json::from_slice(&site.vonggac(&run)?.stdout)?;
+        assert_eq!(score["passed"], true, "{score:#}");
+        let steps = score["steps"].as_array().expect("steps").iter();
+        Ok(steps.map(|step| serde_json::json!([step["id"], step["rules"]])).collect())
+    };
+    assert_eq!(raised(&site)?, raised(&site)?, "a second run at once raises what the first did");
+    let alerts = |site: &Site, drill: &str| {
+        let sql = format!("SELECT count() FROM alerts FINAL WHERE rule_id = '{LOGIN_AFTER_FAILURES}'");
+        site.number(&format!("{sql} AND drill_id {drill} ''"))
+    };
+    assert!(alerts(&site, "!=")? >= 2, "the intruder gets in, in each run");
+    let log = site.path("auth.log");
+    std::fs::write(&log, "")?;
+    let source = format!("[[source]]\npaths = [\"{log}\"]\nformat = \"syslog\"\nstart = \"beginning\"\n");
+    let _agent = site.agent("mail01", &source)?;
+    // Once into the windows that the runs filled, and once into those that a new collector recalls.
+    for logins in [2, 4] {
+        let mut log = std::fs::File::options().append(true).open(&log)?;
+        let now = jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+        for port in [57001, 57002] {
+            let login = format!("Accepted password for thanh from 203.0.113.66 port {port} ssh2");
+            writeln!(log, "{now} mail01 sshd[333]: {login}")?;
+        }
+        // Alerts are stored before the events that raise them.
+        until("the logins are stored", || {
+            let stored = site.number("SELECT count() FROM events WHERE drill_id = '' AND host = 'mail01'")?;
+            Ok((stored == logins).then_some(()))
+        })?;
+        assert_eq!(alerts(&site, "=")?, 0, "no login failed on mail01");
+        site.kill_collector()?;
+        site.start_collector()?;
+    }
+    Ok(())
 }
 
 /// The report of drills against what each run said of itself and what the store holds of it, in both languages.

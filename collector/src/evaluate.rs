@@ -265,6 +265,7 @@ impl Thread {
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
             sender: Sender::new(&places.inventory, &ticket.origin.identity.agent),
+            realm: ticket.origin.drill_id.as_str().into(),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
             blocks: Blocks::default(),
@@ -366,6 +367,7 @@ struct Pass<'b> {
     origin: &'b Arc<Origin>,
     agent: Arc<str>,
     sender: Sender<'b>,
+    realm: Arc<str>,
     format: &'static str,
     records: Vec<Record<'b>>,
     blocks: Blocks,
@@ -477,6 +479,7 @@ impl<'b> Pass<'b> {
         let key =
             EventKey { agent: Arc::clone(&self.agent), epoch: identity.epoch, seq: identity.seq, record };
         let correlated = self.rules.engine.hit(&found.rule, event, key);
+        let correlated = correlated.map(|hit| detect::Hit { realm: Arc::clone(&self.realm), ..hit });
         if correlated.is_none() && !found.rule.alerts {
             return None;
         }

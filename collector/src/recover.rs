@@ -138,6 +138,7 @@ struct Recalled {
     seq: u64,
     record: u32,
     ts: Micros,
+    drill: String,
     service: String,
     rules: Vec<String>,
     /// Columns as text, by name.
@@ -187,7 +188,7 @@ fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>], table: Tab
     let pairs = columns.iter().map(|name| format!("'{name}', replaceOne(toString({name}), '::ffff:', '')"));
     let pairs = pairs.collect::<Vec<_>>().join(", ");
     format!(
-        "SELECT agent, epoch, seq, record, ts, toString({service}) AS service, rules, \
+        "SELECT agent, epoch, seq, record, ts, toString(drill_id) AS drill, toString({service}) AS service, rules, \
             CAST(map({pairs}), 'Map(String, String)') AS columns, CAST(fields, 'Map(String, String)') AS fields \
         FROM {table} WHERE ts >= fromUnixTimestamp64Micro(?, 'UTC') AND hasAny(rules, ?) \
         ORDER BY ts DESC, seq DESC, record DESC LIMIT ?"
@@ -220,7 +221,9 @@ impl Recalled {
             fields_hold_text: false,
             fields: in_columns.chain(in_fields).collect(),
         };
-        engine.hit(rule, &event, EventKey { agent: self.agent.as_str().into(), epoch, seq, record })
+        let key = EventKey { agent: self.agent.as_str().into(), epoch, seq, record };
+        let hit = engine.hit(rule, &event, key)?;
+        Some(detect::Hit { realm: self.drill.as_str().into(), ..hit })
     }
 }
 

@@ -109,7 +109,8 @@ impl Case {
         let value = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44;
         let keys = vec![key("user", format!("user{}", seq % self.groups)), key("value", value.to_string())];
         let event = EventKey { agent: "web01".into(), epoch: 1, seq, record: 0 };
-        (Hit { rule: Arc::clone(engine.rule("r").expect("the rule")), ts, event, times: 1, keys }, now)
+        let rule = Arc::clone(engine.rule("r").expect("the rule"));
+        (Hit { rule, ts, event, realm: Arc::default(), times: 1, keys }, now)
     }
 
     fn print(&self, correlator: &Correlator, before_kib: u64, nanos: u64) {

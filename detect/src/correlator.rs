@@ -17,6 +17,8 @@
 //! - `lt`, `lte`, `eq` and `neq` are asked at each hit of the window as it is then: `eq: 3` fires at the third.
 //! - The parts of a group: the first value of each field. A hit that lacks one of them takes no part, and is counted;
 //!   only `host` is never lacking: it is the agent's.
+//! - Hits of different realms are never together: real life is one, each drill another. A group belongs to the realm of its
+//!   hits, and so does what it hands to the correlations above.
 //! - A correlation that others refer to is itself a hit of theirs, with the time, the event and the fields of the hit that
 //!   fired it; where events or values are counted or measured only new firings are passed on.
 //! - An event that several of the rules match is one event. An event that comes twice, with the same key and time, is one
@@ -44,7 +46,7 @@
 //! **Bounds**: those of [`limits`](crate::limits) on groups and events of all rules together, and on the events of one group.
 //! When one of the former is hit, the groups that were quiet for the longest time are dropped, of the rule that holds the most:
 //! a scan that makes a million groups of one rule costs the other rules nothing. When the latter is hit, the oldest events of
-//! the group are. Both are counted in [`CorrelatorCounters`].
+//! the group are. Both are counted in [`CorrelatorCounters`]. All realms share them.
 //!
 //! It never looks at a clock, and never blocks.
 
@@ -87,6 +89,8 @@ pub struct Hit {
     /// The event's time.
     pub ts: Micros,
     pub event: EventKey,
+    /// What it may be correlated within: empty for what really happened, the drill's id for what a drill made.
+    pub realm: Arc<str>,
     /// How often the event happened, as its line says; 1 where it says nothing.
     pub times: u64,
     /// The fields of [`Engine::correlation_keys`](crate::Engine::correlation_keys) that the event has; one that has several
@@ -287,6 +291,7 @@ impl CorrelationHit {
             rule: Arc::clone(&self.rule),
             ts: cause.ts,
             event: cause.event.clone(),
+            realm: Arc::clone(&cause.realm),
             times: 1,
             keys: cause.keys.clone(),
         }
@@ -330,7 +335,7 @@ impl State {
             return None;
         }
         let entries: Vec<Entry> = entries(hit, &kinds, now, senders.number(&hit.event)).collect();
-        let window = self.groups.touch(id(&group, self.seed))?;
+        let window = self.groups.touch(id(&hit.realm, &group, self.seed))?;
         let before = window.len();
         window.forget(&correlation, now);
         let found = window.add(&correlation, &entries, senders);
@@ -374,8 +379,9 @@ fn group<'h>(member: &Member, hit: &'h Hit) -> Option<Vec<&'h str>> {
     member.group.iter().map(|name| first_value(hit, name)).collect()
 }
 
-fn id(group: &[&str], seed: u64) -> GroupId {
+fn id(realm: &str, group: &[&str], seed: u64) -> GroupId {
     let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(seed);
+    digest::update(&mut hash, &[realm]);
     digest::update(&mut hash, group);
     let hash = hash.digest128().to_le_bytes();
     let (low, high) = hash.split_at(hash.len() / 2);

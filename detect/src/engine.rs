@@ -78,7 +78,8 @@ impl Engine {
         self.keys.get(rule.index).is_some_and(Option::is_some)
     }
 
-    /// What the correlator is to be told of a match: owned, small, and nothing when no correlation refers to the rule.
+    /// What the correlator is to be told of a match: owned, small, and nothing when no correlation refers to the rule. It is of
+    /// real life; who knows better sets the [`realm`](Hit::realm).
     pub fn hit(&self, rule: &Arc<Rule>, event: &Event<'_>, key: EventKey) -> Option<Hit> {
         if !self.is_correlated(rule) {
             return None;
@@ -88,7 +89,8 @@ impl Engine {
             let values = event.values(name).filter(|value| !matches!(value, Value::Null));
             keys.extend(values.map(|value| (Arc::clone(name), kept(&value.to_text()))));
         }
-        Some(Hit { rule: Arc::clone(rule), ts: event.ts, event: key, times: times(event), keys })
+        let (rule, realm, times) = (Arc::clone(rule), Arc::default(), times(event));
+        Some(Hit { rule, ts: event.ts, event: key, realm, times, keys })
     }
 
     /// How far back hits are to be observed again for a new correlator to fire what the old one would have, by the time of

@@ -2,12 +2,14 @@
 //!
 //! - A step is **detected** when one of its rules hit on its host within its time and raised an alert. For a rule of single
 //!   events, the events say when it hit; for a correlation, the time that its alert spans.
-//! - An alert is **false** when no hit of it falls into an attack step of its host. Steps that are marked benign are ordinary
-//!   use: what they raise is false.
+//! - An alert is **false** when the hit that opened it falls into no attack step of its host: then something else than the
+//!   attack raised it, and what an attack adds to it later makes it no better. Steps that are marked benign are ordinary use:
+//!   what they raise is false. The hit is the first that the alert spanned when it was first seen.
 //! - An event is **lost** when nothing is stored from the place where it was written, **doubled** when more than one row is.
 //! - **Time to alert**: from the writing of the line that made an alert to the moment at which a reader saw it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 use event::Micros;
 use serde::Serialize;
@@ -106,7 +108,7 @@ impl Outcome<'_> {
     pub(crate) fn score(&self) -> Score {
         let hits = self.hits();
         let steps: Vec<StepScore> = self.steps.iter().map(|step| self.step(step, &hits)).collect();
-        let false_alert_list = self.false_alerts(&hits);
+        let false_alert_list = self.false_alerts();
         let mut false_alerts = BTreeMap::new();
         for alert in &false_alert_list {
             *false_alerts.entry(alert.severity.clone()).or_default() += 1;
@@ -167,21 +169,28 @@ impl Outcome<'_> {
 
     /// Whether a hit of the alert falls into the step.
     fn touches(&self, alert: &Alert, step: &Step, hits: &Hits<'_>) -> bool {
-        let start = self.pace.shifted(step.start).saturating_sub(SLACK);
-        let end = self.pace.shifted(step.end).saturating_add(SLACK);
+        let time = self.time(step);
         let row = &alert.row;
-        let spans = row.first_seen <= end && row.last_seen >= start;
+        let spans = row.first_seen <= *time.end() && row.last_seen >= *time.start();
         match hits.get(&(row.rule_id.as_str(), step.host.as_str())) {
             // An alert has the hits of the rule on its system within its own time.
-            Some(times) => spans && times.iter().any(|ts| (start..=end).contains(ts) && row.spans(*ts)),
+            Some(times) => spans && times.iter().any(|ts| time.contains(ts) && row.spans(*ts)),
             None => spans && row.host == step.host,
         }
     }
 
-    fn false_alerts(&self, hits: &Hits<'_>) -> Vec<FalseAlert> {
+    /// When the step was replayed.
+    fn time(&self, step: &Step) -> RangeInclusive<Micros> {
+        let (start, end) = (self.pace.shifted(step.start), self.pace.shifted(step.end));
+        start.saturating_sub(SLACK)..=end.saturating_add(SLACK)
+    }
+
+    fn false_alerts(&self) -> Vec<FalseAlert> {
         let attacks: Vec<&Step> = self.steps.iter().filter(|step| !step.benign).collect();
-        let alerts =
-            self.alerts.iter().filter(|alert| !attacks.iter().any(|step| self.touches(alert, step, hits)));
+        let opens = |alert: &Alert, step: &Step| {
+            alert.row.host == step.host && self.time(step).contains(&alert.opened)
+        };
+        let alerts = self.alerts.iter().filter(|alert| !attacks.iter().any(|step| opens(alert, step)));
         alerts
             .map(|alert| FalseAlert {
                 id: alert.row.id.clone(),
@@ -329,6 +338,16 @@ mod tests {
         assert_eq!((found.detected, found.missed), (1, 0));
         assert!(found.steps[1].benign && found.steps[1].detected, "a benign step tells what it raised");
         assert!(!found.passed());
+    }
+
+    #[test]
+    fn an_alert_that_ordinary_use_opened_is_false_whatever_an_attack_adds_to_it() {
+        let steps = [step("attack", 30, 40, &["r"]), step("benign", 10, 20, &[])];
+        let alerts = [alert("r", "critical", 15, 35, 0), alert("c", "high", 39, 60, 1)];
+        let events = [event(0, 15, &["r"]), event(1, 35, &["r"])];
+        let found = score(&steps, &alerts, &events, &[0, 1]);
+        assert_eq!(found.false_alerts, BTreeMap::from([("critical".to_owned(), 1)]));
+        assert_eq!((found.detected, found.missed, found.passed()), (1, 0, false), "the attack hit the rule");
     }
 
     #[test]

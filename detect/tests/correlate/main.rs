@@ -65,6 +65,7 @@ pub(crate) struct Step {
     pub(crate) rule: usize,
     pub(crate) ts: i64,
     pub(crate) user: u8,
+    pub(crate) realm: &'static str,
     pub(crate) value: i64,
     pub(crate) times: u64,
     pub(crate) agent: &'static str,
@@ -77,6 +78,7 @@ pub(crate) fn hit(engine: &Engine, step: &Step) -> Hit {
         rule: Arc::clone(engine.rule(&format!("r{}", step.rule)).unwrap()),
         ts: step.ts,
         event: EventKey { agent: step.agent.into(), epoch: 1, seq: step.seq, record: 0 },
+        realm: step.realm.into(),
         times: step.times,
         keys: vec![key("user", step.user.to_string()), key("value", (step.value as f64 / 4.0).to_string())],
     }
@@ -84,14 +86,24 @@ pub(crate) fn hit(engine: &Engine, step: &Step) -> Hit {
 
 pub(crate) fn step(ts: impl Strategy<Value = i64>) -> impl Strategy<Value = Step> {
     let agent = prop_oneof![Just("web01"), Just("db01")];
-    (0..3_usize, ts, 0..2_u8, -6..12_i64, 1..3_u64, agent).prop_map(
-        |(rule, ts, user, value, times, agent)| Step { rule, ts, user, value, times, agent, seq: 0 },
+    let realm = prop_oneof![4 => Just(""), 1 => Just("drill")];
+    (0..3_usize, ts, 0..2_u8, realm, -6..12_i64, 1..3_u64, agent).prop_map(
+        |(rule, ts, user, realm, value, times, agent)| Step {
+            rule,
+            ts,
+            user,
+            realm,
+            value,
+            times,
+            agent,
+            seq: 0,
+        },
     )
 }
 
 /// The step of a number for the tests that are no properties: an event of its own.
 fn one(rule: usize, ts: i64, seq: u64) -> Step {
-    Step { rule, ts, user: 1, value: 4, times: 1, agent: "web01", seq }
+    Step { rule, ts, user: 1, realm: "", value: 4, times: 1, agent: "web01", seq }
 }
 
 fn failures(engine: &Engine, correlator: &mut Correlator, seconds: &[i64]) -> Vec<CorrelationHit> {
@@ -139,6 +151,24 @@ fn hands_a_firing_to_the_correlation_above() {
     assert_eq!(fired(0, 2, 1, 7), ["c"]);
     assert_eq!(fired(2, 20, 2, 8), [""; 0], "another value");
     assert_eq!(fired(2, 31, 2, 7), ["top"], "grouped by its own fields, not by those below");
+}
+
+#[test]
+fn hits_of_different_realms_are_never_together() {
+    let above = "---\ntitle: top\nid: top\ncorrelation:\n  type: temporal_ordered\n  rules: [c, r2]\n  group-by: [user]\n  timespan: 1m\n";
+    let engine = engine(&correlation("event_count", "gte: 2", above));
+    let mut correlator = engine.correlator();
+    let mut fired = |rule, ts, realm| {
+        let step = Step { realm, ..one(rule, ts * SECOND, ts as u64) };
+        let hits = correlator.observe(hit(&engine, &step), ts * SECOND);
+        hits.iter().map(|hit| hit.rule.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(fired(0, 1, "drill-1"), [""; 0]);
+    assert_eq!(fired(0, 2, ""), [""; 0], "real life does not go on where a drill stopped");
+    assert_eq!(fired(0, 3, "drill-2"), [""; 0], "nor does another run");
+    assert_eq!(fired(0, 4, "drill-1"), ["c"]);
+    assert_eq!(fired(2, 15, ""), [""; 0], "nor does what a drill made hand on to real life");
+    assert_eq!(fired(2, 16, "drill-1"), ["top"]);
 }
 
 #[test]

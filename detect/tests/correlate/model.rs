@@ -12,7 +12,7 @@ pub(crate) struct Model {
     condition: &'static str,
     /// Two timespans, or for ever.
     forgets: bool,
-    groups: BTreeMap<u8, Group>,
+    groups: BTreeMap<(&'static str, u8), Group>,
 }
 
 #[derive(Default)]
@@ -28,7 +28,7 @@ impl Model {
     }
 
     pub(crate) fn observe(&mut self, step: &Step, now: i64) -> Option<Fired> {
-        let mut group = self.groups.remove(&step.user).unwrap_or_default();
+        let mut group = self.groups.remove(&(step.realm, step.user)).unwrap_or_default();
         if self.forgets {
             // In whole seconds, rounded up.
             let seconds = |time: i64| (time + SECOND - 1) / SECOND;
@@ -51,7 +51,7 @@ impl Model {
             let back = steps.iter().max_by_key(|step| (step.ts, step.rule)).unwrap();
             group.firing = self.holds(&steps, back, back.ts).is_some();
         }
-        self.groups.insert(step.user, group);
+        self.groups.insert((step.realm, step.user), group);
         fired
     }
 
