@@ -12,7 +12,7 @@
 //!   often writable to a group.
 //!
 //! What it leaves to the kernel: hard links, which `fs.protected_hardlinks` (on in every distribution) allows only to one's own
-//! files.
+//! files; and file systems that users mount (FUSE), which keep others waiting only where root has set `user_allow_other`.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};

@@ -462,7 +462,8 @@ impl Tail {
                 if self.follow_pattern(source, pattern, first) == 0 {
                     without_files += 1;
                     if first {
-                        warn!(pattern, "matches no file now");
+                        // What ships names the logs of several distributions.
+                        info!(pattern, "matches no file now");
                     }
                 }
             }
