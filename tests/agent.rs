@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::ops::Add;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -547,7 +546,7 @@ fn check_judges_the_certificate() -> Result<()> {
         (issue(|params| params.not_before = date_time_ymd(2120, 1, 2))?, 1, "begins on 2120-01-02"),
         (
             issue(|params| {
-                params.not_after = SystemTime::now().add(Duration::from_secs(10 * 86_400)).into()
+                params.not_after = (SystemTime::now() + Duration::from_secs(10 * 86_400)).into();
             })?,
             0,
             "warning: tls.cert",
