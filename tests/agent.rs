@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 use tempfile::TempDir;
 
 use crate::sink::{Authority, Received, Sink, write_identity};
@@ -96,6 +98,15 @@ start = "beginning"
         agent.kill()?;
         agent.wait()?;
         Ok(())
+    }
+
+    /// How another agent of the same configuration ended, and what it said.
+    fn said(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let config = self.path("agent.toml");
+        let output =
+            Command::new(program("vonggac-agent")).arg("--config").arg(config).args(arguments).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// SIGTERM; the agent must end well.
@@ -504,12 +515,7 @@ fn rejects_a_second_agent_and_a_wrong_name() -> Result<()> {
     scene.write(1)?;
     scene.start_agent()?;
     scene.until_received(1)?;
-    let said = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
-        let config = scene.path("agent.toml");
-        let output =
-            Command::new(program("vonggac-agent")).arg("--config").arg(config).args(arguments).output()?;
-        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
-    };
+    let said = |arguments: &[&str]| scene.said(arguments);
     let (code, text) = said(&[])?;
     assert_eq!(code, Some(1));
     assert!(text.contains("data_dir") && text.contains("no other agent"), "{text}");
@@ -519,5 +525,77 @@ fn rejects_a_second_agent_and_a_wrong_name() -> Result<()> {
     let (code, text) = said(&["--check"])?;
     assert_eq!(code, Some(1));
     assert!(text.contains("agent = \"db01\": expected \"web01\""), "{text}");
+    Ok(())
+}
+
+/// As the collector would judge it, without asking the collector.
+#[test]
+fn check_judges_the_certificate() -> Result<()> {
+    let scene = Scene::new()?;
+    let issue = |change: fn(&mut CertificateParams)| scene.authority.issue_with("web01", change);
+    let foreign = Authority::new()?.issue("web01")?;
+    for (issued, code, expected) in [
+        (issue(|_| ())?, 0, "good"),
+        (foreign, 1, "expected one that tls.ca"),
+        (
+            issue(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth])?,
+            1,
+            "for another use",
+        ),
+        (issue(|params| params.not_after = date_time_ymd(2020, 1, 2))?, 1, "ended on 2020-01-02"),
+        (issue(|params| params.not_before = date_time_ymd(2120, 1, 2))?, 1, "begins on 2120-01-02"),
+        (
+            issue(|params| {
+                params.not_after = (SystemTime::now() + Duration::from_secs(10 * 86_400)).into();
+            })?,
+            0,
+            "warning: tls.cert",
+        ),
+    ] {
+        write_identity(scene.folder.path(), &scene.authority, &issued)?;
+        let (found, text) = scene.said(&["--check"])?;
+        assert_eq!((found, text.contains(expected)), (Some(code), true), "{expected}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn check_asks_for_a_certificate_of_drills_where_one_is_named() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = std::fs::read_to_string(scene.path("agent.toml"))?;
+    std::fs::write(scene.path("agent.toml"), format!("drill_id = \"drill-1\"\n{config}"))?;
+    let (code, text) = scene.said(&["--check"])?;
+    assert!(code == Some(1) && text.contains("drill_id = \"drill-1\": expected a certificate"), "{text}");
+    let unit = |params: &mut CertificateParams| {
+        params.distinguished_name.push(DnType::OrganizationalUnitName, "drill");
+    };
+    write_identity(scene.folder.path(), &scene.authority, &scene.authority.issue_with("web01", unit)?)?;
+    let (code, text) = scene.said(&["--check"])?;
+    assert!(code == Some(0) && text.ends_with("good\n"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn check_and_start_name_what_this_host_does_not_have() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let config = std::fs::read_to_string(scene.path("agent.toml"))?;
+    let absent = "[[source]]\npaths = [\"absent/*.txt\"]\n";
+    let capture = "[capture]\ninterfaces = [\"no-such-port\"]\n";
+    std::fs::write(scene.path("agent.toml"), format!("{config}{absent}{capture}"))?;
+    let (code, text) = scene.said(&["--check"])?;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("0 files") && text.contains("absent/*.txt"), "{text}");
+    assert!(text.contains("capture.interfaces: \"no-such-port\": expected one of those there are"), "{text}");
+    std::fs::write(scene.path("agent.toml"), format!("{config}{absent}"))?;
+    assert_eq!(scene.said(&["--check"])?.0, Some(0));
+    scene.start_agent()?;
+    scene.until_metric("vonggac_agent_patterns_without_files", |patterns| patterns == 1.0)?;
+    std::fs::create_dir(scene.path("absent"))?;
+    std::fs::write(scene.path("absent/a.txt"), "")?;
+    scene.until_metric("vonggac_agent_patterns_without_files", |patterns| patterns == 0.0)?;
+    assert!(scene.metric("vonggac_agent_certificate_expires_seconds")? > 0.0);
+    scene.stop_agent()?;
+    let log = std::fs::read_to_string(scene.path("agent.stderr"))?;
+    assert_eq!(log.matches("matches no file now").count(), 1, "{log}");
     Ok(())
 }

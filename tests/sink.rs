@@ -68,8 +68,19 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, name: &str) -> Result<Issued> {
+        self.issue_with(name, |_| ())
+    }
+
+    /// A certificate that is not as usual.
+    pub(crate) fn issue_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Result<Issued> {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.issuer)?.pem();
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Issued { certificate, key: key.serialize_pem() })
     }
 }

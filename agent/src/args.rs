@@ -11,7 +11,8 @@ vonggac-agent: ships this host's log files, and records of its network flows, to
 Usage: vonggac-agent [--config FILE] [--check]
 
   --config FILE  configuration (default: /etc/vonggac/agent.toml; deploy/agent.toml explains it)
-  --check        read the configuration and the certificates, say what is wrong, and end
+  --check        say what is wrong in the configuration, with the certificate (authority, dates, usage) and with this host (data_dir,
+                 interfaces, files that each pattern matches), and end
   --help         this text
   --version      the version
 

@@ -227,10 +227,14 @@ impl Config {
         let address = &self.collector.address;
         let host =
             address.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
-        let Some((host, _)) = host else {
-            anyhow::bail!("collector.address = {address:?}: expected host:port");
+        // Without brackets the last part of an IPv6 address could be a port.
+        let host = host.map(|(host, _)| {
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            (bare.unwrap_or(host), bare.is_some() || !host.contains(':'))
+        });
+        let Some((host, true)) = host else {
+            anyhow::bail!("collector.address = {address:?}: expected host:port, an IPv6 address in brackets");
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = self.collector.server_name.as_deref().unwrap_or(host).to_owned();
         ServerName::try_from(name.clone()).map_err(|_| {
             anyhow::anyhow!("collector.server_name = {name:?}: expected a DNS name or an IP address")
@@ -294,6 +298,12 @@ impl Source {
             );
         }
         Ok(())
+    }
+
+    /// The files that a pattern of the source matches now.
+    pub(crate) fn files(&self, pattern: &str) -> impl Iterator<Item = PathBuf> {
+        let paths = glob::glob(pattern).into_iter().flatten().flatten();
+        paths.filter(|path| !self.is_excluded(&path.to_string_lossy()))
     }
 
     fn takes(&self, path: &str) -> bool {
@@ -370,6 +380,11 @@ mod tests {
             ("[batch]\nrecords_max = 10001\n", "expected 1 to 10000"),
             ("[metrics]\nlisten = \"0.0.0.0:1\"\n", "metrics.listen = 0.0.0.0:1: expected a loopback"),
             ("[collector]\naddress = \"here\"\n", "expected host:port"),
+            (
+                "[collector]\naddress = \"::1:6514\"\n",
+                "\"::1:6514\": expected host:port, an IPv6 address in brackets",
+            ),
+            ("[collector]\naddress = \"[::1:6514\"\n", "an IPv6 address in brackets"),
             ("[collector]\nserver_name = \"a b\"\n", "collector.server_name"),
             ("log_level = \"loud\"\n", "log_level = \"loud\": expected error"),
             ("[[source]]\npaths = [\"/a\"]\nformat = \"otlp\"\n", "source 1: format = \"otlp\""),

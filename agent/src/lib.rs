@@ -11,6 +11,7 @@
 
 mod args;
 mod capture;
+mod check;
 mod config;
 mod cut;
 mod fingerprint;
@@ -28,6 +29,7 @@ mod tls;
 mod zone;
 
 pub use args::{Action, HELP};
+pub use check::{Finding, findings, patterns};
 pub use config::{Config, ConfigError};
 pub use run::run;
 pub use tls::Identity;

@@ -38,6 +38,9 @@ pub(crate) const LEDGER_BYTES_MAX: u64 = 256 * 1024;
 /// Longest entry of a ledger: a file's path and labels at their longest.
 pub(crate) const LEDGER_ENTRY_BYTES_MAX: usize = u16::MAX as usize;
 
+/// How long before the end of our certificate a person is told.
+pub(crate) const CERTIFICATE_WARNING: Duration = Duration::from_secs(30 * 86_400);
+
 /// Time for a TCP connection, and again for the TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long after the TLS handshake a collector that has said nothing may still refuse our certificate: a round trip on a bad line.

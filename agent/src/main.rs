@@ -4,9 +4,10 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use agent::{Action, Config, HELP, Identity, check_zone};
-use anyhow::Result;
+use agent::{Action, Config, Finding, HELP, Identity, check_zone};
+use anyhow::{Result, ensure};
 
 fn main() -> ExitCode {
     let action = match Action::parse(lexopt::Parser::from_env()) {
@@ -41,7 +42,23 @@ fn check(path: &Path) -> Result<()> {
     check_zone()?;
     let config = Config::load(path)?;
     let identity = Identity::load(&config)?;
-    println!("{}: good; this host is {}", path.display(), identity.agent);
+    println!("this host is {}, the collector {}", identity.agent, config.collector.address);
+    for (pattern, files) in agent::patterns(&config) {
+        let hint = if files == 0 { "   (warning: nothing to read)" } else { "" };
+        println!("{files:>6} files  {pattern}{hint}");
+    }
+    let mut wrongs = 0;
+    for finding in agent::findings(&config, SystemTime::now()) {
+        match finding {
+            Finding::Doubtful(text) => eprintln!("warning: {text}"),
+            Finding::Wrong(text) => {
+                eprintln!("wrong: {text}");
+                wrongs += 1;
+            }
+        }
+    }
+    ensure!(wrongs == 0, "{}: {wrongs} of what it names cannot work", path.display());
+    println!("{}: good", path.display());
     Ok(())
 }
 

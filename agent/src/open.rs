@@ -12,12 +12,12 @@
 //!   often writable to a group.
 //!
 //! What it leaves to the kernel: hard links, which `fs.protected_hardlinks` (on in every distribution) allows only to one's own
-//! files.
+//! files; and file systems that users mount (FUSE), which keep others waiting only where root has set `user_allow_other`.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,13 +37,14 @@ const READ: OFlags = OFlags::RDONLY
 
 /// Opens a regular file. Another kind (a pipe, a folder), and a link that is not followed, are errors that say so.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let mut folder = openat(CWD, ".", LOOK, Mode::empty())?;
+    let mut folder: Option<OwnedFd> = None;
     // The next one last.
     let mut names = Vec::new();
     push_names(&mut names, path);
     let mut owners = Vec::new();
     while let Some(name) = names.pop() {
-        let found = openat(&folder, &name, LOOK, Mode::empty())?;
+        let within = folder.as_ref().map_or(CWD, AsFd::as_fd);
+        let found = openat(within, &name, LOOK, Mode::empty())?;
         let status = fstat(&found)?;
         match FileType::from_raw_mode(status.st_mode) {
             FileType::Symlink if owners.len() >= LINKS_MAX => return Err(rustix::io::Errno::LOOP.into()),
@@ -52,8 +53,8 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
                 let target = readlinkat(&found, "", Vec::new())?.into_bytes();
                 push_names(&mut names, &PathBuf::from(OsString::from_vec(target)));
             }
-            FileType::RegularFile if names.is_empty() => return open_name(&folder, &name, &owners),
-            _ => folder = found,
+            FileType::RegularFile if names.is_empty() => return open_name(within, &name, &owners),
+            _ => folder = Some(found),
         }
     }
     Err(not_regular())
@@ -64,7 +65,7 @@ fn push_names(names: &mut Vec<OsString>, path: &Path) {
     names.extend(path.components().rev().map(|component| component.as_os_str().to_owned()));
 }
 
-fn open_name(folder: &OwnedFd, name: &OsString, owners: &[u32]) -> io::Result<(File, Metadata)> {
+fn open_name(folder: BorrowedFd<'_>, name: &OsString, owners: &[u32]) -> io::Result<(File, Metadata)> {
     let file = File::from(openat(folder, name, READ, Mode::empty())?);
     let metadata = file.metadata()?;
     if !metadata.is_file() {

@@ -11,14 +11,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::capture::{Capture, Opened, give_up};
+use crate::check::{Finding, findings};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::limits::{QUEUE_BATCHES, SHUTDOWN_GRACE};
@@ -26,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::ship::Ship;
 use crate::spool::Spool;
 use crate::tail::Tail;
-use crate::tls::{Identity, random_u64};
+use crate::tls::{Identity, certificate_until, random_u64};
 
 /// Runs until a signal ends it.
 pub fn run(config: Config) -> Result<()> {
@@ -53,8 +56,10 @@ async fn stages(
     opened: Vec<Opened>,
     spool: Arc<Spool>,
 ) -> Result<()> {
-    info!(agent = identity.agent, version = env!("CARGO_PKG_VERSION"), "starting");
+    let collector = config.collector.address.as_str();
+    info!(agent = identity.agent, collector, version = env!("CARGO_PKG_VERSION"), "starting");
     let metrics = Rc::new(Metrics::new()?);
+    report_findings(&config, &metrics);
     let ledger = Rc::new(RefCell::new(ledger));
     let (frames, received) = mpsc::channel(QUEUE_BATCHES);
     let agent = identity.agent.clone();
@@ -81,6 +86,20 @@ async fn stages(
     let unacked = ledger.borrow().state().unacked.len();
     info!(unacked, "stopped");
     done
+}
+
+/// What `--check` would say. Nothing of it keeps an agent from reading and keeping logs.
+fn report_findings(config: &Config, metrics: &Metrics) {
+    let now = SystemTime::now();
+    for finding in findings(config, now) {
+        match finding {
+            Finding::Wrong(text) => error!("{text}"),
+            Finding::Doubtful(text) => warn!("{text}"),
+        }
+    }
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let until = certificate_until(config, UnixTime::since_unix_epoch(now)).map_or(0, |until| until.as_secs());
+    metrics.certificate_expires.set(i64::try_from(until).unwrap_or(i64::MAX));
 }
 
 async fn stop_asked(mut stopped: watch::Receiver<bool>) {

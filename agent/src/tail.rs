@@ -456,20 +456,36 @@ impl Tail {
 
     fn scan(&mut self, first: bool) {
         let config = Rc::clone(&self.config);
+        let mut without_files = 0;
         for source in &config.sources {
             for pattern in &source.paths {
-                for path in glob::glob(pattern).into_iter().flatten().flatten() {
-                    let name = path.to_string_lossy();
-                    if source.is_excluded(&name) || self.spool.holds(&name) || self.is_followed_under(&path) {
-                        continue;
+                if self.follow_pattern(source, pattern, first) == 0 {
+                    without_files += 1;
+                    if first {
+                        // What ships names the logs of several distributions.
+                        info!(pattern, "matches no file now");
                     }
-                    if first && self.met.contains(&*path.to_string_lossy()) {
-                        self.follow_born_unseen(&path);
-                    }
-                    self.follow(&path, self.start_in(source, &path, first));
                 }
             }
         }
+        self.metrics.patterns_without_files.set(without_files);
+    }
+
+    /// Follows what is new of a pattern. Returns how many files it matches.
+    fn follow_pattern(&mut self, source: &Source, pattern: &str, first: bool) -> usize {
+        let mut files = 0;
+        for path in source.files(pattern) {
+            files += 1;
+            let name = path.to_string_lossy();
+            if self.spool.holds(&name) || self.is_followed_under(&path) {
+                continue;
+            }
+            if first && self.met.contains(&*name) {
+                self.follow_born_unseen(&path);
+            }
+            self.follow(&path, self.start_in(source, &path, first));
+        }
+        files
     }
 
     /// Segments of the spool, by whichever agent they were written: nobody else has read them. At each tick, so that the last

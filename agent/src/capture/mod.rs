@@ -92,11 +92,24 @@ pub(crate) fn open(settings: &Settings) -> Result<Vec<Opened>> {
     settings.interfaces.iter().map(|name| open_one(settings, name, &there)).collect()
 }
 
-fn open_one(settings: &Settings, name: &str, there: &[NetworkInterface]) -> Result<Opened> {
-    let Some(interface) = there.iter().find(|interface| interface.name == name) else {
+/// Whether the interfaces that the configuration names are there.
+pub(crate) fn check_interfaces(settings: &Settings) -> Result<()> {
+    if settings.interfaces.is_empty() {
+        return Ok(());
+    }
+    let there = pnet_datalink::interfaces();
+    settings.interfaces.iter().try_for_each(|name| find(name, &there).map(|_| ()))
+}
+
+fn find<'a>(name: &str, there: &'a [NetworkInterface]) -> Result<&'a NetworkInterface> {
+    there.iter().find(|interface| interface.name == name).with_context(|| {
         let names: Vec<_> = there.iter().map(|interface| interface.name.as_str()).collect();
-        anyhow::bail!("capture.interfaces: {name:?}: expected one of those there are: {}", names.join(", "));
-    };
+        format!("capture.interfaces: {name:?}: expected one of those there are: {}", names.join(", "))
+    })
+}
+
+fn open_one(settings: &Settings, name: &str, there: &[NetworkInterface]) -> Result<Opened> {
+    let interface = find(name, there)?;
     let setup = Setup {
         name: name.to_owned(),
         index: interface.index,
