@@ -1,5 +1,6 @@
 //! Table of contents of the tests that need more than one crate.
 
+mod administration; // what an administrator is told: certificates, reloads, checks, a store that is late
 mod agent; // nothing is lost or doubled by rotation, kills and bad networks
 mod alert_life; // what people do with alerts, and that a change afterwards shows
 mod allocations; // none for an event that no rule matches

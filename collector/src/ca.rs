@@ -1,6 +1,7 @@
 //! `vonggac ca`: the site's own certificate authority, for the TLS between collectors, agents and OTLP senders.
 //!
-//! `init` makes the authority and the collector's certificate; `issue` makes the certificate of one host. A certificate is
+//! `init` makes the authority and the collector's certificate; `collector` makes the latter anew, to renew it; `issue` makes the
+//! certificate of one host. A certificate is
 //! the only thing that says who a sender is: the host in its subject alternative name is the one host it may speak for, and
 //! only with the organisational unit `drill` may its batches carry a drill. Collectors get `serverAuth`, hosts `clientAuth`,
 //! so that no host can pass for a collector.
@@ -23,6 +24,7 @@ use rcgen::{
 };
 use thiserror::Error;
 
+use crate::hunts::SENDER_PREFIX;
 use crate::tls::DRILL_UNIT;
 
 /// An authority lives ten years: as long as the hardware of a data centre.
@@ -34,6 +36,8 @@ const BACKDATED: Duration = Duration::from_secs(3_600);
 /// Longest host name and longest part of one, in bytes (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
+/// What is told of the key that the daemon reads.
+const KEY_OWNER: &str = "collector.key must be readable by the user of `vonggac serve`, and by nobody else";
 
 /// Why there is no certificate.
 #[derive(Debug, Error)]
@@ -42,7 +46,11 @@ pub enum CaError {
         "{name:?} is no host name: expected letters, digits, - and _ in parts of at most 63 bytes with . between them"
     )]
     Host { name: String },
-    #[error("{} is there already: it is never overwritten", path.display())]
+    #[error(
+        "{name:?} begins with {SENDER_PREFIX}, as the senders of hunts do: expected another name for a host"
+    )]
+    Reserved { name: String },
+    #[error("{} is there already: it is never overwritten; move it away first", path.display())]
     Exists { path: PathBuf },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
@@ -72,6 +80,20 @@ enum Command {
         #[arg(long = "host", required = true, value_name = "NAME")]
         hosts: Vec<String>,
         /// Days for which the collector's certificate is valid
+        #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+    },
+    /// Make the collector's certificate anew (collector.crt, collector.key), with the authority that is there
+    ///
+    /// To renew it, or for another name. Move the old files away first. Agents keep their certificates.
+    Collector {
+        /// Folder of the authority; the files are put there, too
+        #[arg(long)]
+        dir: PathBuf,
+        /// Name or address under which agents reach the collector; may be given several times
+        #[arg(long = "host", required = true, value_name = "NAME")]
+        hosts: Vec<String>,
+        /// Days for which it is valid
         #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
     },
@@ -128,6 +150,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             init(&dir, &hosts, days)?;
             print_init(&dir, &hosts, days);
         }
+        Command::Collector { dir, hosts, days } => {
+            let issued = collector(&dir, &hosts, days)?;
+            let (certificate, key) = (issued.certificate.display(), issued.key.display());
+            println!("Made {certificate} and {key} for {}, valid {days} days.", hosts.join(", "));
+            println!(
+                "Next: put both where [tls] of vonggac.toml names them; {KEY_OWNER}; start the collector anew."
+            );
+        }
         Command::Issue { host, dir, drill, days } => {
             let issued = issue(&dir, &host, drill, days)?;
             print_issued(&issued, &host, drill, days);
@@ -150,10 +180,21 @@ pub fn init(dir: &Path, hosts: &[String], days: u32) -> Result<Issued, CaError> 
     Ok(collector)
 }
 
+/// Makes `collector.crt` and `collector.key` in `dir`, signed by the authority that is there.
+pub(crate) fn collector(dir: &Path, hosts: &[String], days: u32) -> Result<Issued, CaError> {
+    let issued = files(dir, "collector");
+    refuse_present([&issued])?;
+    write(&issued, &Authority::open(dir)?.collector(hosts, SystemTime::now(), days)?)?;
+    Ok(issued)
+}
+
 /// Makes `HOST.crt` and `HOST.key` in `dir`, signed by the authority that is there.
 pub fn issue(dir: &Path, host: &str, drill: bool, days: u32) -> Result<Issued, CaError> {
     let authority = Authority::open(dir)?;
     let host = host_name(host)?;
+    if host.starts_with(SENDER_PREFIX) {
+        return Err(CaError::Reserved { name: host });
+    }
     let issued = files(dir, &host);
     refuse_present([&issued])?;
     write(&issued, &authority.host(&Leaf { host, drill, from: SystemTime::now(), days })?)?;
@@ -308,7 +349,10 @@ fn print_init(dir: &Path, hosts: &[String], days: u32) {
     println!("Made in {dir}:");
     println!("  ca.crt, ca.key                the authority, valid {CA_DAYS} days");
     println!("  collector.crt, collector.key  the collector as {}, valid {days} days", hosts.join(", "));
-    println!("Next: `vonggac ca issue HOST --dir {dir}` for each host that sends.");
+    println!(
+        "Next: put ca.crt, collector.crt and collector.key where [tls] of vonggac.toml names them; {KEY_OWNER}."
+    );
+    println!("Then: `vonggac ca issue HOST --dir {dir}` for each host that sends.");
     println!("Keep ca.key apart: who has it can speak for any host. The collector does not need it.");
 }
 
@@ -346,10 +390,11 @@ mod tests {
             "letters outside ASCII are punycode in certificates"
         );
         let plain = issue(folder.path(), "Web01.example.vn", false, 1).unwrap();
-        assert_eq!(peer(&plain.certificate), Peer { host: "web01.example.vn".into(), drill: false });
+        let named = |peer: Peer| (peer.host, peer.drill);
+        assert_eq!(named(peer(&plain.certificate)), ("web01.example.vn".into(), false));
         assert!(plain.key.ends_with("web01.example.vn.key"));
         let drill = issue(folder.path(), "range", true, 1).unwrap();
-        assert_eq!(peer(&drill.certificate), Peer { host: "range".into(), drill: true });
+        assert_eq!(named(peer(&drill.certificate)), ("range".into(), true));
     }
 
     #[test]
@@ -362,6 +407,34 @@ mod tests {
         assert!(matches!(init(folder.path(), &["localhost".into()], 1), Err(CaError::Exists { .. })));
         issue(folder.path(), "web01", false, 1).unwrap();
         assert!(matches!(issue(folder.path(), "WEB01", false, 1), Err(CaError::Exists { .. })));
+    }
+
+    #[test]
+    fn renews_the_collector_when_the_old_one_is_out_of_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = ["localhost".to_owned()];
+        let old = init(folder.path(), &hosts, 1).unwrap();
+        assert!(matches!(collector(folder.path(), &hosts, 700), Err(CaError::Exists { .. })));
+        let before = peer(&old.certificate).expires;
+        std::fs::remove_file(&old.certificate).unwrap();
+        std::fs::remove_file(&old.key).unwrap();
+        let renewed = collector(folder.path(), &hosts, 700).unwrap();
+        assert!(peer(&renewed.certificate).expires > before);
+        let tls = crate::config::Tls {
+            ca: folder.path().join("ca.crt"),
+            cert: renewed.certificate,
+            key: renewed.key,
+        };
+        crate::tls::server_config(&tls, &[]).unwrap();
+        crate::certificates::Certificates::examine(&tls).unwrap();
+    }
+
+    #[test]
+    fn keeps_the_names_of_hunts_from_hosts() {
+        let folder = tempfile::tempdir().unwrap();
+        init(folder.path(), &["localhost".into()], 1).unwrap();
+        assert!(matches!(issue(folder.path(), "Hunt-beaconing", false, 1), Err(CaError::Reserved { .. })));
+        issue(folder.path(), "hunter", false, 1).unwrap();
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! What is never in it: a secret. Passwords stand in files of their own, named here.
 
 mod feeds;
+mod listen;
 mod notifications;
 
 use std::collections::HashSet;
@@ -28,6 +29,9 @@ pub use notifications::{
 pub const CONFIG_PATH: &str = "/etc/vonggac/vonggac.toml";
 /// Says where it is, below `--config` and above [`CONFIG_PATH`].
 pub const CONFIG_ENV: &str = "VONGGAC_CONFIG";
+
+/// What statements of the embedded store may use together when nobody says otherwise, in bytes.
+pub(crate) const STORE_MEMORY_BYTES_MAX: u64 = 2 << 30;
 
 /// Largest configuration file read, in bytes: a thousand times the shipped one.
 const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -112,6 +116,7 @@ pub enum LogLevel {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Intake {
+    #[serde(deserialize_with = "listen::one")]
     pub listen: SocketAddr,
 }
 
@@ -120,6 +125,7 @@ pub struct Intake {
 #[serde(deny_unknown_fields, default)]
 pub struct Otlp {
     pub enabled: bool,
+    #[serde(deserialize_with = "listen::one")]
     pub listen: SocketAddr,
 }
 
@@ -129,8 +135,10 @@ pub struct Otlp {
 pub struct Exporters {
     pub enabled: bool,
     /// UDP. Each address takes NetFlow, IPFIX and sFlow.
+    #[serde(deserialize_with = "listen::many")]
     pub listen: Vec<SocketAddr>,
     /// IPFIX over TCP.
+    #[serde(deserialize_with = "listen::many")]
     pub tcp_listen: Vec<SocketAddr>,
     /// Networks whose exporters may send.
     pub allow: Vec<IpNet>,
@@ -175,6 +183,7 @@ pub struct ClickHouse {
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// Loopback only.
+    #[serde(deserialize_with = "listen::one")]
     pub listen: SocketAddr,
     /// `libchdb.so`; looked for in the usual places when absent.
     pub library: Option<PathBuf>,
@@ -186,6 +195,7 @@ pub struct Store {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
+    #[serde(deserialize_with = "listen::one")]
     pub listen: SocketAddr,
 }
 
@@ -345,6 +355,7 @@ impl Config {
             .fault()
             .or_else(|| feeds::fault(&self.indicators))
             .or_else(|| self.notifications.fault())
+            .or_else(|| listen::clash(self))
         {
             return invalid(key, expected.into(), found);
         }
@@ -526,7 +537,11 @@ impl Default for ClickHouse {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 8123).into(), library: None, memory_bytes_max: 2 << 30 }
+        Self {
+            listen: ([127, 0, 0, 1], 8123).into(),
+            library: None,
+            memory_bytes_max: STORE_MEMORY_BYTES_MAX,
+        }
     }
 }
 
@@ -645,6 +660,15 @@ mod tests {
             ("datadir = \"x\"", "unknown field `datadir`"),
             ("[limits]\nthreads = \"two\"", "line 2"),
             ("[intake]\nlisten = \"here\"", "listen = \"here\""),
+            (
+                "[intake]\nlisten = \"localhost:6514\"",
+                "expected ADDRESS:PORT, such as 127.0.0.1:6514 or [::]:6514, and no name, found \"localhost:6514\"",
+            ),
+            ("[exporters]\nlisten = [\"2055\"]", "expected ADDRESS:PORT"),
+            (
+                "[otlp]\nlisten = \"127.0.0.1:6514\"",
+                "otlp.listen: expected an address that nothing else listens at, found 127.0.0.1:6514, and intake.listen is [::]:6514",
+            ),
             (
                 "[limits]\nqueue_batches = 0",
                 "limits.queue_batches: expected a number from 1 to 65536, found 0",

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
+use crate::certificates;
 use crate::config::Limits;
 use crate::metrics;
 use crate::tls::{Peer, PeerError};
@@ -190,6 +191,7 @@ impl Hall {
             .map_err(|_| Refusal::TimedOut(self.handshake_timeout))?
             .map_err(Refusal::Handshake)?;
         let peer = Peer::of(stream.get_ref().1.peer_certificates())?;
+        certificates::note(self.intake, &peer);
         let permit = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
         Ok(Guest { stream, peer, address, place: Place::new(self.intake, permit) })
     }

@@ -48,6 +48,7 @@ use crate::batch::Delivery;
 use crate::clock::now;
 use crate::config::Config;
 use crate::door::{Stop, told};
+use crate::http::listening;
 
 /// How often the decoder is told that time has passed.
 const TICK: Duration = Duration::from_millis(100);
@@ -64,14 +65,14 @@ pub(crate) async fn start(
     let (batches, outgoing) = mpsc::channel(limits.exporter_queue_batches);
     for listen in &config.exporters.listen {
         let buffer_bytes = limits.exporter_receive_buffer_bytes;
-        let receive = Receive::bind(*listen, buffer_bytes, Arc::clone(&roster), input.clone())
-            .with_context(|| format!("exporters.listen: {listen}"))?;
+        let receive = Receive::bind(*listen, buffer_bytes, Arc::clone(&roster), input.clone());
+        let receive = listening("exporters.listen", *listen, receive)?;
         let stop = stop.clone();
         spawn("receive", move || receive.run(&stop))?;
     }
     for listen in &config.exporters.tcp_listen {
         let listener = TcpListener::bind(listen).await;
-        let listener = listener.with_context(|| format!("exporters.tcp_listen: {listen}"))?;
+        let listener = listening("exporters.tcp_listen", *listen, listener)?;
         let (roster, output, batches) = (Arc::clone(&roster), input.clone(), batches.clone());
         tokio::spawn(Sessions { listener, roster, output, batches }.run(stop.clone()));
     }

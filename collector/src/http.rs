@@ -2,6 +2,7 @@
 //!
 //! It reads no body and knows no secret; it listens on loopback unless the configuration says otherwise.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
@@ -34,10 +35,12 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
 });
 
 /// How far the daemon is, as `/ready` tells it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Phase {
     /// The store is started, or asked what it holds.
     Starting,
+    /// For what, and why it is not there.
+    Waiting(String),
     /// Batches are taken.
     Ready,
     /// What is under way is stored, nothing more is taken.
@@ -54,11 +57,23 @@ impl Phases {
     }
 }
 
+/// A socket that listens, or an error that names the key of the configuration.
+pub(crate) fn listening<T>(key: &str, listen: SocketAddr, tried: std::io::Result<T>) -> anyhow::Result<T> {
+    tried.map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => ": another process listens there (`ss -lntup` says which)",
+            ErrorKind::AddrNotAvailable => ": this machine has no such address",
+            _ => "",
+        };
+        anyhow::Error::new(error).context(format!("{key}: cannot listen on {listen}{advice}"))
+    })
+}
+
 /// Listens at `listen` and answers from now on, to the end of the runtime.
 pub(crate) async fn open(listen: SocketAddr) -> anyhow::Result<(Phases, SocketAddr)> {
     METRICS.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     METRICS.started.set(jiff::Timestamp::now().as_second());
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("metrics.listen: {listen}"))?;
+    let listener = listening("metrics.listen", listen, TcpListener::bind(listen).await)?;
     let address = listener.local_addr().context("metrics.listen")?;
     let (phases, phase) = watch::channel(Phase::Starting);
     let router = Router::new()
@@ -74,10 +89,16 @@ async fn page() -> impl IntoResponse {
     ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics::render())
 }
 
-async fn ready(State(phase): State<watch::Receiver<Phase>>) -> (StatusCode, &'static str) {
-    match *phase.borrow() {
-        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting: the store is not open yet\n"),
-        Phase::Ready => (StatusCode::OK, "ready\n"),
-        Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping: what is under way is stored\n"),
-    }
+async fn ready(State(phase): State<watch::Receiver<Phase>>) -> (StatusCode, String) {
+    let (status, text) = match &*phase.borrow() {
+        Phase::Starting => {
+            (StatusCode::SERVICE_UNAVAILABLE, "starting: the store is not open yet".to_owned())
+        }
+        Phase::Waiting(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting: {reason}")),
+        Phase::Ready => (StatusCode::OK, "ready".to_owned()),
+        Phase::Stopping => {
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping: what is under way is stored".to_owned())
+        }
+    };
+    (status, text + "\n")
 }

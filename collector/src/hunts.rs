@@ -27,6 +27,8 @@ const WINDOW_S: RangeInclusive<u32> = 60..=90 * 86_400;
 /// Agents that were cut off are waited for so long at most.
 const DELAY_S_MAX: u32 = 86_400;
 const MICROS_PER_S: Micros = 1_000_000;
+/// How the sender of a hunt's batches is called, before the hunt's name. No host may be called so (`vonggac ca issue`).
+pub(crate) const SENDER_PREFIX: &str = "hunt-";
 const ENDING: &str = "toml";
 /// ClickHouse's own parameters, so that the same text runs in any client.
 const PARAMETERS: [&str; 3] = ["{from:DateTime64(6)}", "{to:DateTime64(6)}", "{drill:String}"];
@@ -163,7 +165,7 @@ impl Hunt {
 
     /// Whom its batches come from.
     pub(crate) fn sender(&self) -> String {
-        format!("hunt-{}", self.name)
+        format!("{SENDER_PREFIX}{}", self.name)
     }
 
     /// Runs are numbered by `every`: another one, and the numbers begin anew.

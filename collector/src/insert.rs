@@ -131,7 +131,7 @@ fn is_bad_data(error: &Error) -> bool {
 }
 
 /// `Code: 33. DB::Exception: ...`
-fn code(text: &str) -> Option<u32> {
+pub(crate) fn code(text: &str) -> Option<u32> {
     let (_, rest) = text.split_once("Code: ")?;
     let end = rest.find(|character: char| !character.is_ascii_digit())?;
     rest[..end].parse().ok()

@@ -50,6 +50,16 @@ pub enum InventoryError {
     Invalid { problems: Vec<String> },
 }
 
+impl InventoryError {
+    /// How many things are wrong.
+    pub(crate) fn faults(&self) -> usize {
+        match self {
+            Self::Read { .. } => 1,
+            Self::Invalid { problems } => problems.len(),
+        }
+    }
+}
+
 /// Where something stands in the files of an inventory.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Origin {

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match collector::run(collector::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("vonggac: {error:#}");
+            eprintln!("vonggac: {}", collector::in_words(&error));
             ExitCode::from(2)
         }
     }

@@ -42,7 +42,8 @@ pub enum MigrateError {
     )]
     Changed { name: &'static str, applied: String, shipped: String },
     #[error(
-        "migration {name}: applied, but unknown to this program: the store was last used by a newer version"
+        "migration {name}: applied, but unknown to this program: the store was last used by a newer version. Start that version, or \
+         bring back the copy of the store from before the upgrade (deploy/INSTALL.md)"
     )]
     Newer { name: String },
 }

@@ -89,6 +89,20 @@ pub(crate) fn load_in_words(folders: &[PathBuf]) -> (Engine, Vec<String>) {
     (engine, problems.iter().filter(|problem| !problem.loaded).map(ToString::to_string).collect())
 }
 
+/// The same for the daemon, for which a set without a rule is a problem, too: most often a folder that is not mounted, or not the
+/// one that was meant.
+pub(crate) fn load_for_watch(folders: &[PathBuf]) -> (Engine, Vec<String>) {
+    let (engine, mut problems) = load_in_words(folders);
+    if engine.rules().is_empty() && problems.is_empty() {
+        let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        problems.push(format!(
+            "rules: expected at least one rule (*.yml) below {}, found none",
+            folders.join(", ")
+        ));
+    }
+    (engine, problems)
+}
+
 /// What a person asks for must be there.
 pub(crate) fn ensure_there(folders: &[PathBuf]) -> Result<()> {
     for folder in folders {

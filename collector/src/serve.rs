@@ -1,6 +1,6 @@
 //! `vonggac serve`: the daemon. It starts what it needs in the order in which it needs it, and stops in the reverse order.
 //!
-//! Start: configuration, `/metrics`, certificates and rules, the embedded store, the pipeline, and last the doors: nobody is
+//! Start: configuration, `/metrics`, certificates and rules, the store (started here, or waited for), the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
 //! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself; if something in rules,
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use detect::Engine;
 use rustls::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -20,12 +21,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::certificates::Certificates;
+use crate::check;
 use crate::clock::now;
-use crate::config::{Config, ConfigArg, ConfigError, LogLevel};
+use crate::config::{Config, ConfigArg, LogLevel, Tls};
+use crate::content::Part;
 use crate::door::{Door, Stop};
 use crate::exceptions::{self, Exceptions};
 use crate::exporters;
-use crate::http::{self, Phase};
+use crate::http::{self, Phase, Phases};
 use crate::hunts::{self, Hunt};
 use crate::indicators::{self, Loaded};
 use crate::insert;
@@ -40,6 +44,7 @@ use crate::run_hunts::RunHunts;
 use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
+use crate::wait_store::wait_store;
 use crate::watch_clocks::WatchClocks;
 use crate::watch_links::WatchLinks;
 use crate::watch_obligations::WatchObligations;
@@ -51,7 +56,10 @@ use crate::watch_obligations::WatchObligations;
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArg,
-    /// Read the configuration and all that it names, say what is wrong, and end: 0 all is well, 1 something is not
+    /// Read the configuration and all that it names, say what is wrong, and end
+    ///
+    /// Exit code 0: all is well; 1: the daemon starts, but not with all of it (warnings: a rule that does not load, a certificate whose
+    /// time is over); 2: the daemon does not start (errors).
     #[arg(long)]
     check: bool,
     /// How much to log on standard error, instead of `log` in the configuration
@@ -89,7 +97,7 @@ enum Told {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { config: path, check: only_check, log } = args;
     if only_check {
-        return Ok(check(&path));
+        return Ok(check::run(&path));
     }
     let config = path.load()?;
     log::to_stderr(log.unwrap_or(config.log));
@@ -100,56 +108,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// Says all that is wrong at once.
-fn check(path: &ConfigArg) -> ExitCode {
-    let config = match path.load() {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("vonggac: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let (rules, problems) = rules::load_in_words(&config.rules);
-    let hunts = hunts::load(&config.hunts);
-    let indicators = indicators::load(&config.indicators, now());
-    let (_, exceptions) = exceptions::load(config.exceptions.as_deref(), now());
-    let findings: Vec<String> = [
-        hunts.err().map(|error| format!("hunts: {error}")),
-        server_config(&config.tls, &[]).err().map(|error| format!("tls: {error}")),
-        password(&config).err().map(|error| format!("clickhouse.password_file: {error}")),
-        store::check(&config).err().map(|error| error.to_string()),
-        notifications::channels(&config.notifications).err().map(|error| error.to_string()),
-    ]
-    .into_iter()
-    .flatten()
-    .chain(problems)
-    .chain(exceptions.iter().map(|fault| format!("exceptions: {fault}")))
-    .chain(indicators.problems().map(|problem| format!("indicators: {problem}")))
-    .collect();
-    for finding in &findings {
-        eprintln!("vonggac: {finding}");
-    }
-    let path = path.path();
-    if findings.is_empty() {
-        let (rules, indicators) = (rules.rules().len(), indicators.indicators.len());
-        println!("{}: all is well, {rules} rules and {indicators} indicators load", path.display());
-        return ExitCode::SUCCESS;
-    }
-    eprintln!("vonggac: {}: {} of these must be mended", path.display(), findings.len());
-    ExitCode::FAILURE
-}
-
-/// The embedded store makes its own password at its first start; that of another one must be there.
-fn password(config: &Config) -> Result<(), ConfigError> {
-    config.clickhouse.url.as_ref().map_or(Ok(()), |_| config.endpoint().password().map(drop))
-}
-
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("signals cannot be caught")?;
     let (phases, address) = http::open(config.metrics.listen).await?;
     info!(version = env!("CARGO_PKG_VERSION"), metrics = %address, "vonggac starts");
     let mut daemon = tokio::select! {
-        daemon = Daemon::start(config) => daemon?,
+        daemon = Daemon::start(config, &phases) => daemon?,
         () = signals.end() => return Ok(ExitCode::SUCCESS),
     };
     phases.enter(Phase::Ready);
@@ -166,23 +130,24 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
 impl Daemon {
     /// Starts everything, the doors last.
-    async fn start(config: Config) -> anyhow::Result<Self> {
+    async fn start(config: Config, phases: &Phases) -> anyhow::Result<Self> {
         let intake_tls = server_config(&config.tls, &[])?;
         let otlp_tls = server_config(&config.tls, &[ALPN])?;
-        let (rules, problems) = rules::load_in_words(&config.rules);
-        report(&problems);
-        info!(rules = rules.rules().len(), not_loaded = problems.len(), "rules loaded");
+        examine(&config.tls)?;
+        let rules = load_rules(&config);
         let indicators = load_indicators(&config).await?;
-        let hunts = hunts::load(&config.hunts)?;
+        let hunts = load_hunts(&config);
         let channels = notifications::channels(&config.notifications)?;
         let supervisor = match config.clickhouse.url {
             None => Some(Supervisor::start(&config).await?),
             Some(_) => None,
         };
+        wait_store(&config, phases).await?;
         let pipeline = store::start(&config, rules).await?;
-        indicators.measure(true);
-        pipeline.indicators.replace(indicators.indicators);
-        pipeline.exceptions.replace(load_exceptions(&config).0);
+        Part::Inventory.took(pipeline.systems.count(), 0);
+        take_indicators(indicators, &pipeline);
+        let (exceptions, faults) = load_exceptions(&config);
+        take_exceptions(exceptions, faults, &pipeline);
         let (stop, stopped) = watch::channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
         let client = insert::client(&config.endpoint())?;
@@ -208,7 +173,7 @@ impl Daemon {
     async fn open_intake(&mut self, tls: Arc<ServerConfig>, stop: Stop) -> anyhow::Result<()> {
         let (listen, limits) = (self.config.intake.listen, &self.config.limits);
         let door = Door::open("agent", listen, tls, limits).await;
-        let door = door.with_context(|| format!("intake.listen: {listen}"))?;
+        let door = http::listening("intake.listen", listen, door)?;
         info!(address = %door.address()?, "agents may come in");
         let intake = Intake::new(self.pipeline.deliveries.clone(), limits.clone());
         let at_stop = stop.clone();
@@ -219,7 +184,7 @@ impl Daemon {
     async fn open_otlp(&mut self, tls: Arc<ServerConfig>, stop: Stop) -> anyhow::Result<()> {
         let (listen, limits) = (self.config.otlp.listen, &self.config.limits);
         let door = Door::open("otlp", listen, tls, limits).await;
-        let door = door.with_context(|| format!("otlp.listen: {listen}"))?;
+        let door = http::listening("otlp.listen", listen, door)?;
         info!(address = %door.address()?, "OTLP senders may come in");
         let otlp = Otlp::new(self.pipeline.deliveries.clone(), limits.clone());
         let at_stop = stop.clone();
@@ -243,16 +208,28 @@ impl Daemon {
         }
     }
 
-    /// Loads rules, inventory, hunts, indicators and exceptions anew.
+    /// Loads rules, inventory, hunts, indicators and exceptions anew. A part in which something does not load is not taken.
     async fn reload(&mut self) {
         self.reload_rules().await;
         match self.pipeline.systems.reload(&self.config) {
-            Ok(systems) => info!(systems, "inventory loaded anew"),
-            Err(error) => warn!("the inventory is not replaced: {error}"),
+            Ok(systems) => {
+                Part::Inventory.took(systems, 0);
+                info!(systems, "inventory loaded anew");
+            }
+            Err(error) => {
+                Part::Inventory.kept(error.faults());
+                warn!("the inventory is not replaced: {error}");
+            }
         }
         match hunts::load(&self.config.hunts) {
-            Ok(hunts) => self.replace_hunts(hunts).await,
-            Err(error) => warn!("the hunts are not replaced: {error}"),
+            Ok(hunts) => {
+                Part::Hunts.took(hunts.len(), 0);
+                self.replace_hunts(hunts).await;
+            }
+            Err(error) => {
+                Part::Hunts.kept(1);
+                warn!("the hunts are not replaced: {error}");
+            }
         }
         self.reload_indicators().await;
         self.reload_exceptions();
@@ -265,22 +242,27 @@ impl Daemon {
         }
         match start_hunts(&self.config, hunts, &self.pipeline) {
             Ok(hunts) => self.hunts = Some(hunts),
-            Err(error) => error!("no hunts run: {error:#}"),
+            Err(error) => {
+                Part::Hunts.took(0, 1);
+                error!("no hunts run: {error:#}");
+            }
         }
     }
 
-    /// A set in which something does not load is not taken.
     async fn reload_rules(&mut self) {
         let dirs = self.config.rules.clone();
-        let Ok((rules, problems)) = tokio::task::spawn_blocking(move || rules::load_in_words(&dirs)).await
+        let Ok((rules, problems)) = tokio::task::spawn_blocking(move || rules::load_for_watch(&dirs)).await
         else {
             return;
         };
         report(&problems);
         if problems.is_empty() {
-            info!(rules = rules.rules().len(), "rules loaded anew");
+            let count = rules.rules().len();
+            Part::Rules.took(count, 0);
+            info!(rules = count, "rules loaded anew");
             self.pipeline.rules.replace(rules);
         } else {
+            Part::Rules.kept(problems.len());
             warn!(
                 not_loaded = problems.len(),
                 "the rules are not replaced: the set that was loaded before stays"
@@ -288,25 +270,25 @@ impl Daemon {
         }
     }
 
-    /// Loads the indicators anew; a set of which a file could not be read is not taken.
     async fn reload_indicators(&mut self) {
         let Ok(loaded) = load_indicators(&self.config).await else { return };
-        let is_whole = loaded.problems().next().is_none();
-        loaded.measure(is_whole);
-        if is_whole {
-            self.pipeline.indicators.replace(loaded.indicators);
-        } else {
-            warn!("the indicators are not replaced: the set that was loaded before stays");
+        match loaded.problems().count() {
+            0 => take_indicators(loaded, &self.pipeline),
+            problems => {
+                loaded.measure(false);
+                Part::Indicators.kept(problems);
+                warn!("the indicators are not replaced: the set that was loaded before stays");
+            }
         }
     }
 
-    /// Loads exceptions and silences anew. A set in which something is wrong is not taken.
     fn reload_exceptions(&self) {
-        let (exceptions, is_whole) = load_exceptions(&self.config);
-        if is_whole {
-            self.pipeline.exceptions.replace(exceptions);
-        } else {
-            warn!("the exceptions are not replaced: the set that was loaded before stays");
+        match load_exceptions(&self.config) {
+            (exceptions, 0) => take_exceptions(exceptions, 0, &self.pipeline),
+            (_, faults) => {
+                Part::Exceptions.kept(faults);
+                warn!("the exceptions are not replaced: the set that was loaded before stays");
+            }
         }
     }
 
@@ -359,6 +341,51 @@ impl Signals {
     }
 }
 
+/// Stops the start when nobody can believe the collector; warns when nobody does now.
+fn examine(tls: &Tls) -> anyhow::Result<()> {
+    let certificates = Certificates::examine(tls).context("tls")?;
+    certificates.measure();
+    for fault in certificates.out_of_date(jiff::Timestamp::now().as_second()) {
+        error!("tls: {fault}");
+    }
+    Ok(())
+}
+
+/// At the start what loads is taken: a watch with one rule less is better than none.
+fn load_rules(config: &Config) -> Engine {
+    let (rules, problems) = rules::load_for_watch(&config.rules);
+    report(&problems);
+    let count = rules.rules().len();
+    Part::Rules.took(count, problems.len());
+    info!(rules = count, not_loaded = problems.len(), "rules loaded");
+    rules
+}
+
+/// The same for hunts, which load together or not at all; their windows wait.
+fn load_hunts(config: &Config) -> Vec<Hunt> {
+    let (hunts, faults) = match hunts::load(&config.hunts) {
+        Ok(hunts) => (hunts, 0),
+        Err(error) => {
+            error!("no hunts run: {error}");
+            (Vec::new(), 1)
+        }
+    };
+    Part::Hunts.took(hunts.len(), faults);
+    hunts
+}
+
+fn take_indicators(loaded: Loaded, pipeline: &Pipeline) {
+    loaded.measure(true);
+    Part::Indicators.took(loaded.indicators.len(), loaded.problems().count());
+    pipeline.indicators.replace(loaded.indicators);
+}
+
+fn take_exceptions(exceptions: Exceptions, faults: usize, pipeline: &Pipeline) {
+    exceptions.measure(now());
+    Part::Exceptions.took(exceptions.waivers().len(), faults);
+    pipeline.exceptions.replace(exceptions);
+}
+
 /// Loads the feeds, beside the threads that serve, and says what they hold.
 async fn load_indicators(config: &Config) -> anyhow::Result<Loaded> {
     let feeds = config.indicators.clone();
@@ -373,8 +400,8 @@ async fn load_indicators(config: &Config) -> anyhow::Result<Loaded> {
     Ok(loaded)
 }
 
-/// Loads exceptions and silences, and says what is wrong and what has expired; whether nothing is wrong.
-fn load_exceptions(config: &Config) -> (Exceptions, bool) {
+/// Loads exceptions and silences, says what is wrong and what has expired, and counts what is wrong.
+fn load_exceptions(config: &Config) -> (Exceptions, usize) {
     let now = now();
     let (exceptions, faults) = exceptions::load(config.exceptions.as_deref(), now);
     for fault in &faults {
@@ -384,9 +411,8 @@ fn load_exceptions(config: &Config) -> (Exceptions, bool) {
         let (kind, file) = (waiver.kind.as_str(), waiver.file.display());
         warn!("{kind} {:?} has expired and has no effect: {file}:{}", waiver.id, waiver.place);
     }
-    exceptions.measure(now);
     info!(loaded = exceptions.waivers().len(), not_loaded = faults.len(), "exceptions loaded");
-    (exceptions, faults.is_empty())
+    (exceptions, faults.len())
 }
 
 fn start_hunts(config: &Config, hunts: Vec<Hunt>, pipeline: &Pipeline) -> anyhow::Result<RunHunts> {

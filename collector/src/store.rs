@@ -118,6 +118,11 @@ impl Systems {
         Ok(systems)
     }
 
+    /// Systems of the inventory in force.
+    pub(crate) fn count(&self) -> usize {
+        self.site.places.get().inventory.systems().len()
+    }
+
     async fn publish(self) {
         let _turn = self.turn.lock().await;
         let places = self.site.places.get();

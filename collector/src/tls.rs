@@ -25,6 +25,8 @@ pub(crate) const DRILL_UNIT: &str = "drill";
 pub enum TlsError {
     #[error("{}: expected {expected} in PEM: {source}", path.display())]
     Pem { path: PathBuf, expected: &'static str, source: rustls_pki_types::pem::Error },
+    #[error("{}: expected certificates in PEM (BEGIN CERTIFICATE), found none", path.display())]
+    Empty { path: PathBuf },
     #[error("{}: {source}", path.display())]
     Certificate { path: PathBuf, source: rustls::Error },
     #[error("{}: {source}", path.display())]
@@ -51,15 +53,13 @@ pub struct Peer {
     pub host: String,
     /// May send batches with a drill.
     pub drill: bool,
+    /// The certificate's last moment, in seconds since 1970.
+    pub expires: i64,
 }
 
 /// The configuration of a server whose clients must show a certificate of our authority. `alpn` is empty for our own protocol.
 pub fn server_config(tls: &Tls, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
-    let ca = |source| TlsError::Certificate { path: tls.ca.clone(), source };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&tls.ca)? {
-        roots.add(certificate).map_err(ca)?;
-    }
+    let roots = authorities(&tls.ca)?;
     let verifier = WebPkiClientVerifier::builder(roots.into())
         .build()
         .map_err(|source| TlsError::Verifier { path: tls.ca.clone(), source })?;
@@ -75,17 +75,15 @@ pub fn server_config(tls: &Tls, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Tls
 /// The configuration of a client that shows no certificate and believes the authorities of `ca`, or those of the host. TLS 1.2
 /// is spoken, too: the servers are other people's.
 pub(crate) fn client_config(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                let failed = |source| TlsError::Certificate { path: path.into(), source };
-                roots.add(certificate).map_err(failed)?;
-            }
+    let roots = match ca {
+        Some(path) => authorities(path)?,
+        None => {
+            let mut roots = RootCertStore::empty();
+            // One that rustls does not take is one that nobody is believed by.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots
         }
-        // One that rustls does not take is one that nobody is believed by.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
+    };
     Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -98,7 +96,8 @@ impl Peer {
         let [host] = names.as_slice() else { return Err(PeerError::Hosts { found: names.len() }) };
         let units = parsed.subject().iter_organizational_unit();
         let drill = units.filter_map(|unit| unit.as_str().ok()).any(|unit| unit == DRILL_UNIT);
-        Ok(Self { host: host.to_ascii_lowercase(), drill })
+        let expires = parsed.validity().not_after.timestamp();
+        Ok(Self { host: host.to_ascii_lowercase(), drill, expires })
     }
 }
 
@@ -122,9 +121,20 @@ fn dns_names<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, P
         .collect())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The authorities of a PEM file.
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::Certificate { path: path.into(), source })?;
+    }
+    Ok(roots)
+}
+
+/// The certificates of a PEM file, of which there is at least one.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = pem(path, "certificates");
-    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(failed)
+    let found: Vec<_> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(failed)?;
+    if found.is_empty() { Err(TlsError::Empty { path: path.into() }) } else { Ok(found) }
 }
 
 fn pem(path: &Path, expected: &'static str) -> impl Fn(rustls_pki_types::pem::Error) -> TlsError {

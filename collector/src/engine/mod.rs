@@ -29,7 +29,7 @@ mod statement;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -68,11 +68,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
     /// What statements may use together; the process itself takes some 200 MB more
-    #[arg(long, default_value_t = 800 << 20, value_name = "BYTES")]
+    #[arg(long, default_value_t = crate::config::STORE_MEMORY_BYTES_MAX, value_name = "BYTES")]
     memory_bytes_max: u64,
     /// End when standard input closes, and wait for an earlier store to let go of the data: for the collector
     #[arg(long, hide = true)]
     child: bool,
+}
+
+/// Where the engine is, as a start would find it.
+pub(crate) fn library(told: Option<&Path>, data_dir: &Path) -> anyhow::Result<PathBuf> {
+    library::find(told, data_dir)
 }
 
 /// Serves until told to stop.

@@ -35,7 +35,7 @@ impl Reader {
         let embedded = config.clickhouse.url.is_none();
         let password = config.reader_endpoint().password().with_context(|| match embedded {
             true => "the store's password for readers is not there or not readable: `vonggac serve` writes it at its first \
-                     start, and only its own user and root may read it",
+                     start, and only its own user and root may read it; deploy/INSTALL.md gives it to a group of readers",
             false => "the password that clickhouse.password_file names",
         })?;
         let client =

@@ -22,6 +22,36 @@ pub(crate) struct Sample {
     pub(crate) value: f64,
 }
 
+impl Sample {
+    /// The value of a label.
+    pub(crate) fn label(&self, name: &str) -> Option<String> {
+        let mut rest = self.labels.as_str();
+        loop {
+            let (label, behind) = rest.split_once("=\"")?;
+            let (value, behind) = quoted(behind)?;
+            if label.trim_start_matches(',') == name {
+                return Some(value);
+            }
+            rest = behind;
+        }
+    }
+}
+
+/// A label's value, up to the quote that closes it, and what stands behind. A backslash takes away the meaning of what follows.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let (mut value, mut characters) = (String::new(), text.chars());
+    loop {
+        match characters.next()? {
+            '"' => return Some((value, characters.as_str())),
+            '\\' => match characters.next()? {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+}
+
 /// The page's samples.
 pub(crate) fn metrics(listen: SocketAddr) -> Result<Vec<Sample>> {
     let body = request(listen, "/metrics")?;
@@ -88,6 +118,13 @@ mod tests {
         for line in ["# HELP a b", "", "a", "a{x=\"y\" 3", "a b"] {
             assert_eq!(found(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn reads_labels() {
+        let sample = sample(r#"a{x="1,y=\"2\"",host="web01",z=""} 1"#).unwrap();
+        let found = ["x", "host", "z", "y"].map(|name| sample.label(name));
+        assert_eq!(found, [Some("1,y=\"2\"".into()), Some("web01".into()), Some(String::new()), None]);
     }
 
     #[test]

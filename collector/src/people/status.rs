@@ -2,6 +2,9 @@
 //!
 //! It asks the collector (its metrics page) and the store, and never guesses: what cannot be asked is said to be unknown.
 
+mod daemon;
+mod losses;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -10,20 +13,26 @@ use event::Micros;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigArg};
+use crate::hunts::SENDER_PREFIX;
+use crate::log::in_words;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::escape::shown;
 use crate::people::filter::{Bound, Filter};
 use crate::people::output::{Listed, OutputArgs, Tone, print};
-use crate::people::scrape::{self, Sample};
+use crate::people::scrape;
 use crate::people::select::{counted, grouped};
-use crate::people::when::{Clock, When};
+use crate::people::when::{Clock, MICROS_PER_S, When};
 
 /// A log source with fewer lines than this says nothing by its share of unparsed ones.
-const LINES_MIN: u64 = 100;
+const LINES_MIN: u64 = 10;
 /// From this share on a source is named: a parser is missing, or the source is configured as the wrong format.
 const UNPARSED_PERCENT_MAX: u64 = 10;
 /// Sources named at most; the worst come first.
 const SOURCES_SHOWN: usize = 10;
+/// An agent that has sent nothing for so many days is taken for one that was switched off: told as a notice, once for all of them.
+const GONE_DAYS: i64 = 30;
+/// Such agents named at most; the last ones come first.
+const GONE_SHOWN: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,7 +44,7 @@ Examples:
 Exit codes: 0 all is well (notices do not count); 1 something is wrong, the rows say what; 2 the collector or the store
 cannot be reached.";
 
-/// Say whether everything is well: collector, store, agents, losses, unparsed lines, rules
+/// Say whether everything is well: collector, certificates, rules, hunts, losses, store, agents, unparsed lines
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -43,7 +52,7 @@ pub(crate) struct Args {
     config: ConfigArg,
     #[command(flatten)]
     output: OutputArgs,
-    /// An agent that has sent nothing for this long is wrong
+    /// An agent that has sent nothing for this long is wrong; after 30 days it is taken for switched off, which is a notice
     #[arg(long, value_name = "TIME", default_value = "24h")]
     silent_after: When,
     /// Below this share of free space the store's disk is wrong: merges need room to write a part anew
@@ -125,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         "--silent-after: a time ago expected, for instance 24h"
     );
     let config = configuration(&args.config)?;
-    let mut checks = collector(&config);
+    let mut checks = collector(&config, &clock);
     match store(&config, &clock, silent_since, args.disk_free_min) {
         Ok(found) => checks.extend(found),
         Err(error) => checks.push(Check::new("store", State::Unreachable, format!("{error:#}"))),
@@ -148,91 +157,28 @@ fn summary(checks: &[Check]) -> String {
 }
 
 /// What the collector says of itself.
-fn collector(config: &Config) -> Vec<Check> {
+fn collector(config: &Config, clock: &Clock) -> Vec<Check> {
     let listen = config.metrics.listen;
     let samples = match scrape::metrics(listen) {
         Ok(samples) => samples,
         Err(error) => {
-            let detail = format!("{error:#}; is `vonggac serve` running on this machine?");
+            let detail = format!("{}; is `vonggac serve` running on this machine?", in_words(&error));
             return vec![Check::new("collector", State::Unreachable, detail)];
         }
     };
     let ready = match scrape::request(listen, "/ready") {
         Ok(_) => Check::new("collector", State::Ok, format!("ready, metrics at http://{listen}/metrics")),
-        Err(error) => Check::new("collector", State::Wrong, format!("runs but is not ready: {error:#}")),
+        Err(error) => {
+            Check::new("collector", State::Wrong, format!("runs but is not ready: {}", in_words(&error)))
+        }
     };
     let mut checks = vec![ready];
-    checks.extend(losses(&samples));
+    checks.push(daemon::certificates(&samples, clock));
+    checks.extend(daemon::content(&samples, clock));
+    checks.extend(daemon::hunts(&samples, clock));
+    checks.extend(losses::losses(&samples));
     checks
 }
-
-/// Counters that should not move, as the collector has them since its start: a row for each that did.
-fn losses(samples: &[Sample]) -> Vec<Check> {
-    let moved: Vec<Check> = LOSSES.iter().filter_map(|loss| loss.check(samples)).collect();
-    if moved.is_empty() {
-        return vec![Check::new("losses", State::Ok, "none since the collector started")];
-    }
-    moved
-}
-
-/// A metric that is zero when all is well.
-struct Loss {
-    metric: &'static str,
-    check: &'static str,
-    state: State,
-    meaning: &'static str,
-}
-
-impl Loss {
-    const fn new(metric: &'static str, check: &'static str, state: State, meaning: &'static str) -> Self {
-        Self { metric, check, state, meaning }
-    }
-
-    fn check(&self, samples: &[Sample]) -> Option<Check> {
-        let moved: Vec<&Sample> =
-            samples.iter().filter(|sample| sample.name == self.metric && sample.value > 0.0).collect();
-        let total: f64 = moved.iter().map(|sample| sample.value).sum();
-        let labels: Vec<&str> =
-            moved.iter().map(|sample| sample.labels.as_str()).filter(|labels| !labels.is_empty()).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!(" ({})", labels.join("; ")) };
-        let detail = || format!("{total} {}{labels} since the collector started", self.meaning);
-        (!moved.is_empty()).then(|| Check::new(self.check, self.state, detail()))
-    }
-}
-
-/// What is gone or may be gone is wrong; what was only delayed or turned away is worth a look. Dead letters are counted in
-/// the store.
-const LOSSES: [Loss; 9] = [
-    Loss::new(
-        "vonggac_intake_missing_batches_total",
-        "gaps",
-        State::Wrong,
-        "batches missing in agents' sequence numbers",
-    ),
-    Loss::new("vonggac_otlp_rejected_records_total", "OTLP", State::Wrong, "records rejected"),
-    Loss::new(
-        "vonggac_alert_notices_dropped_total",
-        "notices",
-        State::Wrong,
-        "notices of the collector dropped",
-    ),
-    Loss::new(
-        "vonggac_alert_correlation_evicted_groups",
-        "correlation",
-        State::Notice,
-        "groups or events dropped by a limit",
-    ),
-    Loss::new("vonggac_alert_evicted_total", "grouping", State::Notice, "alerts closed early by a limit"),
-    Loss::new("vonggac_store_repeats_total", "inserts", State::Notice, "inserts repeated"),
-    Loss::new(
-        "vonggac_embedded_store_restarts_total",
-        "embedded store",
-        State::Notice,
-        "unwanted ends of the embedded store",
-    ),
-    Loss::new("vonggac_intake_refused_total", "refused", State::Notice, "frames refused"),
-    Loss::new("vonggac_door_turned_away_total", "turned away", State::Notice, "connections turned away"),
-];
 
 #[derive(Deserialize, Row)]
 struct Totals {
@@ -259,6 +205,12 @@ struct Agent {
     agent: String,
     seq: u64,
     last_seen: Micros,
+}
+
+#[derive(Clone, Copy, Deserialize, Row)]
+struct Lines {
+    lines: u64,
+    raw: u64,
 }
 
 #[derive(Deserialize, Row)]
@@ -289,7 +241,11 @@ const FLOW: &str = "SELECT e.hour AS events_hour, e.day AS events_day, a.hour AS
     (SELECT countIf(dead_at > now64(6) - INTERVAL 1 DAY) AS day, count() AS all FROM dead_letters FINAL) AS d";
 
 const AGENTS: &str = "SELECT agent AS agent, argMax(a.seq, a.last_seen) AS seq, \
-    toUnixTimestamp64Micro(max(a.last_seen)) AS last_seen FROM agents AS a FINAL WHERE a.drill_id = '' GROUP BY a.agent ORDER BY a.agent";
+    toUnixTimestamp64Micro(max(a.last_seen)) AS last_seen FROM agents AS a FINAL WHERE a.drill_id = '' AND ";
+
+/// Lines of a day, and those that no parser took.
+const LINES: &str = "SELECT count() AS lines, countIf(a.parse_status = 'raw') AS raw FROM events AS a \
+    WHERE a.ts > now64(6) - INTERVAL 1 DAY AND a.drill_id = ''";
 
 /// Sources whose share of raw lines within a day is above the bound, the worst first.
 const UNPARSED: &str = "SELECT a.host AS host, a.source AS source, count() AS lines, countIf(a.parse_status = 'raw') AS raw \
@@ -300,7 +256,8 @@ fn store(config: &Config, clock: &Clock, silent_since: Micros, free_percent_min:
     block_on(async {
         let totals: Totals = reader.row(TOTALS).await?;
         let flow: Flow = reader.row(FLOW).await?;
-        let agents: Vec<Agent> = reader.rows(AGENTS, &Filter::default()).await?;
+        let agents = agents(&reader).await?;
+        let lines: Lines = reader.row(LINES).await?;
         let mut filter = Filter::default();
         filter
             .and("lines >= {}", Bound::Number(LINES_MIN))
@@ -310,9 +267,16 @@ fn store(config: &Config, clock: &Clock, silent_since: Micros, free_percent_min:
         let mut checks = vec![size(&totals, free_percent_min)];
         checks.extend(flows(&flow));
         checks.extend(senders(&agents, clock, silent_since));
-        checks.push(parsed(&unparsed));
+        checks.push(parsed(lines, &unparsed));
         Ok(checks)
     })
+}
+
+/// All that ever sent, but for hunts: those have checks of their own.
+async fn agents(reader: &Reader) -> Result<Vec<Agent>> {
+    let mut filter = Filter::default();
+    filter.and("NOT startsWith(a.agent, {})", Bound::Text(SENDER_PREFIX.to_owned()));
+    reader.rows(&format!("{AGENTS}{} GROUP BY a.agent ORDER BY a.agent", filter.sql()), &filter).await
 }
 
 fn size(totals: &Totals, free_percent_min: u8) -> Check {
@@ -353,22 +317,54 @@ fn senders(agents: &[Agent], clock: &Clock, silent_since: Micros) -> Vec<Check> 
             "none has ever sent anything: `vonggac ca issue HOST` begins one",
         )];
     }
-    let check = |agent: &Agent| {
+    let gone_since = gone_since(clock).min(silent_since);
+    let (gone, known): (Vec<&Agent>, Vec<&Agent>) =
+        agents.iter().partition(|agent| agent.last_seen < gone_since);
+    let check = |agent: &&Agent| {
         let silent = agent.last_seen < silent_since;
-        let detail = format!(
-            "last seen {} ({}), batch {}",
-            clock.shown(agent.last_seen),
-            clock.age(agent.last_seen),
-            grouped(agent.seq)
-        );
+        let detail = format!("{}, batch {}", last_seen(agent, clock), grouped(agent.seq));
         Check::new(format!("agent {}", agent.agent), State::wrong_if(silent), detail)
     };
-    agents.iter().map(check).collect()
+    known.iter().map(check).chain(switched_off(gone, clock)).collect()
 }
 
-fn parsed(unparsed: &[Unparsed]) -> Check {
+/// Agents of hosts that are no more, in one row.
+fn switched_off(mut gone: Vec<&Agent>, clock: &Clock) -> Option<Check> {
+    gone.sort_by_key(|agent| std::cmp::Reverse(agent.last_seen));
+    let mut parts: Vec<String> = gone
+        .iter()
+        .take(GONE_SHOWN)
+        .map(|agent| format!("{} {}", agent.agent, last_seen(agent, clock)))
+        .collect();
+    if gone.len() > GONE_SHOWN {
+        parts.push(format!("{} more", gone.len().saturating_sub(GONE_SHOWN)));
+    }
+    let detail = format!("nothing for {GONE_DAYS} days, taken for switched off: {}", parts.join("; "));
+    (!gone.is_empty()).then(|| Check::new("agents gone", State::Notice, detail))
+}
+
+fn gone_since(clock: &Clock) -> Micros {
+    clock.now.as_microsecond().saturating_sub(GONE_DAYS.saturating_mul(86_400).saturating_mul(MICROS_PER_S))
+}
+
+fn last_seen(agent: &Agent, clock: &Clock) -> String {
+    format!("last seen {} ({})", clock.shown(agent.last_seen), clock.age(agent.last_seen))
+}
+
+/// How many lines of a day are understood, and of which sources too few.
+fn parsed(lines: Lines, unparsed: &[Unparsed]) -> Check {
+    let understood = grouped(lines.lines.saturating_sub(lines.raw));
+    let whole = match lines {
+        Lines { lines: 0, .. } => "no lines in the last day".to_owned(),
+        Lines { raw: 0, .. } => format!("all {} of the last day", counted(lines.lines, "line")),
+        _ => format!("{understood} of {} of the last day", counted(lines.lines, "line")),
+    };
     if unparsed.is_empty() {
-        return Check::new("parsed", State::Ok, "every source's lines are understood");
+        let bounds = format!(
+            "no source of {LINES_MIN} lines or more has above {UNPARSED_PERCENT_MAX} % that no parser takes"
+        );
+        let detail = if lines.raw > 0 { format!("{whole}; {bounds}") } else { whole };
+        return Check::new("parsed", State::Ok, detail);
     }
     let share = |source: &Unparsed| {
         let percent = source.raw.saturating_mul(100) / source.lines.max(1);
@@ -378,7 +374,7 @@ fn parsed(unparsed: &[Unparsed]) -> Check {
     if unparsed.len() > SOURCES_SHOWN {
         parts.push(format!("{} more", unparsed.len() - SOURCES_SHOWN));
     }
-    Check::new("parsed", State::Notice, format!("no parser takes {}", parts.join("; ")))
+    Check::new("parsed", State::Notice, format!("{whole}; no parser takes {}", parts.join("; ")))
 }
 
 /// `1.5 GB`: decimal, as disks are sold.
@@ -401,7 +397,6 @@ fn sized(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::people::when::MICROS_PER_S;
 
     #[test]
     fn the_worst_check_decides() {
@@ -430,19 +425,48 @@ mod tests {
     }
 
     #[test]
-    fn names_each_loss_with_its_labels() {
-        let sample =
-            |name: &str, labels: &str, value| Sample { name: name.into(), labels: labels.into(), value };
-        let gap = "vonggac_intake_missing_batches_total";
-        let found = losses(&[
-            sample(gap, "agent=\"a\"", 2.0),
-            sample(gap, "agent=\"b\"", 0.0),
-            sample("other", "", 5.0),
-        ]);
-        let detail =
-            "2 batches missing in agents' sequence numbers (agent=\"a\") since the collector started";
-        assert_eq!(found, [Check::new("gaps", State::Wrong, detail)]);
-        assert_eq!(losses(&[sample(gap, "", 0.0)])[0].state, State::Ok);
+    fn agents_that_are_gone_for_a_month_are_one_notice() {
+        let clock = Clock::new(true);
+        let now = clock.now.as_microsecond();
+        let agent = |name: &str, days: Micros| {
+            let last_seen = now - days * 86_400 * MICROS_PER_S;
+            Agent { agent: name.into(), seq: 1, last_seen }
+        };
+        let agents = [agent("old", 40), agent("older", 50), agent("silent", 29)];
+        let day = now - 86_400 * MICROS_PER_S;
+        let found = senders(&agents, &clock, day);
+        let states: Vec<_> = found.iter().map(|check| (check.check.as_str(), check.state)).collect();
+        assert_eq!(states, [("agent silent", State::Wrong), ("agents gone", State::Notice)]);
+        let last = &found[1].detail;
+        assert!(last.find("old last seen").unwrap() < last.find("older last seen").unwrap(), "{last}");
+        // Who waits longer than that for an agent, waits.
+        let states: Vec<State> = senders(&agents, &clock, now - 45 * 86_400 * MICROS_PER_S)
+            .iter()
+            .map(|check| check.state)
+            .collect();
+        assert_eq!(states, [State::Ok, State::Ok, State::Notice]);
+    }
+
+    #[test]
+    fn says_of_how_many_lines_it_speaks() {
+        let lines = |lines, raw| Lines { lines, raw };
+        let source = Unparsed { host: "h".into(), source: "s".into(), lines: 62, raw: 60 };
+        for (found, state, detail) in [
+            (parsed(lines(0, 0), &[]), State::Ok, "no lines in the last day"),
+            (parsed(lines(2_000, 0), &[]), State::Ok, "all 2,000 lines of the last day"),
+            (
+                parsed(lines(2_000, 1), &[]),
+                State::Ok,
+                "1,999 of 2,000 lines of the last day; no source of 10 lines or more has above 10 % that no parser takes",
+            ),
+            (
+                parsed(lines(62, 60), &[source]),
+                State::Notice,
+                "2 of 62 lines of the last day; no parser takes h s: 96 % of 62 lines",
+            ),
+        ] {
+            assert_eq!((found.state, found.detail.as_str()), (state, detail));
+        }
     }
 
     #[test]
