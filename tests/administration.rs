@@ -220,3 +220,27 @@ fn a_clickhouse_that_comes_up_later_is_waited_for() -> Result<()> {
         Ok(http_get(&address, "/ready")?.starts_with("HTTP/1.1 200").then_some(()))
     })
 }
+
+/// As deploy/INSTALL.md gives it to people who look.
+#[test]
+fn a_reader_reads_and_is_told_that_he_may_not_write() -> Result<()> {
+    if !site::engine_present("administration") {
+        return Ok(());
+    }
+    let site = Site::start("")?;
+    site.query(
+        "INSERT INTO alerts (id, version, rule_id, rule_title) VALUES ('aaaa1111', 1, 'r1', 'Brute force')",
+    )?;
+    let clickhouse = format!(
+        "[clickhouse]\nurl = \"{}\"\nuser = \"grafana\"\npassword_file = \"data/store/reader.password\"\n\n[store]\n",
+        site.store_url()
+    );
+    configure(&site, "[store]\n", &clickhouse)?;
+    assert_eq!(said(&site, &["status", "--disk-free-min", "0"])?.0, 0);
+    assert!(said(&site, &["alert", "aaaa1111"])?.1.contains("Brute force"));
+    let (code, text) = said(&site, &["alert", "ack", "aaaa1111"])?;
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("this user may not write"), "{text}");
+    assert_eq!(site.number("SELECT count() FROM alert_history")?, 0);
+    Ok(())
+}

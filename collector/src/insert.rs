@@ -29,6 +29,10 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// ClickHouse's codes for data that it will never take: parsing, ranges, types, sizes, constraints.
 const BAD_DATA: [u32; 18] = [6, 25, 26, 27, 32, 33, 38, 41, 43, 53, 69, 70, 72, 117, 131, 349, 441, 469];
 
+/// Its codes for who may not: READONLY, ACCESS_DENIED, AUTHENTICATION_FAILED. The daemon repeats such an insert, because rights are
+/// mended and nothing may be lost; a person is told.
+const NO_RIGHT: [u32; 3] = [164, 497, 516];
+
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     repeats: metrics::counter(
         "vonggac_store_repeats_total",
@@ -48,9 +52,16 @@ struct Metrics {
     seconds: Histogram,
 }
 
-/// The store refuses the rows as bad data, in its own words.
+/// The store refuses the rows as bad data, or as those of somebody who may not, in its own words.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Refused(pub(crate) String);
+
+impl Refused {
+    /// Whether it is the user that is refused.
+    pub(crate) fn is_for_want_of_rights(&self) -> bool {
+        code(&self.0).is_some_and(|code| NO_RIGHT.contains(&code))
+    }
+}
 
 /// Inserts into one table.
 #[derive(Clone)]
@@ -84,12 +95,21 @@ impl Insert {
 
     /// Inserts encoded rows. Comes back when they are stored or refused, however long the store is away.
     pub(crate) async fn put(&self, rows: &[u8]) -> Result<(), Refused> {
+        self.put_unless(rows, is_bad_data).await
+    }
+
+    /// The same for a person, who is told when he may not.
+    pub(crate) async fn put_if_allowed(&self, rows: &[u8]) -> Result<(), Refused> {
+        self.put_unless(rows, |error| is_bad_data(error) || has_no_right(error)).await
+    }
+
+    async fn put_unless(&self, rows: &[u8], is_refusal: impl Fn(&Error) -> bool) -> Result<(), Refused> {
         let start = Instant::now();
         let token = self.token(rows);
         let mut wait = WAIT_FIRST;
         loop {
             let Err(error) = self.once(rows, &token).await else { break };
-            if is_bad_data(&error) {
+            if is_refusal(&error) {
                 METRICS.refused.inc();
                 return Err(Refused(error.to_string()));
             }
@@ -126,8 +146,15 @@ impl Insert {
 }
 
 fn is_bad_data(error: &Error) -> bool {
-    let Error::BadResponse(text) = error else { return false };
-    code(text).is_some_and(|code| BAD_DATA.contains(&code))
+    is_one_of(error, &BAD_DATA)
+}
+
+fn has_no_right(error: &Error) -> bool {
+    is_one_of(error, &NO_RIGHT)
+}
+
+fn is_one_of(error: &Error, codes: &[u32]) -> bool {
+    matches!(error, Error::BadResponse(text) if code(text).is_some_and(|code| codes.contains(&code)))
 }
 
 /// `Code: 33. DB::Exception: ...`

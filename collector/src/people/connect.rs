@@ -162,10 +162,21 @@ impl Writer {
     pub(crate) async fn insert_all<R: Encode>(&self, table: &'static str, rows: &[R]) -> Result<()> {
         let client = self.reader.client.clone().with_validation(false);
         let insert = Insert::new(&client, table, &R::COLUMNS.join(", "));
-        match tokio::time::timeout(ANSWER_TIMEOUT, insert.put(&encoded(rows))).await {
-            Ok(stored) => stored.map_err(|Refused(reason)| anyhow!("the store refuses: {reason}")),
+        match tokio::time::timeout(ANSWER_TIMEOUT, insert.put_if_allowed(&encoded(rows))).await {
+            Ok(stored) => stored.map_err(|refused| self.refused(&refused)),
             Err(_) => Err(self.reader.silent(ANSWER_TIMEOUT)),
         }
+    }
+
+    fn refused(&self, refused: &Refused) -> anyhow::Error {
+        let Refused(reason) = refused;
+        if refused.is_for_want_of_rights() {
+            let url = &self.reader.url;
+            return anyhow!(
+                "the store at {url}: this user may not write; become the user of `vonggac serve`: {reason}"
+            );
+        }
+        anyhow!("the store refuses: {reason}")
     }
 
     /// Has the store do something.
