@@ -62,6 +62,8 @@ const LOSSES: &[Loss] = &[
         "gaps",
         "batches missing in agents' sequence numbers",
     ),
+    Loss::wrong("vonggac_agent_reported_lost_bytes_total", "agents", "bytes that agents report as lost"),
+    Loss::wrong("vonggac_agent_reported_lost_records_total", "agents", "records that agents report as lost"),
     Loss::wrong("vonggac_otlp_rejected_records_total", "OTLP", "records rejected"),
     Loss::wrong("vonggac_alert_notices_dropped_total", "notices", "notices of the collector dropped"),
     Loss::wrong(
