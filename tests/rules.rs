@@ -119,6 +119,48 @@ no                matches /^logrotate/
 }
 
 #[test]
+fn the_tool_explains_what_scan_reads_and_rules_by_what_names_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("rules"))?;
+    fs::write(at("rules/rules.yml"), EXPLAINED)?;
+    fs::write(at("vonggac.toml"), "rules = [\"rules\"]\n")?;
+    let event = "[\n  {\n    \"product\": \"x\",\n    \"Image\": \"/bin/sh\"\n  }\n]\n";
+    fs::write(at("event.json"), event)?;
+    fs::write(at("event.json.zst"), zstd::bulk::compress(event.as_bytes(), 1)?)?;
+    fs::write(at("event.zip"), b"PK\x03\x04\x14\0")?;
+    let explain = |rule: &str, event: &str| -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(program("vonggac"));
+        command.args(["rules", "explain", rule]).arg(at(event)).args(["--product", "linux"]);
+        let output = command.env("VONGGAC_CONFIG", at("vonggac.toml")).output()?;
+        Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+    };
+    for (rule, event, expected, words) in [
+        ("Shell", "event.json", Some(0), "yes Shell"),
+        ("a-1", "event.json.zst", Some(0), "yes Shell"),
+        ("a-", "event.json", Some(2), "several begin so: a-1, a-2"),
+        ("Shells", "event.json", Some(2), "ask its rules: `Shell` (a-1)"),
+        ("nowhere.yml", "event.json", Some(2), "nowhere.yml: there is no such rule file"),
+        ("Shell", "event.zip", Some(2), "a zip archive"),
+    ] {
+        let (code, said) = explain(rule, event)?;
+        ensure!(code == expected && said.contains(words), "{rule} {event}: {code:?} {said}");
+    }
+    Ok(())
+}
+
+const EXPLAINED: &str = "\
+title: Shell
+id: a-1
+logsource: {product: linux}
+detection: {s: {Image|endswith: /sh}, condition: s}
+---
+title: Shells
+id: a-2
+correlation: {type: event_count, rules: [a-1], group-by: [Image], timespan: 1m, condition: {gte: 3}}
+";
+
+#[test]
 fn every_public_rule_loads_or_the_specification_says_why_not() -> Result<()> {
     let Some(corpus) = corpus("") else { return Ok(()) };
     let files = rule_files(&corpus.join("sigmahq"), &FOLDERS)?;

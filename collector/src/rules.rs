@@ -16,8 +16,12 @@ use clap::{Subcommand, ValueEnum};
 use detect::{Engine, Kind, Problem, Reason};
 use serde_json::json;
 
+use crate::config::{Config, ConfigArg};
 use crate::people::escape::{json_line, shown};
 use crate::people::{NoiseArgs, run_noise};
+
+/// Rules of a source tree, where no others are configured.
+const RULES_HERE: &str = "rules/sigma";
 
 /// Check rules, and test them against their samples
 #[derive(Debug, clap::Args)]
@@ -97,6 +101,29 @@ pub(crate) fn ensure_there(folders: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Rules named on the command line, else configured, else shipped.
+pub(crate) fn rule_folders(named: &[PathBuf], config: &ConfigArg) -> Result<Vec<PathBuf>> {
+    if !named.is_empty() {
+        ensure_there(named)?;
+        return Ok(named.to_vec());
+    }
+    if config.config.is_some() || config.path().try_exists().unwrap_or_default() {
+        return Ok(config.load()?.rules);
+    }
+    let mut shipped = [Config::default().rules, vec![PathBuf::from(RULES_HERE)]].into_iter();
+    let there = |folders: &Vec<PathBuf>| folders.iter().all(|folder| folder.is_dir());
+    shipped.find(there).context("no rules are configured here; --rules DIR names a folder of Sigma rules")
+}
+
+/// Why a place in a tree cannot be read, without its path.
+pub(crate) fn reason_of(error: &walkdir::Error) -> String {
+    match (error.io_error(), error.loop_ancestor()) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(above)) => format!("the link leads back to {}", above.display()),
+        (None, None) => error.to_string(),
+    }
+}
+
 /// The rule files below some folders.
 struct Tree {
     /// Path and text.
@@ -121,7 +148,7 @@ impl Tree {
                 Ok(_) => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(folder).display().to_string();
-                    self.unreadable(path, Reason::Unreadable { detail: error.to_string() });
+                    self.unreadable(path, Reason::Unreadable { detail: reason_of(&error) });
                 }
             }
         }
