@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -28,6 +30,8 @@ const FOLDERS: [&str; 8] = [
 
 /// Files that do not load, with the specification's sentences.
 const NOT_LOADED: &str = include_str!("data/rules/not_loaded.txt");
+
+const MINIMAL: &str = "title: t\nid: i\nlogsource: {product: linux}\ndetection: {s: {f: x}, condition: s}\n";
 
 #[test]
 fn our_rules_pass_their_samples() -> Result<()> {
@@ -57,8 +61,28 @@ fn the_tool_tells_scripts_what_does_not_load() -> Result<()> {
     assert!(String::from_utf8(text.stdout)?.contains("bad.yml:6: i: the condition names `t`"));
     let json: Json = serde_json::from_slice(&json.stdout)?;
     assert_eq!((&json["not_loaded"], &json["problems"][0]["line"]), (&Json::from(1), &Json::from(6)));
-    let missing = Command::new(program("vonggac")).args(["rules", "check", "/nowhere/rules"]).output()?;
-    assert_eq!(missing.status.code(), Some(2));
+    let check = |path: &Path| -> Result<(Option<i32>, String)> {
+        let output = Command::new(program("vonggac")).args(["rules", "check"]).arg(path).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
+    };
+    assert_eq!(check(Path::new("/nowhere/rules"))?.0, Some(2));
+
+    // A folder of no rules is likely not the one that was meant; a file is one whatever the case of its name.
+    let (other, own) = (folder.path().join("other"), folder.path().join("own"));
+    fs::create_dir(&other)?;
+    fs::create_dir(&own)?;
+    fs::write(other.join("README"), "none")?;
+    let (code, said) = check(&other)?;
+    assert!(code == Some(1) && said.contains("other: no rule file is there"), "{said}");
+    fs::write(own.join("x.YML"), MINIMAL)?;
+    let (code, said) = check(&own)?;
+    assert!(
+        code == Some(0) && said == "1 rule loaded (1 detection, 0 correlations), 0 not loaded\n",
+        "{said}"
+    );
+    symlink("loop.yml", own.join("loop.yml"))?;
+    let (code, said) = check(&own)?;
+    assert!(code == Some(1) && said.contains("loop.yml: ") && !said.contains("IO error"), "{said}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Trees of Sigma rules on disk, and `vonggac rules check|test|explain|noise`: the tools of who writes rules.
 //!
-//! Every `.yml` and `.yaml` file below the folders is a rule file, in the order of their names, so that the same tree gives
+//! Every `.yml` and `.yaml` file (in either case) below the folders is a rule file, in the order of their names, so that the same tree gives
 //! the same engine. What cannot be read is a problem like any other; nothing is skipped in silence. Samples
 //! ([`samples`]) stand beside the rule file.
 
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::config::{Config, ConfigArg};
 use crate::people::escape::{json_line, shown};
-use crate::people::{NoiseArgs, run_noise};
+use crate::people::{NoiseArgs, counted, run_noise};
 
 /// Rules of a source tree, where no others are configured.
 const RULES_HERE: &str = "rules/sigma";
@@ -34,7 +34,7 @@ pub(crate) struct Args {
 enum Command {
     /// Load all rules below the folders and list what does not load: file, line, rule, reason
     ///
-    /// Exit code 0: every rule loads; 1: some do not; 2: a folder cannot be read.
+    /// Exit code 0: every rule loads; 1: some do not, or a folder has no rule file; 2: a folder cannot be read.
     Check(CheckArgs),
     /// Run each rule over the samples beside it: NAME.yml must match every event of NAME.hit and none of NAME.miss
     ///
@@ -168,7 +168,8 @@ impl Tree {
 }
 
 fn is_rule_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+    let is = |known: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(known));
+    is("yml") || is("yaml")
 }
 
 fn read_file(file: &Path) -> Result<String, Reason> {
@@ -183,7 +184,8 @@ fn read_file(file: &Path) -> Result<String, Reason> {
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
     ensure_there(&args.folders)?;
-    let (engine, problems) = load(&args.folders);
+    let (engine, mut problems) = load(&args.folders);
+    problems.extend(without_rules(&args.folders, &engine, &problems));
     let refused = problems.iter().filter(|problem| !problem.loaded).count();
     let out = match args.format {
         Format::Text => text(&engine, &problems, refused),
@@ -191,6 +193,21 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     };
     write_out(&out)?;
     Ok(ExitCode::from(u8::from(refused > 0)))
+}
+
+/// Folders of which nothing was read: whoever has them checked has likely named another than they meant.
+fn without_rules(folders: &[PathBuf], engine: &Engine, problems: &[Problem]) -> Vec<Problem> {
+    let rules = engine.rules().iter().map(|rule| &rule.path);
+    let read: Vec<&Path> = rules.chain(problems.iter().map(|problem| &problem.path)).map(Path::new).collect();
+    let empty = folders.iter().filter(|folder| !read.iter().any(|path| path.starts_with(folder)));
+    let problem = |folder: &PathBuf| Problem {
+        path: folder.display().to_string(),
+        line: None,
+        rule: None,
+        reason: Reason::NoRuleFile,
+        loaded: false,
+    };
+    empty.map(problem).collect()
 }
 
 fn text(engine: &Engine, problems: &[Problem], refused: usize) -> String {
@@ -201,10 +218,12 @@ fn text(engine: &Engine, problems: &[Problem], refused: usize) -> String {
         out.push_str(&shown(&problem.to_string()));
         out.push('\n');
     }
-    let (detections, correlations) = (engine.count(Kind::Detection), engine.count(Kind::Correlation));
+    let number = |number: usize, one: &str| counted(number as u64, one);
     out.push_str(&format!(
-        "{} rules loaded ({detections} detections, {correlations} correlations), {refused} not loaded\n",
-        engine.rules().len()
+        "{} loaded ({}, {}), {refused} not loaded\n",
+        number(engine.rules().len(), "rule"),
+        number(engine.count(Kind::Detection), "detection"),
+        number(engine.count(Kind::Correlation), "correlation"),
     ));
     out
 }
