@@ -152,6 +152,7 @@ fn the_tool_explains_what_scan_reads_and_rules_by_what_names_them() -> Result<()
     let event = "[\n  {\n    \"product\": \"x\",\n    \"Image\": \"/bin/sh\"\n  }\n]\n";
     fs::write(at("event.json"), event)?;
     fs::write(at("event.json.zst"), zstd::bulk::compress(event.as_bytes(), 1)?)?;
+    fs::write(at("cut.json"), &event.as_bytes()[..20])?;
     fs::write(at("event.zip"), b"PK\x03\x04\x14\0")?;
     let explain = |rule: &str, event: &str| -> Result<(Option<i32>, String)> {
         let mut command = Command::new(program("vonggac"));
@@ -162,6 +163,7 @@ fn the_tool_explains_what_scan_reads_and_rules_by_what_names_them() -> Result<()
     for (rule, event, expected, words) in [
         ("Shell", "event.json", Some(0), "yes Shell"),
         ("a-1", "event.json.zst", Some(0), "yes Shell"),
+        ("Shell", "cut.json", Some(1), "no parser takes the line"),
         ("a-", "event.json", Some(2), "several begin so: a-1, a-2"),
         ("Shells", "event.json", Some(2), "ask its rules: `Shell` (a-1)"),
         ("nowhere.yml", "event.json", Some(2), "nowhere.yml: there is no such rule file"),

@@ -96,7 +96,7 @@ pub(crate) fn load_in_words(folders: &[PathBuf]) -> (Engine, Vec<String>) {
 pub(crate) fn ensure_there(folders: &[PathBuf]) -> Result<()> {
     for folder in folders {
         let there = folder.try_exists().with_context(|| format!("{}", folder.display()))?;
-        ensure!(there, "{}: expected a folder of rules, there is none", folder.display());
+        ensure!(there, "{}: expected a folder or file of rules, there is none", folder.display());
     }
     Ok(())
 }

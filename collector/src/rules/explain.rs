@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use detect::{Engine, Explanation, Rule, Scratch};
-use event::{EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, Event, EvtxBlock, Format as Lines, Header};
+use event::{
+    EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, Event, EvtxBlock, Format as Lines, Header, ParseStatus,
+};
 use serde_json::{Value as Json, json};
 
 use super::samples::{ANY_TIME, MARK, batch_of, header};
@@ -205,6 +207,9 @@ fn no_event(args: &ExplainArgs, expected: &str) -> anyhow::Error {
 }
 
 fn of_event(engine: &Engine, rule: &Rule, event: &Event<'_>) -> Result<Explanation> {
+    if event.status == ParseStatus::Raw {
+        eprintln!("explain: no parser takes the line: rules see only its text");
+    }
     let explanation = engine.explain(rule, event, &mut Scratch::default());
     explanation.with_context(|| {
         let members: Vec<String> =
