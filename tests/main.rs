@@ -16,6 +16,7 @@ mod drills; // the recorded drills, all of them
 mod duties; // vonggac duties: when they fall due, and the record of what was done
 mod engine; // the embedded store, as its clients see it
 mod engines; // our two evaluators and another one, on the whole corpus
+mod evidence; // vonggac scan: what is read, and what is said of the rest
 mod evtx; // Windows event logs: the reader, and vonggac scan
 mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store

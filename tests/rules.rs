@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -28,6 +30,8 @@ const FOLDERS: [&str; 8] = [
 
 /// Files that do not load, with the specification's sentences.
 const NOT_LOADED: &str = include_str!("data/rules/not_loaded.txt");
+
+const MINIMAL: &str = "title: t\nid: i\nlogsource: {product: linux}\ndetection: {s: {f: x}, condition: s}\n";
 
 #[test]
 fn our_rules_pass_their_samples() -> Result<()> {
@@ -57,8 +61,28 @@ fn the_tool_tells_scripts_what_does_not_load() -> Result<()> {
     assert!(String::from_utf8(text.stdout)?.contains("bad.yml:6: i: the condition names `t`"));
     let json: Json = serde_json::from_slice(&json.stdout)?;
     assert_eq!((&json["not_loaded"], &json["problems"][0]["line"]), (&Json::from(1), &Json::from(6)));
-    let missing = Command::new(program("vonggac")).args(["rules", "check", "/nowhere/rules"]).output()?;
-    assert_eq!(missing.status.code(), Some(2));
+    let check = |path: &Path| -> Result<(Option<i32>, String)> {
+        let output = Command::new(program("vonggac")).args(["rules", "check"]).arg(path).output()?;
+        Ok((output.status.code(), String::from_utf8(output.stdout)?))
+    };
+    assert_eq!(check(Path::new("/nowhere/rules"))?.0, Some(2));
+
+    // A folder of no rules is likely not the one that was meant; a file is one whatever the case of its name.
+    let (other, own) = (folder.path().join("other"), folder.path().join("own"));
+    fs::create_dir(&other)?;
+    fs::create_dir(&own)?;
+    fs::write(other.join("README"), "none")?;
+    let (code, said) = check(&other)?;
+    assert!(code == Some(1) && said.contains("other: no rule file is there"), "{said}");
+    fs::write(own.join("x.YML"), MINIMAL)?;
+    let (code, said) = check(&own)?;
+    assert!(
+        code == Some(0) && said == "1 rule loaded (1 detection, 0 correlations), 0 not loaded\n",
+        "{said}"
+    );
+    symlink("loop.yml", own.join("loop.yml"))?;
+    let (code, said) = check(&own)?;
+    assert!(code == Some(1) && said.contains("loop.yml: ") && !said.contains("IO error"), "{said}");
     Ok(())
 }
 
@@ -117,6 +141,50 @@ no                matches /^logrotate/
     assert_eq!(explain(&["--number", "9"])?.status.code(), Some(2));
     Ok(())
 }
+
+#[test]
+fn the_tool_explains_what_scan_reads_and_rules_by_what_names_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("rules"))?;
+    fs::write(at("rules/rules.yml"), EXPLAINED)?;
+    fs::write(at("vonggac.toml"), "rules = [\"rules\"]\n")?;
+    let event = "[\n  {\n    \"product\": \"x\",\n    \"Image\": \"/bin/sh\"\n  }\n]\n";
+    fs::write(at("event.json"), event)?;
+    fs::write(at("event.json.zst"), zstd::bulk::compress(event.as_bytes(), 1)?)?;
+    fs::write(at("cut.json"), &event.as_bytes()[..20])?;
+    fs::write(at("event.zip"), b"PK\x03\x04\x14\0")?;
+    let explain = |rule: &str, event: &str| -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(program("vonggac"));
+        command.args(["rules", "explain", rule]).arg(at(event)).args(["--product", "linux"]);
+        let output = command.env("VONGGAC_CONFIG", at("vonggac.toml")).output()?;
+        Ok((output.status.code(), String::from_utf8([output.stdout, output.stderr].concat())?))
+    };
+    for (rule, event, expected, words) in [
+        ("Shell", "event.json", Some(0), "yes Shell"),
+        ("a-1", "event.json.zst", Some(0), "yes Shell"),
+        ("Shell", "cut.json", Some(1), "no parser takes the line"),
+        ("a-", "event.json", Some(2), "several begin so: a-1, a-2"),
+        ("Shells", "event.json", Some(2), "ask its rules: `Shell` (a-1)"),
+        ("nowhere.yml", "event.json", Some(2), "nowhere.yml: there is no such rule file"),
+        ("Shell", "event.zip", Some(2), "a zip archive"),
+    ] {
+        let (code, said) = explain(rule, event)?;
+        ensure!(code == expected && said.contains(words), "{rule} {event}: {code:?} {said}");
+    }
+    Ok(())
+}
+
+const EXPLAINED: &str = "\
+title: Shell
+id: a-1
+logsource: {product: linux}
+detection: {s: {Image|endswith: /sh}, condition: s}
+---
+title: Shells
+id: a-2
+correlation: {type: event_count, rules: [a-1], group-by: [Image], timespan: 1m, condition: {gte: 3}}
+";
 
 #[test]
 fn every_public_rule_loads_or_the_specification_says_why_not() -> Result<()> {

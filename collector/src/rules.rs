@@ -1,6 +1,6 @@
 //! Trees of Sigma rules on disk, and `vonggac rules check|test|explain|noise`: the tools of who writes rules.
 //!
-//! Every `.yml` and `.yaml` file below the folders is a rule file, in the order of their names, so that the same tree gives
+//! Every `.yml` and `.yaml` file (in either case) below the folders is a rule file, in the order of their names, so that the same tree gives
 //! the same engine. What cannot be read is a problem like any other; nothing is skipped in silence. Samples
 //! ([`samples`]) stand beside the rule file.
 
@@ -17,8 +17,12 @@ use clap::{Subcommand, ValueEnum};
 use detect::{Engine, Kind, Problem, Reason};
 use serde_json::json;
 
+use crate::config::{Config, ConfigArg};
 use crate::people::escape::{json_line, shown};
-use crate::people::{NoiseArgs, run_noise};
+use crate::people::{NoiseArgs, counted, run_noise};
+
+/// Rules of a source tree, where no others are configured.
+const RULES_HERE: &str = "rules/sigma";
 
 /// Check rules, and test them against their samples
 #[derive(Debug, clap::Args)]
@@ -31,7 +35,7 @@ pub(crate) struct Args {
 enum Command {
     /// Load all rules below the folders and list what does not load: file, line, rule, reason
     ///
-    /// Exit code 0: every rule loads; 1: some do not; 2: a folder cannot be read.
+    /// Exit code 0: every rule loads; 1: some do not, or a folder has no rule file; 2: a folder cannot be read.
     Check(CheckArgs),
     /// Run each rule over the samples beside it: NAME.yml must match every event of NAME.hit and none of NAME.miss
     ///
@@ -107,9 +111,32 @@ pub(crate) fn load_for_watch(folders: &[PathBuf]) -> (Engine, Vec<String>) {
 pub(crate) fn ensure_there(folders: &[PathBuf]) -> Result<()> {
     for folder in folders {
         let there = folder.try_exists().with_context(|| format!("{}", folder.display()))?;
-        ensure!(there, "{}: expected a folder of rules, there is none", folder.display());
+        ensure!(there, "{}: expected a folder or file of rules, there is none", folder.display());
     }
     Ok(())
+}
+
+/// Rules named on the command line, else configured, else shipped.
+pub(crate) fn rule_folders(named: &[PathBuf], config: &ConfigArg) -> Result<Vec<PathBuf>> {
+    if !named.is_empty() {
+        ensure_there(named)?;
+        return Ok(named.to_vec());
+    }
+    if config.config.is_some() || config.path().try_exists().unwrap_or_default() {
+        return Ok(config.load()?.rules);
+    }
+    let mut shipped = [Config::default().rules, vec![PathBuf::from(RULES_HERE)]].into_iter();
+    let there = |folders: &Vec<PathBuf>| folders.iter().all(|folder| folder.is_dir());
+    shipped.find(there).context("no rules are configured here; --rules DIR names a folder of Sigma rules")
+}
+
+/// Why a place in a tree cannot be read, without its path.
+pub(crate) fn reason_of(error: &walkdir::Error) -> String {
+    match (error.io_error(), error.loop_ancestor()) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(above)) => format!("the link leads back to {}", above.display()),
+        (None, None) => error.to_string(),
+    }
 }
 
 /// The rule files below some folders.
@@ -136,7 +163,7 @@ impl Tree {
                 Ok(_) => {}
                 Err(error) => {
                     let path = error.path().unwrap_or(folder).display().to_string();
-                    self.unreadable(path, Reason::Unreadable { detail: error.to_string() });
+                    self.unreadable(path, Reason::Unreadable { detail: reason_of(&error) });
                 }
             }
         }
@@ -156,7 +183,8 @@ impl Tree {
 }
 
 fn is_rule_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml")
+    let is = |known: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(known));
+    is("yml") || is("yaml")
 }
 
 fn read_file(file: &Path) -> Result<String, Reason> {
@@ -174,7 +202,8 @@ fn read_file(file: &Path) -> Result<String, Reason> {
 
 fn check(args: &CheckArgs) -> Result<ExitCode> {
     ensure_there(&args.folders)?;
-    let (engine, problems) = load(&args.folders);
+    let (engine, mut problems) = load(&args.folders);
+    problems.extend(without_rules(&args.folders, &engine, &problems));
     let refused = problems.iter().filter(|problem| !problem.loaded).count();
     let out = match args.format {
         Format::Text => text(&engine, &problems, refused),
@@ -182,6 +211,21 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     };
     write_out(&out)?;
     Ok(ExitCode::from(u8::from(refused > 0)))
+}
+
+/// Folders of which nothing was read: whoever has them checked has likely named another than they meant.
+fn without_rules(folders: &[PathBuf], engine: &Engine, problems: &[Problem]) -> Vec<Problem> {
+    let rules = engine.rules().iter().map(|rule| &rule.path);
+    let read: Vec<&Path> = rules.chain(problems.iter().map(|problem| &problem.path)).map(Path::new).collect();
+    let empty = folders.iter().filter(|folder| !read.iter().any(|path| path.starts_with(folder)));
+    let problem = |folder: &PathBuf| Problem {
+        path: folder.display().to_string(),
+        line: None,
+        rule: None,
+        reason: Reason::NoRuleFile,
+        loaded: false,
+    };
+    empty.map(problem).collect()
 }
 
 fn text(engine: &Engine, problems: &[Problem], refused: usize) -> String {
@@ -192,10 +236,12 @@ fn text(engine: &Engine, problems: &[Problem], refused: usize) -> String {
         out.push_str(&shown(&problem.to_string()));
         out.push('\n');
     }
-    let (detections, correlations) = (engine.count(Kind::Detection), engine.count(Kind::Correlation));
+    let number = |number: usize, one: &str| counted(number as u64, one);
     out.push_str(&format!(
-        "{} rules loaded ({detections} detections, {correlations} correlations), {refused} not loaded\n",
-        engine.rules().len()
+        "{} loaded ({}, {}), {refused} not loaded\n",
+        number(engine.rules().len(), "rule"),
+        number(engine.count(Kind::Detection), "detection"),
+        number(engine.count(Kind::Correlation), "correlation"),
     ));
     out
 }

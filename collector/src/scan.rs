@@ -4,12 +4,18 @@
 //! One thread a core takes the next piece of evidence ([`evidence`]) from behind a lock, and reads, parses and matches it
 //! ([`hunt`]). When all is read, correlations see the matches in the order of time, and the findings are shown ([`report`]).
 //!
-//! What is not read is never kept quiet: a file, a chunk, a record or a rule that cannot be read is named on standard error,
-//! counted in the summary, and tells in the exit code.
+//! What is not read is never kept quiet: a path, a file, a chunk, a record or a rule that cannot be read is named on standard
+//! error, counted in the summary, and tells in the exit code. Lines that no parser takes are read, as the text that they are:
+//! they are named and counted, no more.
 
+mod documents;
 mod evidence;
+mod find;
 mod hunt;
+mod kind;
+mod read;
 mod report;
+mod text;
 
 use std::io::{IsTerminal, Write};
 use std::mem::ManuallyDrop;
@@ -19,26 +25,29 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use detect::{Engine, Severity};
 
-use crate::config::{Config, ConfigArg};
+use crate::config::ConfigArg;
 use crate::inventory::Inventory;
 use crate::people::{Clock, Format, Listed, OutputArgs, counted, grouped, offset_s, print, shown};
-use crate::rules::{ensure_there, load_in_words};
+use crate::rules::{load_in_words, rule_folders};
 
 use evidence::Evidence;
+use find::is_standard_input;
+pub(crate) use find::open;
 use hunt::{Hunt, Hunter, Outcome};
+pub(crate) use read::{Holds, Readable};
 use report::{Row, Stage};
 
 /// How often the progress is written anew.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// Exit code, where it is asked for: everything was read.
+const NOTHING_MATCHES: u8 = 1;
+
 /// Exit code: done, but not everything could be read.
 const INCOMPLETE: u8 = 3;
-
-/// Rules of a source tree, where no others are configured.
-const RULES_HERE: &str = "rules/sigma";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,22 +57,27 @@ Examples:
   vonggac scan /evidence --format json | jq -r .rule_title | sort | uniq -c | sort -n
   vonggac scan export.json.gz --format csv > findings.csv
   vonggac scan /evidence --exit-code >/dev/null && page-someone
+  journalctl -o json | vonggac scan -
 
-What is read, told by content and not by name: EVTX files; text, line by line: JSON lines (Winlogbeat, NXLog, OpenTelemetry,
-evtx_dump, ...), syslog, auditd, access logs; packet captures (pcap, pcapng), of which flows and messages are read; and any of them compressed
-with gzip or zstd.
+What is read, told by content and not by name: EVTX files; text, line by line: JSON (lines, documents and arrays, of Winlogbeat,
+NXLog, OpenTelemetry, evtx_dump, ...), syslog, auditd, access logs, in UTF-8 or in UTF-16 with a byte order mark; packet captures
+(pcap, pcapng), of which flows and messages are read; and any of them compressed with gzip or zstd. Zero bytes within a text are
+left out. A file that is given twice is read once.
 
-Exit codes: 0 everything was read, with or without a match; 1 only with --exit-code: everything was read and nothing
-matches; 2 the scan could not be done; 3 done, but a file, chunk, record or rule could not be read: it is named on
-standard error.";
+Symbolic links and pipes are read when they are named. Below a folder they are not followed, but named on standard error, unless a
+link leads to what is read anyway.
 
-/// Hunt through files: EVTX, JSON lines, plain logs, packet captures, compressed or not, whole folders
+Exit codes: 0 everything was read, with or without a match; 2 the scan could not be done; 3 done, but not everything could
+be read: a path, file, link, chunk, record or rule, each named on standard error. With --exit-code: 0 something matches,
+whether or not everything was read; 1 everything was read and nothing matches; 3 nothing matches in what could be read.";
+
+/// Hunt through files: EVTX, JSON, plain logs, packet captures, compressed or not, whole folders
 ///
 /// Needs no store and no configuration, and writes nothing but its answer. Findings come in the order of time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Files and folders
+    /// Files, folders, pipes; `-` is standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder (or file) of Sigma rules, can be repeated [default: `rules` of the configuration, else the shipped ones]
@@ -85,7 +99,7 @@ pub(crate) struct Args {
     /// Threads [default: one a core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Exit with 1 when nothing matches
+    /// Say with the exit code whether something matches: see below
     #[arg(long)]
     exit_code: bool,
 }
@@ -93,19 +107,21 @@ pub(crate) struct Args {
 fn severity(text: &str) -> Result<Severity, String> {
     use Severity::{Critical, High, Informational, Low, Medium};
     let all = [Informational, Low, Medium, High, Critical];
-    let known = all.into_iter().find(|severity| severity.as_str() == text);
+    let known = all.into_iter().find(|severity| severity.as_str().eq_ignore_ascii_case(text));
     known.ok_or_else(|| format!("expected one of {}", all.map(Severity::as_str).join(", ")))
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    for path in &args.paths {
-        path.symlink_metadata().with_context(|| path.display().to_string())?;
+    for path in args.paths.iter().filter(|path| !is_standard_input(path)) {
+        path.metadata().with_context(|| path.display().to_string())?;
     }
-    let folders = rule_folders(args)?;
-    let (engine, refused) = load_in_words(&folders);
+    let (engine, mut problems) = load_in_words(&rule_folders(&args.rules, &args.config)?);
     // The process ends with the scan, and what it holds of rules and findings goes faster with it than piece by piece.
     let engine = ManuallyDrop::new(engine);
-    ensure!(!engine.rules().is_empty(), "no rule loads; --rules DIR names a folder of Sigma rules");
+    if engine.rules().is_empty() {
+        say(&problems);
+        bail!("no rule loads; --rules DIR names a folder of Sigma rules");
+    }
     let hunt = Hunt {
         engine: &engine,
         severity: args.severity,
@@ -113,37 +129,30 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         kept: &AtomicUsize::new(0),
         inventory: Inventory::default(),
     };
-    let (evidence, outcome) = hunt_all(&hunt, Evidence::find(&args.paths), threads(args));
+    let (mut evidence, outcome) = hunt_all(&hunt, Evidence::below(&args.paths), threads(args));
+    evidence.finish();
     let mut outcome = ManuallyDrop::new(outcome);
     outcome.correlate(&hunt);
 
-    let mut problems = refused;
+    let path = |file: usize| evidence.files[file].path.as_path();
     problems.extend(evidence.problems.iter().cloned());
-    problems.extend(outcome.damage_in_words(|file| evidence.files[file].path.clone()));
-    for problem in &problems {
-        eprintln!("scan: {}", shown(problem));
-    }
+    problems.extend(outcome.damage_in_words(path));
+    say(&problems);
+    say(&evidence.notes);
+    say(&outcome.unparsed_in_words(path));
     report(args, &evidence, &outcome, &summary(&engine, &evidence, &outcome, problems.len()))?;
-    Ok(ExitCode::from(match (problems.is_empty() && outcome.dropped == 0, args.exit_code) {
-        (false, _) => INCOMPLETE,
-        (true, true) => u8::from(outcome.findings.is_empty()),
-        (true, false) => 0,
+    let is_complete = problems.is_empty() && outcome.dropped == 0;
+    Ok(ExitCode::from(match (args.exit_code, outcome.findings.is_empty(), is_complete) {
+        (true, false, _) | (false, _, true) => 0,
+        (true, true, true) => NOTHING_MATCHES,
+        (_, _, false) => INCOMPLETE,
     }))
 }
 
-/// Rules named on the command line, else configured, else shipped.
-fn rule_folders(args: &Args) -> Result<Vec<PathBuf>> {
-    if !args.rules.is_empty() {
-        ensure_there(&args.rules)?;
-        return Ok(args.rules.clone());
+fn say(lines: &[String]) {
+    for line in lines {
+        eprintln!("scan: {}", shown(line));
     }
-    if args.config.config.is_some() || args.config.path().try_exists().unwrap_or_default() {
-        return Ok(args.config.load()?.rules);
-    }
-    let here = vec![PathBuf::from(RULES_HERE)];
-    let mut shipped = [Config::default().rules, here].into_iter();
-    let there = |folders: &Vec<PathBuf>| folders.iter().all(|folder| folder.is_dir());
-    shipped.find(there).context("no rules are configured here; --rules DIR names a folder of Sigma rules")
 }
 
 fn threads(args: &Args) -> usize {
@@ -190,11 +199,12 @@ fn lock(evidence: &Mutex<Evidence>) -> MutexGuard<'_, Evidence> {
 fn progress(evidence: &Evidence) {
     let (read, total) = (evidence.bytes_read, evidence.bytes_total);
     let percent = read.saturating_mul(100) / total.max(1);
-    let line = format!(
-        "\rscan: {percent} % of {} in {}\x1b[K",
-        bytes(total),
-        counted(evidence.files.len() as u64, "file")
-    );
+    let files = counted(evidence.files.len() as u64, "file");
+    let line = match total {
+        // Of a stream nobody knows how long it is.
+        0 => format!("\rscan: reading {files}\x1b[K"),
+        _ => format!("\rscan: {percent} % of {} in {files}\x1b[K", bytes(total)),
+    };
     // Progress that cannot be shown is no failure.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
@@ -220,23 +230,23 @@ fn summary(engine: &Engine, evidence: &Evidence, outcome: &Outcome, problems: us
     matched.sort_unstable();
     matched.dedup();
     let mut text = format!(
-        "{} ({}), {}: {} of {} of {} rules",
-        counted(evidence.files.len() as u64 - evidence.skipped, "file"),
+        "{} ({}), {}: {} of {} of {}",
+        counted(evidence.files_read, "file"),
         bytes(evidence.bytes_read),
         counted(outcome.events, "event"),
         counted(outcome.findings.len() as u64, "finding"),
         grouped(matched.len() as u64),
-        grouped(engine.rules().len() as u64),
+        counted(engine.rules().len() as u64, "rule"),
     );
-    let mut more = |number: u64, what: &str| {
+    let mut more = |number: u64, one: &str, what: &str| {
         if number > 0 {
-            text += &format!("; {} {what}", grouped(number));
+            text += &format!("; {}{what}", counted(number, one));
         }
     };
-    more(outcome.unparsed, "lines that no parser takes");
-    more(evidence.skipped, "files skipped that are neither EVTX nor text");
-    more(outcome.dropped, "findings beyond what is kept in memory: narrow it with --severity");
-    more(problems as u64, "problems, named on standard error");
+    more(outcome.unparsed.values().map(|unparsed| unparsed.lines).sum(), "line", " that no parser takes");
+    more(evidence.files_empty, "empty file", "");
+    more(outcome.dropped, "finding", " beyond what is kept in memory: narrow it with --severity");
+    more(problems as u64, "problem", ", named on standard error");
     text
 }
 

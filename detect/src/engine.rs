@@ -68,6 +68,12 @@ impl Engine {
         self.rules.iter().filter(|rule| rule.kind == kind).count()
     }
 
+    /// The rules that a correlation refers to; none of a rule that is no correlation.
+    pub fn members(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
+        let correlation = self.correlations.iter().find(|correlation| correlation.rule.index == rule.index);
+        correlation.into_iter().flat_map(|correlation| &correlation.members).map(|member| &*member.rule)
+    }
+
     /// The native fields that correlations need of an event that this rule matched; none when no correlation refers to it.
     pub fn correlation_keys(&self, rule: &Rule) -> &[Arc<str>] {
         self.keys.get(rule.index).and_then(Option::as_deref).unwrap_or_default()

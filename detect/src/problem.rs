@@ -22,6 +22,8 @@ pub struct Problem {
 /// Why.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum Reason {
+    #[error("no rule file is there: expected files NAME.yml or NAME.yaml")]
+    NoRuleFile,
     #[error("the file cannot be read: {detail}")]
     Unreadable { detail: String },
     #[error("the file has {bytes} bytes, at most {max} are read")]

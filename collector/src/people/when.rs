@@ -12,6 +12,9 @@ use crate::clock::zone;
 
 pub(crate) const MICROS_PER_S: Micros = 1_000_000;
 
+/// Farthest from UTC that any place is: +14:00.
+const OFFSET_S_MAX: i32 = 14 * 3_600;
+
 /// What may be typed, for help texts and errors.
 pub(crate) const ACCEPTED: &str =
     "30s, 15m, 6h, 2d or 1w (ago), now, today, yesterday, 2026-08-19, 2026-08-19T14:30[:05][Z or +07:00]";
@@ -160,12 +163,22 @@ pub(crate) fn offset_s(text: &str) -> Result<i32> {
         .parse_time_zone(text)
         .ok()
         .and_then(|zone| zone.to_fixed_offset().ok());
-    parsed.map(jiff::tz::Offset::seconds).with_context(|| format!("+07:00 expected, found {text:?}"))
+    let seconds = parsed.map(jiff::tz::Offset::seconds).filter(|seconds| seconds.abs() <= OFFSET_S_MAX);
+    seconds.with_context(|| format!("expected an offset like +07:00, of at most 14 hours, found {text:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets_are_those_of_places() {
+        assert_eq!(offset_s("+07:00").unwrap(), 7 * 3_600);
+        assert_eq!((offset_s("-14:00").unwrap(), offset_s("+14:00").unwrap()), (-OFFSET_S_MAX, OFFSET_S_MAX));
+        for wrong in ["+14:01", "-25:00", "7", "Asia/Ho_Chi_Minh"] {
+            assert!(offset_s(wrong).is_err(), "{wrong}");
+        }
+    }
 
     fn resolve(text: &str) -> String {
         let zone = TimeZone::fixed(jiff::tz::offset(7));

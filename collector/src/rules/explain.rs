@@ -1,23 +1,25 @@
 //! `vonggac rules explain`: why a rule does or does not match an event.
 //!
-//! The event is read by the same parsers as live logs. All of the rule is asked, in the obvious way, and told: what a fast
-//! evaluation would have left out, too.
+//! The event is read as `vonggac scan` reads it, and by the same parsers as live logs. All of the rule is asked, in the
+//! obvious way, and told: what a fast evaluation would have left out, too.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use detect::{Engine, Explanation, Rule, Scratch};
 use event::{
-    EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Event, EvtxBlock,
-    Format as Lines, Header,
+    EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, Event, EvtxBlock, Format as Lines, Header, ParseStatus,
 };
 use serde_json::{Value as Json, json};
 
 use super::samples::{ANY_TIME, MARK, batch_of, header};
-use super::{Format, ensure_there, load, write_out};
+use super::{ensure_there, is_rule_file, load, rule_folders, write_out};
+use crate::config::ConfigArg;
 use crate::people::escape::{json_line, shown};
+use crate::scan::{self, Holds, Readable};
 
 /// Longest file that is read for one event.
 const EVENT_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -25,14 +27,11 @@ const EVENT_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Lines that are read for one event. Those of auditd have a dozen.
 const EVENT_LINES_MAX: usize = 64;
 
-/// Rules of a source tree, where no others are named.
-const RULES_HERE: &str = "rules/sigma";
-
 const EXAMPLES: &str = "\
 Examples:
   vonggac rules explain rule.yml events.json                      the first event of the file
   vonggac rules explain rule.yml Security.evtx --number 4711      the record 4711 of an EVTX file
-  vonggac rules explain 'SSH brute force' auth.log --rules rules/sigma --number 3
+  vonggac rules explain 'SSH login failed' auth.log --number 3    a rule by its title, among those that are configured
   journalctl -o cat -u ssh | tail -n 1 | vonggac rules explain rule.yml - --product linux --service sshd
 
 Each line says yes or no, what was asked, and what the event has. A first line `#! format=syslog product=linux` is read as
@@ -43,18 +42,20 @@ Exit code 0: the rule matches; 1: it does not; 2: there is no such rule or event
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExplainArgs {
-    /// The rule: its file, or the id, name or title of one among --rules
+    /// The rule: its file, or the id, its beginning, the name or the title of one among --rules
     #[arg(value_name = "RULE")]
     rule: String,
-    /// File with the event: lines, JSON lines or EVTX; `-` is standard input
+    /// File with the event, of any kind that `vonggac scan` reads, compressed or not; `-` is standard input
     #[arg(value_name = "EVENT")]
     event: PathBuf,
     /// Which event of the file: the line, of EVTX the record number [default: the first event]
     #[arg(long, value_name = "N")]
     number: Option<u64>,
-    /// Folder (or file) of rules, can be repeated [default: rules/sigma]
+    /// Folder (or file) of rules, can be repeated [default: `rules` of the configuration, else the shipped ones]
     #[arg(long, value_name = "DIR")]
     rules: Vec<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
     /// Log source of the event, where it does not say so itself
     #[arg(long, default_value = "", hide_default_value = true)]
     category: String,
@@ -67,14 +68,25 @@ pub(super) struct ExplainArgs {
     format: Format,
 }
 
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Format {
+    /// One line for each thing that was asked: yes or no, what, and what the event has
+    #[default]
+    Text,
+    /// One JSON object: the same as a tree
+    Json,
+}
+
 /// Runs `vonggac rules explain`.
 pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
     let engine = engine(args)?;
     let rule = find(&engine, &args.rule)?;
-    let bytes = read(&args.event)?;
-    let explanation = match bytes.starts_with(EVTX_MAGIC) {
-        true => of_record(args, &engine, rule, &bytes),
-        false => of_line(args, &engine, rule, &bytes),
+    let (bytes, holds) = read(&args.event)?;
+    let explanation = match holds {
+        Holds::Nothing => Err(no_event(args, "an event")),
+        Holds::Evtx(_) => of_record(args, &engine, rule, &bytes),
+        Holds::Lines(format) => of_line(args, &engine, rule, format, &bytes),
     }?;
     let out = match args.format {
         Format::Text => {
@@ -90,12 +102,12 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode> {
 
 fn engine(args: &ExplainArgs) -> Result<Engine> {
     let file = PathBuf::from(&args.rule);
+    ensure!(file.is_file() || !is_rule_file(&file), "{}: there is no such rule file", args.rule);
     let holds_file = |folder: &PathBuf| is_same(folder, &file) || is_below(folder, &file);
     let is_alone = file.is_file() && !args.rules.iter().any(holds_file);
-    let folders = match (args.rules.as_slice(), is_alone) {
-        (folders, true) => [folders, &[file]].concat(),
-        ([], false) => vec![PathBuf::from(RULES_HERE)],
-        (folders, false) => folders.to_vec(),
+    let folders = match is_alone {
+        true => [args.rules.as_slice(), &[file]].concat(),
+        false => rule_folders(&args.rules, &args.config)?,
     };
     ensure_there(&folders)?;
     let (engine, problems) = load(&folders);
@@ -109,10 +121,21 @@ fn find<'r>(engine: &'r Engine, reference: &str) -> Result<&'r Rule> {
     let is_meant = |rule: &&std::sync::Arc<Rule>| {
         rule.title == reference || is_same(Path::new(&rule.path), Path::new(reference))
     };
-    let rule = engine.rule(reference).or_else(|| engine.rules().iter().find(is_meant));
-    rule.map(AsRef::as_ref).with_context(|| {
-        format!("`{reference}`: expected a rule file, or the id, name or title of a rule among --rules; there is none")
-    })
+    if let Some(rule) = engine.rule(reference).or_else(|| engine.rules().iter().find(is_meant)) {
+        return Ok(rule);
+    }
+    let mut begun = engine.rules().iter().filter(|rule| rule.id.starts_with(reference));
+    match (begun.next(), begun.next()) {
+        (Some(rule), None) => Ok(rule),
+        (Some(one), Some(other)) => bail!(
+            "`{reference}`: expected the beginning of one id, several begin so: {}, {}",
+            one.id,
+            other.id
+        ),
+        (None, _) => bail!(
+            "`{reference}`: expected a rule file, or the id, name or title of a rule among --rules; there is none"
+        ),
+    }
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -123,27 +146,20 @@ fn is_below(folder: &Path, file: &Path) -> bool {
     folder.canonicalize().is_ok_and(|folder| file.canonicalize().is_ok_and(|file| file.starts_with(folder)))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// What the file holds, as lines or as chunks of EVTX.
+fn read(path: &Path) -> Result<(Vec<u8>, Holds)> {
     let mut bytes = Vec::new();
     let limit = EVENT_FILE_BYTES_MAX + 1;
     let said = || path.display().to_string();
-    if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).with_context(said)?;
-    } else {
-        std::fs::File::open(path)
-            .with_context(said)?
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .with_context(said)?;
-    }
+    let Readable { reader, holds, .. } = scan::open(path).and_then(Readable::of).with_context(said)?;
+    reader.take(limit).read_to_end(&mut bytes).with_context(said)?;
     let is_short = u64::try_from(bytes.len()).is_ok_and(|len| len < limit);
     ensure!(is_short, "{}: expected at most {EVENT_FILE_BYTES_MAX} bytes", said());
-    Ok(bytes)
+    Ok((bytes, holds))
 }
 
-fn of_record(args: &ExplainArgs, engine: &Engine, rule: &Rule, bytes: &[u8]) -> Result<Explanation> {
+fn of_record(args: &ExplainArgs, engine: &Engine, rule: &Rule, chunks: &[u8]) -> Result<Explanation> {
     let mut block = EvtxBlock::default();
-    let chunks = bytes.get(EVTX_HEADER_BYTES..).unwrap_or_default();
     for chunks in chunks.chunks(EVTX_CHUNK_BYTES * EVTX_BLOCK_CHUNKS_MAX) {
         block.read(chunks);
         let found = block.events(0).find(|(number, _)| args.number.is_none_or(|wanted| wanted == *number));
@@ -154,11 +170,17 @@ fn of_record(args: &ExplainArgs, engine: &Engine, rule: &Rule, bytes: &[u8]) -> 
     Err(no_event(args, "a record of that number"))
 }
 
-fn of_line(args: &ExplainArgs, engine: &Engine, rule: &Rule, bytes: &[u8]) -> Result<Explanation> {
+fn of_line(
+    args: &ExplainArgs,
+    engine: &Engine,
+    rule: &Rule,
+    format: Lines,
+    bytes: &[u8],
+) -> Result<Explanation> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = String::from_utf8_lossy(lines.clone().next().unwrap_or_default()).into_owned();
     let stated = Header {
-        format: Lines::Auto,
+        format,
         category: args.category.clone(),
         product: args.product.clone(),
         service: args.service.clone(),
@@ -185,9 +207,19 @@ fn no_event(args: &ExplainArgs, expected: &str) -> anyhow::Error {
 }
 
 fn of_event(engine: &Engine, rule: &Rule, event: &Event<'_>) -> Result<Explanation> {
+    if event.status == ParseStatus::Raw {
+        eprintln!("explain: no parser takes the line: rules see only its text");
+    }
     let explanation = engine.explain(rule, event, &mut Scratch::default());
-    explanation
-        .with_context(|| format!("{}: a correlation is not decided by one event; ask its rules", rule.title))
+    explanation.with_context(|| {
+        let members: Vec<String> =
+            engine.members(rule).map(|member| format!("`{}` ({})", member.title, member.id)).collect();
+        format!(
+            "{}: a correlation is not decided by one event; ask its rules: {}",
+            rule.title,
+            members.join(", ")
+        )
+    })
 }
 
 fn write(out: &mut String, explanation: &Explanation, depth: usize) {

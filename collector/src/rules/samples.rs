@@ -17,6 +17,7 @@ use detect::{Engine, EventKey, Kind, Rule, Scratch};
 use event::{BATCH_RECORDS_MAX, Batch, Event, Format, Header, Micros, Record};
 
 use super::{ensure_there, load, write_out};
+use crate::people::counted;
 use crate::people::escape::shown;
 
 /// A sample is believed at any time: a thousand years before and after.
@@ -61,7 +62,13 @@ pub(super) fn test(args: &TestArgs) -> Result<ExitCode> {
     }
     let mut out: String = outcome.failures.iter().map(|failure| format!("{}\n", shown(failure))).collect();
     let (rules, samples, failures) = (outcome.rules, outcome.samples, outcome.failures.len());
-    out.push_str(&format!("{rules} rules, {samples} samples, {failures} failures\n"));
+    let number = |number: usize, one: &str| counted(number as u64, one);
+    out.push_str(&format!(
+        "{}, {}, {}\n",
+        number(rules, "rule"),
+        number(samples, "sample"),
+        number(failures, "failure")
+    ));
     write_out(&out)?;
     Ok(ExitCode::from(u8::from(failures > 0)))
 }

@@ -1,53 +1,50 @@
-//! Evidence on disk: finds the files, tells by their content what they are, and cuts them into pieces for the threads.
+//! Evidence on disk: cuts what each file holds ([`Readable`]) into pieces for the threads.
 //!
-//! - An EVTX file becomes runs of chunks, a text file runs of whole lines, a capture (pcap, pcapng) the lines of its flows;
-//!   any may be compressed (gzip, zstd). What is none of them, told by a zero byte within its first [`SNIFFED_BYTES`], is skipped and counted.
+//! - An EVTX file becomes runs of chunks, anything else runs of whole lines.
 //! - A piece never ends within an event of several lines (auditd).
 //! - Chunks of an EVTX file that is not compressed are read by the thread that looks at them, so that no other waits meanwhile.
 //!
 //! Limits: a piece has about [`PIECE_BYTES`], so memory depends on the number of threads and not on the size of a file. What
-//! is compressed expands so far as `expand` allows; the rest is not read, and said. What it never does: follow a symbolic link below the paths it was given, or write.
+//! is compressed expands so far as `expand` allows; the rest is not read, and said. What it never does: leave a file out without
+//! a word, or write.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::capture_lines::{CaptureLines, is_capture};
-use crate::expand::expanded;
+use super::find::{Files, Found, open};
+use super::kind::{Kind, SNIFFED_BYTES};
+use super::read::{EvtxHead, Holds, Readable};
+use crate::people::counted;
 use event::{
-    EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC, Format, Micros, cuts_before,
-    evtx_chunk_end,
+    EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_HEADER_BYTES, Format, Micros, cuts_before, evtx_chunk_end,
 };
 
 /// Bytes of a piece: a chunk of EVTX, some hundred lines. It is copied from the file while it is still in the processor's own
 /// cache; with pieces of 256 KiB, the copying cost four times as much.
 const PIECE_BYTES: usize = EVTX_CHUNK_BYTES;
-/// First bytes by which a file is told.
-const SNIFFED_BYTES: usize = EVTX_HEADER_BYTES;
 
 /// All files, and the one that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     pub(super) files: Vec<Found>,
-    /// Files and folders that cannot be read, and why.
+    /// What cannot be read, and why.
     pub(super) problems: Vec<String>,
-    /// Files that are neither EVTX nor text.
-    pub(super) skipped: u64,
+    /// What a person may want to know of what was read.
+    pub(super) notes: Vec<String>,
+    /// Files that were read.
+    pub(super) files_read: u64,
+    /// Files that have no byte.
+    pub(super) files_empty: u64,
     pub(super) bytes_total: u64,
     pub(super) bytes_read: u64,
+    /// By index of the path that was given: whether anything was there, or a problem says why not.
+    given: Vec<(PathBuf, bool)>,
     next: usize,
     open: Option<Open>,
-}
-
-/// A file that was found.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) path: PathBuf,
-    bytes: u64,
-    /// For events without a time of their own, and for times without a year.
-    modified: Micros,
 }
 
 /// A part of a file.
@@ -112,6 +109,7 @@ impl OnDisk {
 /// An EVTX file that is not compressed.
 struct Log {
     file: Arc<File>,
+    head: EvtxHead,
     /// Where its next chunk begins.
     next: u64,
     end: u64,
@@ -120,39 +118,35 @@ struct Log {
 /// The file that is being read.
 struct Open {
     file: usize,
-    /// Its chunks are read elsewhere.
-    log: Option<Log>,
-    reader: Box<dyn Read + Send>,
-    is_evtx: bool,
-    /// Of lines.
-    format: Format,
+    from: From,
     /// What is read and not yet in a piece.
     rest: Vec<u8>,
+    /// What was read of it in all.
+    bytes: u64,
     ended: bool,
     failure: Option<io::Error>,
     /// Number of the next line.
     line: u64,
 }
 
+/// Where the pieces come from.
+enum From {
+    /// Chunks that are read elsewhere.
+    Log(Log),
+    Reader(Readable),
+}
+
 impl Evidence {
-    /// Finds the files below the paths.
-    pub(super) fn find(paths: &[PathBuf]) -> Self {
-        let mut evidence = Self::default();
-        let entries = paths.iter().flat_map(|path| walkdir::WalkDir::new(path).sort_by_file_name());
-        for entry in entries {
-            match entry.and_then(|entry| Ok((entry.metadata()?, entry.into_path()))) {
-                Ok((metadata, path)) if metadata.is_file() => {
-                    let modified =
-                        metadata.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
-                    let modified = modified.unwrap_or_default().as_microsecond();
-                    evidence.bytes_total += metadata.len();
-                    evidence.files.push(Found { path, bytes: metadata.len(), modified });
-                }
-                Ok(_) => {}
-                Err(error) => evidence.problems.push(error.to_string()),
-            }
+    /// What stands below the paths.
+    pub(super) fn below(paths: &[PathBuf]) -> Self {
+        let files = Files::below(paths);
+        Self {
+            bytes_total: files.found.iter().map(|found| found.bytes).sum(),
+            files: files.found,
+            problems: files.problems,
+            given: paths.iter().cloned().zip(files.accounted).collect(),
+            ..Self::default()
         }
-        evidence
     }
 
     /// The next piece; `None` at the end of all files. `spare` is the buffer of a piece that is done with.
@@ -171,7 +165,7 @@ impl Evidence {
                 self.open = Some(open);
                 return Some(piece);
             }
-            self.done(file, open.failure);
+            self.read(open);
         }
     }
 
@@ -180,98 +174,133 @@ impl Evidence {
         let file = self.next;
         let found = self.files.get(file)?;
         self.next += 1;
-        match Open::new(file, found) {
-            Ok(open) if open.is_evtx || !open.rest.contains(&0) => return Some(open),
-            Ok(open) => {
-                self.skipped += 1;
-                self.done(file, open.failure);
+        let opened = Open::new(file, found);
+        if let Ok(Some(open)) = opened {
+            return Some(open);
+        }
+        self.bytes_total -= found.bytes;
+        match opened {
+            Ok(_) if found.is_said_to_be_evtx() => {
+                self.problem(file, &"it is empty, which no event log is: no event is left");
             }
-            Err(error) => self.done(file, Some(error)),
+            Ok(_) => self.files_empty += 1,
+            Err(error) => self.problem(file, &error),
         }
         None
     }
 
-    fn done(&mut self, file: usize, failure: Option<io::Error>) {
+    /// A file was read to its end, or as far as it can be.
+    fn read(&mut self, open: Open) {
+        let found = &self.files[open.file];
+        self.files_read += 1;
+        self.bytes_read += if found.is_stream { open.bytes } else { found.bytes };
+        self.given[found.given].1 = true;
+        let zeroes = open.zeroes();
+        if zeroes > 0 {
+            let bytes = counted(zeroes, "zero byte");
+            self.notes.push(format!("{}: {bytes} left out of the text", found.path.display()));
+        }
+        let file = open.file;
+        if let Some(fault) = open.fault() {
+            self.problem(file, &fault);
+        }
+    }
+
+    fn problem(&mut self, file: usize, what: &dyn std::fmt::Display) {
         let found = &self.files[file];
-        self.bytes_read += found.bytes;
-        self.problems.extend(failure.map(|error| format!("{}: {error}", found.path.display())));
+        self.problems.push(format!("{}: {what}", found.path.display()));
+        self.given[found.given].1 = true;
+    }
+
+    /// Says of each path that was given whether nothing was there: that must not look like evidence without a finding.
+    pub(super) fn finish(&mut self) {
+        let nothing = self.given.iter().filter(|(_, has_something)| !has_something);
+        let problems = nothing
+            .map(|(path, _)| format!("{}: nothing to read: no file with anything in it", path.display()));
+        self.problems.extend(problems);
     }
 }
 
 impl Log {
     /// `None`: it is no such file.
-    fn open(found: &Found) -> io::Result<Option<Self>> {
-        let (file, mut magic) = (File::open(&found.path)?, [0; EVTX_MAGIC.len()]);
-        let read = file.read_at(&mut magic, 0)?;
-        let is_log = read == magic.len() && magic == *EVTX_MAGIC;
-        let end = file.metadata()?.len();
-        Ok(is_log.then(|| Self { file: Arc::new(file), next: EVTX_HEADER_BYTES as u64, end }))
+    fn of(file: &File) -> io::Result<Option<Self>> {
+        let mut head = [0; SNIFFED_BYTES];
+        let read = file.read_at(&mut head, 0)?;
+        let Kind::Evtx { head_is_whole } = Kind::of(&head[..read]) else { return Ok(None) };
+        let (file, end) = (Arc::new(file.try_clone()?), file.metadata()?.len());
+        let head = EvtxHead::of(&head[..read], head_is_whole);
+        Ok(Some(Self { file, head, next: EVTX_HEADER_BYTES as u64, end }))
     }
 
     fn next(&mut self) -> Option<Content> {
         let start = self.next;
-        self.next = self.end.min(start + EVTX_CHUNK_BYTES as u64);
-        let bytes = usize::try_from(self.next.saturating_sub(start)).unwrap_or_default();
+        self.next = self.end.min(start + EVTX_CHUNK_BYTES as u64).max(start);
+        let bytes = usize::try_from(self.next - start).unwrap_or_default();
         (bytes > 0).then(|| Content::OnDisk(OnDisk { file: Arc::clone(&self.file), start, bytes }))
     }
 }
 
 impl Open {
-    fn new(file: usize, found: &Found) -> io::Result<Self> {
-        let log = Log::open(found)?;
-        let (reader, format): (Box<dyn Read + Send>, _) = match log {
-            Some(_) => (Box::new(io::empty()), Format::Auto),
-            None => lines_of_captures(expanded(&found.path)?)?,
+    /// `None`: the file is empty.
+    fn new(file: usize, found: &Found) -> io::Result<Option<Self>> {
+        let input = open(&found.path)?;
+        let log = if found.is_stream { None } else { Log::of(&input)? };
+        let from = match log {
+            Some(log) => From::Log(log),
+            None => From::Reader(Readable::of(input)?),
         };
-        let mut open = Self {
-            file,
-            log,
-            reader,
-            is_evtx: false,
-            format,
-            rest: Vec::new(),
-            ended: false,
-            failure: None,
-            line: 1,
-        };
-        open.fill(SNIFFED_BYTES);
-        open.is_evtx = open.rest.starts_with(EVTX_MAGIC);
-        if open.is_evtx {
-            open.rest.clear();
+        if let From::Reader(Readable { holds: Holds::Nothing, .. }) = from {
+            return Ok(None);
         }
-        Ok(open)
-    }
-
-    /// Reads until so many bytes are there, or the file ends. What stands before a failure is read like any other.
-    fn fill(&mut self, bytes: usize) {
-        let missing = bytes.saturating_sub(self.rest.len());
-        if missing == 0 || self.ended {
-            return;
-        }
-        self.rest.reserve(missing);
-        match self.reader.by_ref().take(missing as u64).read_to_end(&mut self.rest) {
-            Ok(read) => self.ended = read < missing,
-            Err(error) => (self.ended, self.failure) = (true, Some(error)),
-        }
+        Ok(Some(Self { file, from, rest: Vec::new(), bytes: 0, ended: false, failure: None, line: 1 }))
     }
 
     /// The next part; `None` at the end.
     fn piece(&mut self, spare: &mut Vec<u8>) -> Option<Content> {
-        if let Some(log) = &mut self.log {
-            return log.next();
+        let readable = match &mut self.from {
+            From::Log(log) => return log.next(),
+            From::Reader(readable) => readable,
+        };
+        let missing = PIECE_BYTES.saturating_sub(self.rest.len());
+        if !self.ended {
+            self.rest.reserve(missing);
+            // What stands before a failure is read like any other.
+            let before = self.rest.len();
+            let read = readable.reader.by_ref().take(missing as u64).read_to_end(&mut self.rest);
+            self.bytes += (self.rest.len() - before) as u64;
+            match read {
+                Ok(read) => self.ended = read < missing,
+                Err(error) => (self.ended, self.failure) = (true, Some(error)),
+            }
         }
-        self.fill(PIECE_BYTES);
         if self.rest.is_empty() {
             return None;
         }
-        if self.is_evtx {
+        let Holds::Lines(format) = readable.holds else {
             return Some(Content::Chunks(std::mem::replace(&mut self.rest, std::mem::take(spare))));
-        }
+        };
         let end = if self.ended { self.rest.len() } else { cut(&self.rest) };
         spare.extend(self.rest.drain(end..));
         let (first, piece) = (self.line, std::mem::replace(&mut self.rest, std::mem::take(spare)));
         self.line += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
-        Some(Content::Lines(piece, first, self.format))
+        Some(Content::Lines(piece, first, format))
+    }
+
+    /// What was wrong with a file of which all was read that can be.
+    fn fault(self) -> Option<io::Error> {
+        let fault = match &self.from {
+            From::Log(log) => log.head.fault(log.end.saturating_sub(EVTX_HEADER_BYTES as u64)),
+            From::Reader(Readable { holds: Holds::Evtx(head), .. }) => head.fault(self.bytes),
+            From::Reader(_) => None,
+        };
+        self.failure.or(fault)
+    }
+
+    fn zeroes(&self) -> u64 {
+        match &self.from {
+            From::Log(_) => 0,
+            From::Reader(readable) => readable.zeroes.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -289,19 +318,6 @@ fn cut(text: &[u8]) -> usize {
         (end, next) = (start, Some(line));
     }
     if whole > 0 { whole } else { text.len() }
-}
-
-/// A capture's flows as lines, and anything else as it is.
-fn lines_of_captures(mut reader: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, Format)> {
-    let mut head = Vec::new();
-    reader.by_ref().take(4).read_to_end(&mut head)?;
-    let is_capture = is_capture(&head);
-    let whole = io::Cursor::new(head).chain(reader);
-    if !is_capture {
-        return Ok((Box::new(whole), Format::Auto));
-    }
-    let lines = CaptureLines::new(whole).map_err(io::Error::other)?;
-    Ok((Box::new(lines), Format::Flow))
 }
 
 impl std::fmt::Debug for Open {

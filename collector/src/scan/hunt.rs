@@ -3,7 +3,8 @@
 //! Limits: [`FINDINGS_MAX`] findings of all threads together are kept, and as many hits for correlations; what comes beyond is
 //! counted and said.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,9 +17,13 @@ use event::{
 use super::evidence::{Content, OnDisk, Piece};
 use crate::ends::{Ends, NETWORK};
 use crate::inventory::Inventory;
+use crate::people::{counted, grouped};
 
 /// Findings kept, in all: some hundreds of bytes each.
 const FINDINGS_MAX: usize = 1_000_000;
+
+/// Files named that have lines which no parser takes.
+const UNPARSED_FILES_SHOWN: usize = 20;
 
 /// Evidence is believed at any time: a thousand years before and after.
 const ANY_TIME: Micros = 1_000 * 366 * 24 * 3_600 * 1_000_000;
@@ -56,13 +61,21 @@ pub(super) struct Outcome {
     pub(super) findings: Vec<Finding>,
     hits: Vec<detect::Hit>,
     pub(super) events: u64,
-    /// Lines that no parser takes.
-    pub(super) unparsed: u64,
+    /// By index of the file: lines that no parser takes. Rules see their text alone.
+    pub(super) unparsed: BTreeMap<usize, Unparsed>,
     pub(super) matches: u64,
     /// Findings beyond the limit.
     pub(super) dropped: u64,
     /// By index of the file: how many chunks and records cannot be read, and why the first cannot.
-    pub(super) damage: Vec<(usize, event::Damage)>,
+    damage: BTreeMap<usize, event::Damage>,
+}
+
+/// Lines of a file that no parser takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unparsed {
+    pub(super) lines: u64,
+    /// Number of the first.
+    line: u64,
 }
 
 /// What all threads share.
@@ -129,7 +142,7 @@ impl<'h> Hunter<'h> {
         self.block(piece, &block);
         if let Err(error) = read {
             let first = Some(format!("byte {}: {error}", chunk.start));
-            self.outcome.damage.push((piece.file, event::Damage { count: 1, first }));
+            self.outcome.damaged(piece.file, event::Damage { count: 1, first });
         }
         (self.block, self.chunk) = (block, bytes);
     }
@@ -139,7 +152,7 @@ impl<'h> Hunter<'h> {
         'h: 'b,
     {
         if block.damage().count > 0 {
-            self.outcome.damage.push((piece.file, block.damage().clone()));
+            self.outcome.damaged(piece.file, block.damage().clone());
         }
         block.each_event(piece.modified, |position, event| self.event(piece.file, position, event));
     }
@@ -174,7 +187,9 @@ impl<'h> Hunter<'h> {
             ends.tell(&hunt.inventory, event);
         }
         self.outcome.events += 1;
-        self.outcome.unparsed += u64::from(event.status == ParseStatus::Raw);
+        if event.status == ParseStatus::Raw {
+            self.outcome.raw(file, position, &event.message);
+        }
         let matches = self.hunt.engine.evaluate(event, &mut self.scratch);
         if matches.is_empty() {
             return;
@@ -217,12 +232,35 @@ impl Outcome {
     pub(super) fn join(mut self, mut other: Self) -> Self {
         self.findings.append(&mut other.findings);
         self.hits.append(&mut other.hits);
-        self.damage.append(&mut other.damage);
+        other.damage.into_iter().for_each(|(file, damage)| self.damaged(file, damage));
         self.events += other.events;
-        self.unparsed += other.unparsed;
+        other.unparsed.into_iter().for_each(|(file, unparsed)| self.unparsed(file, unparsed));
         self.matches += other.matches;
         self.dropped += other.dropped;
         self
+    }
+
+    fn damaged(&mut self, file: usize, damage: event::Damage) {
+        let sum = self.damage.entry(file).or_default();
+        sum.count += damage.count;
+        sum.first = sum.first.take().or(damage.first);
+    }
+
+    fn unparsed(&mut self, file: usize, Unparsed { lines, line }: Unparsed) {
+        let sum = self.unparsed.entry(file).or_insert(Unparsed { lines: 0, line });
+        *sum = Unparsed { lines: sum.lines + lines, line: sum.line.min(line) };
+    }
+
+    /// A line that no parser takes. One that begins as a JSON object is a record that cannot be read: cut, or too long.
+    fn raw(&mut self, file: usize, line: u64, text: &str) {
+        if begins_object(text) {
+            let what = format!(
+                "line {line}: a JSON object that is broken or has more than {RECORD_BYTES_MAX} bytes"
+            );
+            self.damaged(file, event::Damage { count: 1, first: Some(what) });
+        } else {
+            self.unparsed(file, Unparsed { lines: 1, line });
+        }
     }
 
     /// Lets the correlations see all hits in the order of time, and puts the findings into it.
@@ -248,19 +286,34 @@ impl Outcome {
         });
     }
 
-    /// What cannot be read of EVTX files: a line for each.
-    pub(super) fn damage_in_words(&self, path: impl Fn(usize) -> PathBuf) -> Vec<String> {
-        let mut files = std::collections::BTreeMap::<usize, event::Damage>::new();
-        for (file, damage) in &self.damage {
-            let sum = files.entry(*file).or_default();
-            sum.count += damage.count;
-            sum.first = sum.first.take().or_else(|| damage.first.clone());
-        }
-        let line = |(file, damage): (usize, event::Damage)| {
-            let (path, first) = (path(file), damage.first.unwrap_or_default());
-            format!("{}: {} chunks or records cannot be read; one: {first}", path.display(), damage.count)
+    /// What cannot be read of files: a line for each.
+    pub(super) fn damage_in_words<'p>(&self, path: impl Fn(usize) -> &'p Path) -> Vec<String> {
+        let line = |(file, damage): (&usize, &event::Damage)| {
+            let (path, first) = (path(*file).display(), damage.first.as_deref().unwrap_or_default());
+            match damage.count {
+                1 => format!("{path}: a chunk or record cannot be read: {first}"),
+                count => format!("{path}: {} chunks or records cannot be read; one: {first}", grouped(count)),
+            }
         };
-        files.into_iter().map(line).collect()
+        self.damage.iter().map(line).collect()
+    }
+
+    /// Which files have lines that no parser takes, those with the most first.
+    pub(super) fn unparsed_in_words<'p>(&self, path: impl Fn(usize) -> &'p Path) -> Vec<String> {
+        let mut files: Vec<_> = self.unparsed.iter().collect();
+        files.sort_by_key(|(file, unparsed)| (std::cmp::Reverse(unparsed.lines), *file));
+        let rest: u64 = files.iter().skip(UNPARSED_FILES_SHOWN).map(|(_, unparsed)| unparsed.lines).sum();
+        let more = files.len().saturating_sub(UNPARSED_FILES_SHOWN) as u64;
+        let line = |(file, Unparsed { lines, line }): (&usize, &Unparsed)| {
+            let lines = counted(*lines, "line");
+            format!(
+                "{}: {lines} that no parser takes, of which rules see only the text; one: line {line}",
+                path(*file).display()
+            )
+        };
+        let rest =
+            (more > 0).then(|| format!("{more} more files: {} that no parser takes", counted(rest, "line")));
+        files.into_iter().take(UNPARSED_FILES_SHOWN).map(line).chain(rest).collect()
     }
 }
 
@@ -274,6 +327,11 @@ impl Finding {
         matched.push(("count".to_owned(), fired.count.to_string()));
         Some(Self { rule, ts, host, place, matched, count })
     }
+}
+
+fn begins_object(text: &str) -> bool {
+    let name = text.trim_start().strip_prefix('{').map(str::trim_start);
+    name.is_some_and(|name| name.starts_with('"'))
 }
 
 fn host(event: &Event<'_>) -> Arc<str> {

@@ -42,7 +42,7 @@ pub const EVTX_CHUNK_HEAD_BYTES: usize = 4096;
 pub const EVTX_BLOCK_CHUNKS_MAX: usize = 4;
 
 /// First bytes of a chunk.
-const CHUNK_MAGIC: &[u8; 8] = b"ElfChnk\0";
+pub const EVTX_CHUNK_MAGIC: &[u8; 8] = b"ElfChnk\0";
 
 /// Bytes of a chunk before its first record.
 const CHUNK_HEADER_BYTES: usize = 512;
@@ -67,7 +67,7 @@ type FieldList<'b> = Vec<(Cow<'b, str>, Value<'b>)>;
 /// empty. The first bytes behind the stated end are among them. If they say that there is another record, the block has damage
 /// without the rest, and is to be read whole.
 pub fn evtx_chunk_end(head: &[u8]) -> usize {
-    let stated = head.starts_with(CHUNK_MAGIC).then(|| stated_end(head)).flatten();
+    let stated = head.starts_with(EVTX_CHUNK_MAGIC).then(|| stated_end(head)).flatten();
     let goes_on = |end: &usize| head.get(*end..).and_then(record_head).is_some();
     let end = stated.filter(|end| !goes_on(end)).and_then(|end| end.checked_add(RECORD_HEADER_BYTES));
     end.map_or(EVTX_CHUNK_BYTES, |end| end.min(EVTX_CHUNK_BYTES))
@@ -150,7 +150,7 @@ impl EvtxBlock {
 
     /// Reads a chunk; one that was never used is zero and nothing.
     fn chunk(&mut self, chunk: &[u8]) {
-        if !chunk.starts_with(CHUNK_MAGIC) {
+        if !chunk.starts_with(EVTX_CHUNK_MAGIC) {
             if !is_zero(chunk) {
                 self.damage.note(|| "a chunk without its mark".to_owned());
             }
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(damage(&[]), 0);
         assert_eq!(damage(&[0; EVTX_CHUNK_BYTES]), 0);
         assert_eq!(damage(&[1; EVTX_CHUNK_BYTES + 1]), 2);
-        let mut chunk = CHUNK_MAGIC.to_vec();
+        let mut chunk = EVTX_CHUNK_MAGIC.to_vec();
         chunk.resize(EVTX_CHUNK_BYTES, 0xff);
         assert_eq!(damage(&chunk), 1);
         assert_eq!(damage(&chunk[..1000]), 2);

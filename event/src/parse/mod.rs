@@ -34,8 +34,8 @@ use std::iter::{Peekable, Zip};
 use std::ops::RangeFrom;
 
 pub use evtx::{
-    Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_HEADER_BYTES, EVTX_MAGIC,
-    EvtxBlock, evtx_chunk_end,
+    Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_CHUNK_MAGIC,
+    EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock, evtx_chunk_end,
 };
 use fields::{Fields, Line};
 use room::Room;

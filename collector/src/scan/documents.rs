@@ -1,0 +1,272 @@
+//! JSON documents as JSON lines: `jq .`, `evtx_dump`, exports of arrays. One object a line comes out, whatever blanks and
+//! newlines it is written with, and each stands on the line on which it began, so that what is found can be looked up. Of
+//! objects that share a line, the later ones move down by one.
+//!
+//! Nothing is parsed here: braces are counted and strings are skipped, so no document is held in memory, however large an
+//! array is. What is no object comes out as it is, for the parsers to say so. An object that does not end swallows what
+//! follows, up to [`RECORD_BYTES_MAX`]; from there on the next line that begins with a brace is a new one.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use event::RECORD_BYTES_MAX;
+
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Whether a text that begins so is to be read by [`Documents`]: an array of objects, an object that goes on beyond its line, or
+/// several on one. JSON lines are none: they are read as they are.
+pub(super) fn are_documents(head: &[u8]) -> bool {
+    let head = head.trim_ascii_start();
+    if let Some(elements) = head.strip_prefix(b"[") {
+        return elements.trim_ascii_start().starts_with(b"{");
+    }
+    if !head.starts_with(b"{") {
+        return false;
+    }
+    let (first, goes_on) = match head.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&head[..end], true),
+        None => (head, false),
+    };
+    let mut object = Object::default();
+    match first.iter().position(|byte| object.ends_with(*byte)) {
+        Some(end) => matches!(first[end + 1..].trim_ascii_start(), [b'{' | b',', ..]),
+        None => goes_on,
+    }
+}
+
+/// Where in an object a byte stands.
+#[derive(Debug, Default)]
+struct Object {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    bytes: usize,
+}
+
+impl Object {
+    /// Takes the next byte, of which the first is the brace; whether it is the last.
+    fn ends_with(&mut self, byte: u8) -> bool {
+        self.bytes += 1;
+        if self.in_string {
+            // No string goes over a line: what does is broken, and must not swallow more than it has.
+            self.in_string = (byte != b'"' || self.escaped) && byte != b'\n';
+            self.escaped = byte == b'\\' && !self.escaped;
+            return false;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        self.depth == 0
+    }
+}
+
+/// A reader of the lines.
+pub(super) struct Documents<R> {
+    inner: BufReader<R>,
+    lines: io::Cursor<Vec<u8>>,
+    /// The object that is being read.
+    object: Option<Object>,
+    in_array: bool,
+    /// What stands on the line that is being written.
+    line: Line,
+    /// Newlines that the text has and that are not written yet; below zero those that were written and are not in the text.
+    owed: i64,
+    last: u8,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Line {
+    Empty,
+    /// What is no object.
+    Text,
+    /// Something that has ended.
+    Ended,
+}
+
+impl<R: Read> Documents<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            inner: BufReader::with_capacity(BUFFER_BYTES, reader),
+            lines: io::Cursor::default(),
+            object: None,
+            in_array: false,
+            line: Line::Empty,
+            owed: 0,
+            last: b'\n',
+        }
+    }
+
+    fn byte(&mut self, byte: u8, out: &mut Vec<u8>) {
+        let is_broken = |object: &Object| {
+            object.bytes > RECORD_BYTES_MAX && self.last == b'\n' && byte == b'{' && object.depth > 0
+        };
+        if self.object.as_ref().is_some_and(is_broken) {
+            self.object = None;
+            self.line = Line::Ended;
+            self.pay(out);
+        }
+        self.last = byte;
+        match &mut self.object {
+            Some(object) => {
+                let is_blank = !object.in_string && byte.is_ascii_whitespace();
+                let ends = object.ends_with(byte);
+                self.owed += i64::from(byte == b'\n');
+                if !is_blank && byte != b'\n' {
+                    out.push(byte);
+                }
+                if ends {
+                    self.object = None;
+                    self.line = Line::Ended;
+                    self.pay(out);
+                }
+            }
+            None => self.between(byte, out),
+        }
+    }
+
+    /// A byte that belongs to no object.
+    fn between(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match byte {
+            b'\n' => {
+                self.owed += 1;
+                if self.line == Line::Text {
+                    self.line = Line::Ended;
+                }
+                self.pay(out);
+            }
+            b'{' if self.line != Line::Text => {
+                self.begin(out);
+                let mut object = Object::default();
+                object.ends_with(byte);
+                self.object = Some(object);
+                out.push(byte);
+            }
+            b'[' if self.line != Line::Text && !self.in_array => self.in_array = true,
+            b']' if self.line != Line::Text && self.in_array => self.in_array = false,
+            b',' if self.in_array && self.line == Line::Text => self.line = Line::Ended,
+            b',' if self.in_array => {}
+            _ if byte.is_ascii_whitespace() && self.line != Line::Text => {}
+            _ => {
+                if self.line != Line::Text {
+                    self.begin(out);
+                }
+                self.line = Line::Text;
+                out.push(byte);
+            }
+        }
+    }
+
+    /// What begins needs a line of its own.
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if self.line != Line::Empty {
+            out.push(b'\n');
+            self.owed -= 1;
+            self.line = Line::Empty;
+        }
+    }
+
+    /// Writes the newlines that are owed.
+    fn pay(&mut self, out: &mut Vec<u8>) {
+        while self.owed > 0 {
+            out.push(b'\n');
+            self.owed -= 1;
+            self.line = Line::Empty;
+        }
+    }
+}
+
+impl<R: Read> Read for Documents<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.lines.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let mut lines = std::mem::take(&mut self.lines).into_inner();
+            lines.clear();
+            let fresh = self.inner.fill_buf()?.to_vec();
+            if fresh.is_empty() {
+                return Ok(0);
+            }
+            fresh.iter().for_each(|byte| self.byte(*byte, &mut lines));
+            self.inner.consume(fresh.len());
+            self.lines = io::Cursor::new(lines);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Line by line, without the empty ones: number and text.
+    fn lines(text: &str) -> Vec<(usize, String)> {
+        let mut out = String::new();
+        Documents::new(text.as_bytes()).read_to_string(&mut out).unwrap();
+        let numbered = (1..).zip(out.lines().map(str::to_owned));
+        numbered.filter(|(_, line)| !line.is_empty()).collect()
+    }
+
+    fn said(lines: &[(usize, &str)]) -> Vec<(usize, String)> {
+        lines.iter().map(|(number, line)| (*number, (*line).to_owned())).collect()
+    }
+
+    #[test]
+    fn documents_stand_on_the_line_where_they_began() {
+        let pretty = "{\n  \"a b\": [1,\n {\"}\": \"\\\"{\"}]\n}\n{\n \"c\": 2\n}\n";
+        assert_eq!(lines(pretty), said(&[(1, r#"{"a b":[1,{"}":"\"{"}]}"#), (5, r#"{"c":2}"#)]));
+        let array = "[\n  {\n    \"a\": 1\n  },\n  {\n    \"a\": 2\n  }\n]\n";
+        assert_eq!(lines(array), said(&[(2, r#"{"a":1}"#), (5, r#"{"a":2}"#)]));
+        let leading_commas = "[ {\"a\":1}\n, {\"a\":2}\n]\n{\"a\":3}";
+        assert_eq!(lines(leading_commas), said(&[(1, r#"{"a":1}"#), (2, r#"{"a":2}"#), (4, r#"{"a":3}"#)]));
+    }
+
+    #[test]
+    fn objects_on_one_line_get_a_line_each() {
+        assert_eq!(
+            lines("[{\"a\":1},{\"a\":2}]\n\n{\"a\":3}\n"),
+            said(&[(1, r#"{"a":1}"#), (2, r#"{"a":2}"#), (3, r#"{"a":3}"#)])
+        );
+        assert_eq!(lines("{\"a\":1}{\"a\":2}"), said(&[(1, r#"{"a":1}"#), (2, r#"{"a":2}"#)]));
+    }
+
+    #[test]
+    fn what_is_no_object_comes_out_as_it_is() {
+        assert_eq!(
+            lines("{\n\"a\":1}\nNov 23 09:31 [1], web01 {x}\n{\"a\":2}\n"),
+            said(&[(1, r#"{"a":1}"#), (3, "Nov 23 09:31 [1], web01 {x}"), (4, r#"{"a":2}"#)])
+        );
+        assert_eq!(lines("[null, {\"a\":1}, \"x\"]"), said(&[(1, "null"), (2, r#"{"a":1}"#), (3, "\"x\"]")]));
+        assert_eq!(lines("{\"a\": [1,\n 2"), said(&[(1, "{\"a\":[1,2")]));
+    }
+
+    #[test]
+    fn an_object_that_does_not_end_swallows_only_so_much() {
+        let filler = format!("{{\"x\": \"{}\"}}\n", "y".repeat(1000));
+        let text = format!("{{ \"broken\n{}{{\n\"a\": 1}}\n", filler.repeat(70));
+        let lines = lines(&text);
+        assert_eq!(lines.last().unwrap(), &(72, r#"{"a":1}"#.to_owned()));
+        assert!(lines.len() > 4, "{}", lines.len());
+    }
+
+    #[test]
+    fn json_lines_are_left_as_they_are() {
+        for lines in
+            ["{\"a\":1}\n{\"a\":2}\n", "{\"a\":\"{\"} \n", "{\"a\": 1", "[Mon Nov 23] x", "[]", "text {", ""]
+        {
+            assert!(!are_documents(lines.as_bytes()), "{lines}");
+        }
+        for documents in [
+            "{\n\"a\":1}",
+            "\n [\r\n {",
+            "[{\"a\":1}]",
+            "{\"a\":1}{\"a\":2}\n",
+            "{\"a\":1},\n",
+            "{\"a\": [\n",
+        ] {
+            assert!(are_documents(documents.as_bytes()), "{documents}");
+        }
+    }
+}
