@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::batch::{Delivery, Fate, Identity};
+use crate::batch::{Delivery, Fate, Identity, SenderKind};
 use crate::config::Limits;
 use crate::door::{Guest, Stop, told};
 use crate::gaps::Sequences;
@@ -36,6 +36,8 @@ const IN_FLIGHT_BYTES_MAX: usize = 256 << 20;
 const UNIT_BYTES: usize = 1024;
 /// A frame's buffer starts at this size and grows with what really comes.
 const FRAME_BYTES_START: usize = 64 * 1024;
+/// Agents of an earlier collector whose series is there from the start: a fleet of ten sites. Of others it begins with a batch.
+const EXPECTED_MAX: usize = 10_000;
 /// After a refusal, what the agent still sends is read and thrown away for so long and so far: closing at once would make
 /// its kernel throw the refusal away.
 const LINGER: Duration = Duration::from_secs(2);
@@ -152,6 +154,13 @@ impl Intake {
             sequences: Sequences::default(),
             connections: AtomicU64::new(1),
         })
+    }
+
+    /// Makes the series of agents that sent to an earlier collector: who is dead since before this start is silent, too.
+    pub(crate) fn expect(&self, agents: &[String]) {
+        for agent in agents.iter().take(EXPECTED_MAX) {
+            METRICS.batches.with_label_values(&[agent]);
+        }
     }
 
     /// Serves one agent until either side ends.
@@ -331,15 +340,17 @@ impl<'a> Reading<'a> {
         METRICS.batches.with_label_values(&agent).inc();
         METRICS.records.with_label_values(&agent).inc_by(batch.header.records.into());
         METRICS.body_bytes.inc_by(wide(batch.body_bytes()));
+        let received = jiff::Timestamp::now().as_microsecond();
+        // A place in the queue first: who leaves while it waits for one has not come, and what is missing before its batch is
+        // told when it comes again.
+        let place = self.intake.queue.reserve().await.map_err(|_| Ending::Pipeline)?;
         let gap = self.intake.sequences.came(&identity, self.connection);
         if let Some(gap) = gap {
             METRICS.missing.with_label_values(&agent).inc_by(gap.batches());
             warn!(%identity, first = gap.first, last = gap.last, "batches are missing before this one");
         }
-        let received = jiff::Timestamp::now().as_microsecond();
         let (done, fate) = oneshot::channel();
-        let delivery = Delivery { batch, received, gap, done };
-        self.intake.queue.send(delivery).await.map_err(|_| Ending::Pipeline)?;
+        place.send(Delivery { batch, sender: SenderKind::Agent, received, gap, done });
         let waiting = Pending::new(identity, fate, window);
         pending.send(waiting).await.map_err(|_| Ending::Pipeline)
     }

@@ -41,7 +41,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use self::recent::{Claim, Progress, Recent};
 use self::records::{Records, Taken, TooLarge};
-use crate::batch::Delivery;
+use crate::batch::{Delivery, SenderKind};
 use crate::config::Limits;
 use crate::door::{Guest, Stop, told};
 use crate::metrics;
@@ -207,7 +207,8 @@ impl Otlp {
         let mut fates = Vec::new();
         for batch in work.batches(received)? {
             let (done, fate) = oneshot::channel();
-            self.queue.send(Delivery { batch, received, gap: None, done }).await.ok()?;
+            let delivery = Delivery { batch, sender: SenderKind::Otlp, received, gap: None, done };
+            self.queue.send(delivery).await.ok()?;
             fates.push(fate);
         }
         for fate in fates {

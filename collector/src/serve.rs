@@ -211,6 +211,7 @@ impl Daemon {
         let door = door.with_context(|| format!("intake.listen: {listen}"))?;
         info!(address = %door.address()?, "agents may come in");
         let intake = Intake::new(self.pipeline.deliveries.clone(), limits.clone());
+        intake.expect(&self.pipeline.agents);
         let at_stop = stop.clone();
         self.doors.spawn(door.run(stop, move |guest| intake.clone().serve(guest, at_stop.clone())));
         Ok(())
