@@ -52,6 +52,7 @@ mod rules;
 mod run_hunts;
 mod scan;
 mod serve;
+mod share;
 #[cfg(test)]
 mod site;
 mod store;

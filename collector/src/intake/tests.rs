@@ -97,6 +97,15 @@ fn measured(series: &str) -> Option<u64> {
     number.map(|number| number.parse().unwrap())
 }
 
+/// Whether what is sent is answered, with a refusal of course.
+async fn is_let_in(mut agent: TlsStream<TcpStream>) -> bool {
+    let sent = async {
+        agent.write_all(b"\0\0\0\x01?").await?;
+        agent.flush().await
+    };
+    sent.await.is_ok() && agent.read_u32().await.is_ok()
+}
+
 async fn until(what: &str, mut is: impl FnMut() -> bool) {
     let waiting = async {
         while !is() {
@@ -258,6 +267,43 @@ async fn shows_out_who_comes_when_all_places_are_taken() {
     assert!(turned_away("limit") > before);
     delivery.done.send(Fate::Stored).unwrap();
     assert_eq!(reply(&mut first).await, Reply::Ack { seq: 1 }, "the first is not disturbed");
+}
+
+#[tokio::test]
+async fn shows_out_who_comes_when_all_places_of_its_host_are_taken() {
+    let bench = Bench::new(Limits { connections_host_max: 2, ..Limits::default() }).await;
+    let (first, _second) = (bench.agent("web01", false).await, bench.agent("Web01", false).await);
+    let before = turned_away("host_limit");
+    assert!(!is_let_in(bench.agent("web01", false).await).await);
+    assert!(turned_away("host_limit") > before);
+    assert!(is_let_in(bench.agent("web02", false).await).await, "another host has places of its own");
+    drop(first);
+    let again = async { while !is_let_in(bench.agent("web01", false).await).await {} };
+    timeout(Duration::from_secs(30), again).await.expect("the place of one that left is free");
+}
+
+#[tokio::test]
+async fn a_host_that_claims_frames_leaves_room_for_the_others() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let largest: u32 = FRAME_BYTES_MAX.try_into().unwrap();
+    let mut claims = Vec::new();
+    for _ in 0..3 {
+        let mut claim = bench.agent("web01", false).await;
+        claim.write_u32(largest).await.unwrap(); // and nothing of the frame
+        claim.flush().await.unwrap();
+        claims.push(claim);
+    }
+    let frames = bench.intake.frames.clone();
+    let of_host = bench.intake.host_frames.of("web01");
+    until("the share is taken", || of_host.available_permits() == 0).await;
+    let mut same_host = bench.agent("web01", false).await;
+    send_frame(&mut same_host, &message(header("web01", 1), &[b"x"])).await;
+    let mut other = bench.agent("web02", false).await;
+    send_frame(&mut other, &message(header("web02", 1), &[b"x"])).await;
+    assert_eq!(bench.next().await.batch.header.agent, "web02");
+    assert!(frames.available_permits() >= units(FRAMES_BYTES_MAX - HOST_FRAMES_BYTES_MAX));
+    drop(claims);
+    assert_eq!(bench.next().await.batch.header.agent, "web01", "its turn comes");
 }
 
 #[tokio::test]
