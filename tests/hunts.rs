@@ -229,6 +229,14 @@ fn a_hunt_runs_on_its_schedule_and_raises_an_alert_once() -> Result<()> {
         Ok((log.matches("on its schedule").count() == 2).then_some(()))
     })?;
     assert_eq!(alerted(&site)?, format!("Connections at even intervals 10.1.0.9 {}", runs(&site)?));
+    // As if it had died between the events of the run and the note that they are stored: the run is done again.
+    site.query("TRUNCATE TABLE vonggac.agents")?;
+    site.kill_collector()?;
+    site.start_collector()?;
+    until("the run was done again", || {
+        Ok(site.metrics()?.contains("vonggac_hunt_runs_total{hunt=\"beaconing\"} 1").then_some(()))
+    })?;
+    assert_eq!(alerted(&site)?, format!("Connections at even intervals 10.1.0.9 {}", runs(&site)?));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use clickhouse::{Client, Row};
-use collector::{Config, Delivery, Fate, Pipeline, start_store};
+use collector::{Config, Delivery, Fate, Pipeline, SenderKind, start_store};
 use event::{Batch, Format, Header, Record};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -160,9 +160,34 @@ impl Way {
             offset,
             bytes: line.as_bytes(),
         });
-        let batch = Batch::new(header, records)?;
+        self.deliver(SenderKind::Agent, Batch::new(header, records)?, micros_now()?).await
+    }
+
+    /// Hands over an OTLP request of one record, as the intake does when it comes at `received`.
+    async fn send_otlp(&self, content: u64, record: &str, received: i64) -> Result<()> {
+        let header = Header {
+            agent: "web01".into(),
+            epoch: content,
+            resent: true,
+            source: "otlp".into(),
+            format: Format::Otlp,
+            time_base: received,
+            ..Header::default()
+        };
+        let records = [Record { time: received, offset: 0, bytes: record.as_bytes() }];
+        let delivered = self.deliver(SenderKind::Otlp, Batch::new(header, records)?, received);
+        ensure!(fate(delivered.await?).await? == Fate::Stored, "request {content}");
+        Ok(())
+    }
+
+    async fn deliver(
+        &self,
+        sender: SenderKind,
+        batch: Batch,
+        received: i64,
+    ) -> Result<oneshot::Receiver<Fate>> {
         let (done, fate) = oneshot::channel();
-        let delivery = Delivery { batch, received: micros_now()?, gap: None, done };
+        let delivery = Delivery { batch, sender, received, gap: None, done };
         let pipeline = self.pipeline.as_ref().context("a way that is open")?;
         ensure!(pipeline.deliveries.send(delivery).await.is_ok(), "the way is closed");
         Ok(fate)
@@ -345,6 +370,55 @@ fn batches_that_never_came_are_an_alert() -> Result<()> {
         let [alert] = &alerts[..] else { anyhow::bail!("one alert: {alerts:?}") };
         assert_eq!((&*alert.system_id, &*alert.priority, &*alert.entity), ("cong", "P2", "web01"));
         assert!(alert.samples[0].starts_with("3 batches of web01, numbers 2 to 4, are missing"), "{alert:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn requests_of_otlp_leave_one_row_and_are_stored_once_whatever_their_time() -> Result<()> {
+    with_way("requests of OTLP", |mut way| async move {
+        let records = [
+            r#"{"body":"no time"}"#,
+            r#"{"body":"long ago","time":1700000000000000000}"#,
+            r#"{"body":"in a year","time":1900000000000000000}"#,
+        ];
+        way.stored(1, false, &failed(1)).await?;
+        for (content, record) in (1..).zip(records) {
+            way.send_otlp(content, record, way.now).await?;
+        }
+        assert_eq!(
+            way.number("SELECT countIf(ts_quality != 'event') FROM events WHERE source = 'otlp'").await?,
+            3
+        );
+        way.restart().await?;
+        let agents = "SELECT agent, epoch, seq, toString(sender) FROM agents FINAL ORDER BY epoch";
+        let rows: Vec<(String, u64, u64, String)> = way.client().query(agents).fetch_all().await?;
+        let row = |epoch, seq, sender: &str| ("web01".to_owned(), epoch, seq, sender.to_owned());
+        assert_eq!(rows, [row(0, 0, "otlp"), row(7, 1, "agent")]);
+        // Their answers were lost; they come again half an hour later.
+        for (content, record) in (1..).zip(records) {
+            way.send_otlp(content, record, way.now + DAY / 48).await?;
+        }
+        assert_eq!(way.events().await?, (4, 4));
+        Ok(())
+    })
+}
+
+/// A query of a collector that starts may hold 30 MB here; two million epochs by themselves are more.
+#[test]
+fn a_collector_starts_whatever_stands_in_the_table_of_agents() -> Result<()> {
+    with_way("a full table of agents", |mut way| async move {
+        way.stop().await?;
+        let fill = "INSERT INTO agents (agent, epoch, seq, last_seen, last_event, drill_id) SELECT concat('app', toString(number % 20)), \
+            cityHash64(number), 0, now64(6) - toIntervalSecond(number / 20), now64(6), '' FROM numbers(2000000)";
+        way.execute(fill).await?;
+        way.execute("INSERT INTO agents (agent, epoch, seq, last_seen) VALUES ('web01', 7, 4, now64(6))")
+            .await?;
+        way.config.clickhouse.url = Some(format!("http://{}/?max_memory_usage=30000000", way.store.address));
+        tokio::time::timeout(PATIENCE, way.start()).await??;
+        way.stored(6, false, &failed(1)).await?;
+        let alerts = way.alerts("vonggac-sequence-gap").await?;
+        ensure!(alerts.len() == 1 && alerts[0].samples[0].contains("numbers 5 to 5"), "{alerts:?}");
         Ok(())
     })
 }

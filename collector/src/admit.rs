@@ -18,14 +18,14 @@ use event::{Batch, Micros};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::batch::{Delivery, Fate, Gap, Identity};
+use crate::batch::{Delivery, Fate, Gap, Identity, SenderKind};
 
 /// Decompressed bytes of batches under way: about a second of 500,000 events. Encoded rows take about twice as much.
 const BYTES_MAX: usize = 128 << 20;
 /// A permit of the budget is for so many bytes.
 const PERMIT_BYTES: usize = 1024;
 /// Epochs of one agent that are remembered: one, or two while a host is set up anew.
-const EPOCHS_MAX: usize = 4;
+pub(crate) const EPOCHS_MAX: usize = 4;
 /// Runs of settled numbers: one where nothing is missing.
 const RUNS_MAX: usize = 1024;
 
@@ -48,6 +48,7 @@ pub(crate) struct Admitted {
 /// The right and the duty to settle a batch.
 pub(crate) struct Ticket {
     pub(crate) origin: Arc<Origin>,
+    pub(crate) sender: SenderKind,
     admission: Arc<Admission>,
     _budget: OwnedSemaphorePermit,
 }
@@ -112,13 +113,13 @@ impl Admission {
     }
 
     fn admit(self: &Arc<Self>, delivery: Delivery, budget: OwnedSemaphorePermit) -> Option<Admitted> {
-        let Delivery { batch, received, gap, done } = delivery;
+        let Delivery { batch, sender, received, gap, done } = delivery;
         let identity = Identity::of(&batch);
         let Entry::New { gap: earlier } = self.enter(&identity, done) else { return None };
         let header = &batch.header;
         let (source, drill_id) = (header.source.clone(), header.drill_id.clone());
         let origin = Arc::new(Origin { identity, source, drill_id, received });
-        let ticket = Ticket { origin, admission: Arc::clone(self), _budget: budget };
+        let ticket = Ticket { origin, sender, admission: Arc::clone(self), _budget: budget };
         Some(Admitted { ticket, batch, gap: gap.or(earlier) })
     }
 
@@ -131,6 +132,8 @@ impl Admission {
                 return Entry::Settled;
             }
             if let Some(waiting) = epoch.under_way.get_mut(&seq) {
+                // Whoever lost its connection waits no more; while the store is away there may be many of them.
+                waiting.retain(|done| !done.is_closed());
                 waiting.push(done);
                 return Entry::Waits;
             }
@@ -255,6 +258,19 @@ mod tests {
         assert_eq!(second_fate.try_recv(), Ok(Fate::DeadLettered));
         let (third, mut third_fate) = enter(&admission, 1);
         assert_eq!((third, third_fate.try_recv()), (Entry::Settled, Ok(Fate::Stored)));
+    }
+
+    #[test]
+    fn forgets_who_waits_no_more() {
+        let admission = Admission::default();
+        let (_, _first) = enter(&admission, 1);
+        for _ in 0..100 {
+            drop(enter(&admission, 1));
+        }
+        let (_, mut last) = enter(&admission, 1);
+        assert_eq!(admission.agents()["web01"][0].under_way[&1].len(), 2, "the first and the last");
+        admission.leave(&identity(1), Some(Fate::Stored));
+        assert_eq!(last.try_recv(), Ok(Fate::Stored));
     }
 
     #[test]

@@ -10,11 +10,37 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct Delivery {
     pub batch: Batch,
+    pub sender: SenderKind,
     /// When the collector had the whole batch.
     pub received: Micros,
     /// Sequence numbers that the agent skipped before this batch.
     pub gap: Option<Gap>,
     pub done: oneshot::Sender<Fate>,
+}
+
+/// Who sends batches, and so what their numbers and times mean.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SenderKind {
+    /// One of our agents: its epoch begins with its ledger, and it is missed when it is silent.
+    Agent,
+    /// A sender of OTLP: each request is an epoch of its own, made of its content.
+    Otlp,
+    /// A device that exports flow records.
+    Exporter,
+    /// A hunt of this collector.
+    Hunt,
+}
+
+impl SenderKind {
+    /// As the table `agents` has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Otlp => "otlp",
+            Self::Exporter => "exporter",
+            Self::Hunt => "hunt",
+        }
+    }
 }
 
 /// How a batch ended. Either way its sender may forget it.

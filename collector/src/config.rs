@@ -213,6 +213,9 @@ pub struct Alert {
 pub struct Limits {
     /// Connections of agents at once; further ones are closed at once.
     pub connections_max: usize,
+    /// ... and of one host: an agent has one, and for a while those that a broken line left behind; each program that sends
+    /// OTLP has one.
+    pub connections_host_max: usize,
     /// A TLS handshake takes no longer.
     pub handshake_timeout_ms: u64,
     /// A connection on which nothing comes and nothing is under way is closed after this. Agents reconnect by themselves.
@@ -229,6 +232,8 @@ pub struct Limits {
     pub otlp_request_bytes_max: usize,
     /// OTLP requests under way at once, of all senders together.
     pub otlp_requests_max: usize,
+    /// ... and of one host. OpenTelemetry's collector sends ten at once.
+    pub otlp_requests_host_max: usize,
     /// An OTLP request that the store has not taken after this is answered UNAVAILABLE: the sender sends it again.
     pub otlp_timeout_s: u64,
     /// Bytes of flow datagrams that wait to be decoded; beyond it they are dropped and counted.
@@ -368,7 +373,7 @@ impl Config {
     }
 
     /// Numbers that make sense only within a range.
-    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 23] {
+    fn ranges(&self) -> [(&'static str, RangeInclusive<u64>, u64); 25] {
         let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let limits = &self.limits;
         let batch = wide(event::BATCH_BYTES_MAX);
@@ -382,6 +387,7 @@ impl Config {
             ("notifications.retry_max_ms", 10..=86_400_000, self.notifications.retry_max_ms),
             ("notifications.age_max_s", 1..=2_592_000, self.notifications.age_max_s),
             ("limits.connections_max", 1..=100_000, wide(limits.connections_max)),
+            ("limits.connections_host_max", 1..=100_000, wide(limits.connections_host_max)),
             ("limits.handshake_timeout_ms", 10..=60_000, limits.handshake_timeout_ms),
             ("limits.idle_timeout_s", 1..=86_400, limits.idle_timeout_s),
             ("limits.frame_timeout_s", 1..=3_600, limits.frame_timeout_s),
@@ -390,6 +396,7 @@ impl Config {
             ("limits.queue_batches", 1..=65_536, wide(limits.queue_batches)),
             ("limits.otlp_request_bytes_max", 1024..=batch, wide(limits.otlp_request_bytes_max)),
             ("limits.otlp_requests_max", 1..=65_536, wide(limits.otlp_requests_max)),
+            ("limits.otlp_requests_host_max", 1..=65_536, wide(limits.otlp_requests_host_max)),
             ("limits.otlp_timeout_s", 1..=600, limits.otlp_timeout_s),
             ("limits.exporter_queue_bytes", 1 << 20..=1 << 32, wide(limits.exporter_queue_bytes)),
             ("limits.exporter_queue_batches", 1..=65_536, wide(limits.exporter_queue_batches)),
@@ -561,6 +568,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 2_000,
+            connections_host_max: 16,
             handshake_timeout_ms: 10_000,
             idle_timeout_s: 900,
             frame_timeout_s: 120,
@@ -569,6 +577,7 @@ impl Default for Limits {
             queue_batches: 64,
             otlp_request_bytes_max: event::BATCH_BYTES_MAX,
             otlp_requests_max: 32,
+            otlp_requests_host_max: 12,
             otlp_timeout_s: 30,
             exporter_queue_bytes: 32 << 20,
             exporter_queue_batches: 128,

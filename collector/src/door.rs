@@ -1,7 +1,8 @@
 //! The door of both intakes: accepts connections, shakes hands, and lets in who has a certificate of the site's authority.
 //!
 //! Limits: handshakes under way ([`HANDSHAKES_MAX`]: beyond it newcomers wait in the kernel's queue), the time of one
-//! (`limits.handshake_timeout_ms`), guests at once (`limits.connections_max`: beyond it they are shown out, and counted).
+//! (`limits.handshake_timeout_ms`), guests at once, all together (`limits.connections_max`) and of one host
+//! (`limits.connections_host_max`): beyond these they are shown out, and counted.
 //! A stranger takes no place of a guest, however many there are.
 //!
 //! What it never does: read anything that is sent. That is its guests' business.
@@ -24,6 +25,7 @@ use tracing::{debug, info, warn};
 use crate::certificates;
 use crate::config::Limits;
 use crate::metrics;
+use crate::share::Shares;
 use crate::tls::{Peer, PeerError};
 
 /// Handshakes under way at once. A whole fleet that reconnects is through in a second (about 1 ms of a core each).
@@ -85,12 +87,13 @@ struct Hall {
     tls: TlsAcceptor,
     handshake_timeout: Duration,
     places: Arc<Semaphore>,
+    host_places: Shares,
 }
 
 /// A guest's place, free again when it is dropped.
 pub(crate) struct Place {
     intake: &'static str,
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Door {
@@ -107,6 +110,7 @@ impl Door {
             tls: tls.into(),
             handshake_timeout: limits.handshake_timeout(),
             places: Arc::new(Semaphore::new(limits.connections_max)),
+            host_places: Shares::new(limits.connections_host_max),
         };
         Ok(Self { intake, listener: TcpListener::bind(listen).await?, hall: Arc::new(hall) })
     }
@@ -192,15 +196,17 @@ impl Hall {
             .map_err(Refusal::Handshake)?;
         let peer = Peer::of(stream.get_ref().1.peer_certificates())?;
         certificates::note(self.intake, &peer);
-        let permit = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
-        Ok(Guest { stream, peer, address, place: Place::new(self.intake, permit) })
+        let of_host = self.host_places.of(&peer.host).try_acquire_owned();
+        let of_host = of_host.map_err(|_| Refusal::HostFull { host: peer.host.clone() })?;
+        let of_all = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Full)?;
+        Ok(Guest { stream, peer, address, place: Place::new(self.intake, [of_host, of_all]) })
     }
 }
 
 impl Place {
-    fn new(intake: &'static str, permit: OwnedSemaphorePermit) -> Self {
+    fn new(intake: &'static str, permits: [OwnedSemaphorePermit; 2]) -> Self {
         METRICS.connections.with_label_values(&[intake]).inc();
-        Self { intake, _permit: permit }
+        Self { intake, _permits: permits }
     }
 }
 
@@ -223,6 +229,8 @@ enum Refusal {
     Certificate(#[from] PeerError),
     #[error("as many connections as limits.connections_max allows are open")]
     Full,
+    #[error("as many connections of host {host:?} as limits.connections_host_max allows are open")]
+    HostFull { host: String },
 }
 
 impl Refusal {
@@ -233,6 +241,7 @@ impl Refusal {
             Self::Handshake(_) => "handshake",
             Self::Certificate(_) => "certificate",
             Self::Full => "limit",
+            Self::HostFull { .. } => "host_limit",
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::admit::{Admitted, Origin};
-use crate::batch::Gap;
+use crate::batch::{Gap, SenderKind};
 use crate::classify::Sender;
 use crate::coverage::SourceSet;
 use crate::current::Current;
@@ -46,6 +46,9 @@ use crate::write_events::Evaluated;
 /// Sources that have a label of their own in metrics. Agents' configurations name some dozens; a path with a number in it,
 /// one for each file, would make a label each.
 const SOURCES_MAX: usize = 1_000;
+/// So long after a request its repetition may come: OpenTelemetry's exporters try for 5 minutes, the rest is for a collector that
+/// was down and a clock that was set.
+const OTLP_REPEATED_WITHIN: Micros = 3_600 * 1_000_000;
 /// Sigma's service of flow records.
 const FLOW_SERVICE: &str = "flow";
 /// The label of the sources beyond.
@@ -154,9 +157,15 @@ impl Evaluate {
     }
 
     fn leave_out_stored(&self, evaluated: &mut Evaluated) {
-        let identity = &evaluated.ticket.origin.identity;
-        let range = evaluated.first_event..=evaluated.last_event;
-        let stored = self.runtime.block_on(recover::stored_records(&self.client, identity, range));
+        let Origin { identity, received, .. } = &*evaluated.ticket.origin;
+        let (mut first, mut last) = (evaluated.first_event, evaluated.last_event);
+        // A record without a usable time has that of its receipt. An agent says when it read a line and says it again; a sender
+        // of OTLP need not, and then what is stored has the time of an earlier receipt.
+        if evaluated.ticket.sender == SenderKind::Otlp {
+            first = first.min(received.saturating_sub(OTLP_REPEATED_WITHIN));
+            last = last.max(*received);
+        }
+        let stored = self.runtime.block_on(recover::stored_records(&self.client, identity, first..=last));
         if !stored.is_empty() {
             let known = u64::try_from(stored.len()).unwrap_or_default();
             METRICS.known.with_label_values(&[&identity.agent]).inc_by(known);

@@ -4,7 +4,8 @@
 //! to the pipeline. The other waits for the fates of what is under way, in whatever order they come, and acknowledges.
 //! A fate that does not come closes the connection: the agent connects again and sends what was not acknowledged.
 //!
-//! Limits: length of a frame (`event::FRAME_BYTES_MAX`, refused before anything is allocated); the time of one; batches and
+//! Limits: length of a frame (`event::FRAME_BYTES_MAX`, refused before anything is allocated); the time of one; the frames that
+//! are read at once, of all connections ([`FRAMES_BYTES_MAX`]) and of one host's ([`HOST_FRAMES_BYTES_MAX`]); batches and
 //! bytes under way on a connection (`limits.window_batches`, `window_bytes`) and the bytes of all connections together
 //! ([`IN_FLIGHT_BYTES_MAX`]): beyond them it reads no further, and TCP holds the agent back; silence.
 //!
@@ -23,19 +24,27 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::batch::{Delivery, Fate, Identity};
+use crate::batch::{Delivery, Fate, Identity, SenderKind};
 use crate::config::Limits;
 use crate::door::{Guest, Stop, told};
 use crate::gaps::Sequences;
 use crate::metrics;
+use crate::share::Shares;
 use crate::tls::Peer;
 
 /// Decompressed bytes under way on all connections together: what a fleet that comes back after a night may cost in memory.
 const IN_FLIGHT_BYTES_MAX: usize = 256 << 20;
+/// Frames that are read or wait to be decoded, all together; one counts with its length before its body is read.
+const FRAMES_BYTES_MAX: usize = 128 << 20;
+/// ... and those of one host: that of its agent, and one that a broken line left behind. A host that claims frames and does
+/// not send them takes no more from the others.
+const HOST_FRAMES_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 /// Windows are counted in units of this many bytes.
 const UNIT_BYTES: usize = 1024;
 /// A frame's buffer starts at this size and grows with what really comes.
 const FRAME_BYTES_START: usize = 64 * 1024;
+/// Agents of an earlier collector whose series is there from the start: a fleet of ten sites. Of others it begins with a batch.
+const EXPECTED_MAX: usize = 10_000;
 /// After a refusal, what the agent still sends is read and thrown away for so long and so far: closing at once would make
 /// its kernel throw the refusal away.
 const LINGER: Duration = Duration::from_secs(2);
@@ -94,6 +103,8 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
 pub(crate) struct Intake {
     queue: mpsc::Sender<Delivery>,
     limits: Limits,
+    frames: Arc<Semaphore>,
+    host_frames: Shares,
     in_flight: Arc<Semaphore>,
     sequences: Sequences,
     connections: AtomicU64,
@@ -148,10 +159,19 @@ impl Intake {
         Arc::new(Self {
             queue,
             limits,
+            frames: Arc::new(Semaphore::new(units(FRAMES_BYTES_MAX))),
+            host_frames: Shares::new(units(HOST_FRAMES_BYTES_MAX)),
             in_flight: Arc::new(Semaphore::new(units(IN_FLIGHT_BYTES_MAX))),
             sequences: Sequences::default(),
             connections: AtomicU64::new(1),
         })
+    }
+
+    /// Makes the series of agents that sent to an earlier collector: who is dead since before this start is silent, too.
+    pub(crate) fn expect(&self, agents: &[String]) {
+        for agent in agents.iter().take(EXPECTED_MAX) {
+            METRICS.batches.with_label_values(&[agent]);
+        }
     }
 
     /// Serves one agent until either side ends.
@@ -225,8 +245,16 @@ struct Reading<'a> {
     intake: &'a Intake,
     peer: &'a Peer,
     connection: u64,
+    /// Of all connections of the host.
+    frames: Arc<Semaphore>,
     batches: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+}
+
+/// The bytes of a frame without the length before them, and its room among the frames.
+struct Frame {
+    bytes: Vec<u8>,
+    _room: [OwnedSemaphorePermit; 2],
 }
 
 impl<'a> Reading<'a> {
@@ -235,6 +263,7 @@ impl<'a> Reading<'a> {
             intake,
             peer,
             connection,
+            frames: intake.host_frames.of(&peer.host),
             batches: Arc::new(Semaphore::new(intake.limits.window_batches)),
             bytes: Arc::new(Semaphore::new(units(intake.limits.window_bytes))),
         }
@@ -268,13 +297,14 @@ impl<'a> Reading<'a> {
         read: &mut R,
     ) -> Result<(Batch, [OwnedSemaphorePermit; 3]), Ending> {
         let place = room(&self.batches, 1).await?;
-        let frame = self.frame(read).await?;
+        let length = self.length(read).await?;
         // Room for the largest body before it is known how large this one is; the rest is given back.
         let largest = units(BATCH_BYTES_MAX);
         let mut bytes = room(&self.bytes, largest).await?;
+        let frame = self.frame(read, length).await?;
         let mut in_flight = room(&self.intake.in_flight, largest).await?;
-        let batch = Batch::decode(&frame).map_err(|error| Ending::refused(0, error.into()))?;
-        METRICS.wire_bytes.inc_by(wide(frame.len()));
+        let batch = Batch::decode(&frame.bytes).map_err(|error| Ending::refused(0, error.into()))?;
+        METRICS.wire_bytes.inc_by(wide(frame.bytes.len()));
         let excess = largest - units(batch.body_bytes());
         drop(bytes.split(excess));
         drop(in_flight.split(excess));
@@ -282,8 +312,17 @@ impl<'a> Reading<'a> {
         Ok((batch, [place, bytes, in_flight]))
     }
 
-    /// The bytes of the next frame, without the length before them.
-    async fn frame<R: AsyncRead + Unpin>(&self, read: &mut R) -> Result<Vec<u8>, Ending> {
+    /// A frame of so many bytes, once there is room for it.
+    async fn frame<R: AsyncRead + Unpin>(&self, read: &mut R, length: usize) -> Result<Frame, Ending> {
+        // The host's first: it must not wait for itself in front of the others.
+        let of_host = room(&self.frames, units(length)).await?;
+        let of_all = room(&self.intake.frames, units(length)).await?;
+        let bytes = timely(self.intake.limits.frame_timeout(), body(read, length)).await?;
+        Ok(Frame { bytes, _room: [of_host, of_all] })
+    }
+
+    /// The length of the next frame, within its limit.
+    async fn length<R: AsyncRead + Unpin>(&self, read: &mut R) -> Result<usize, Ending> {
         let limits = &self.intake.limits;
         let mut length = [0; 4];
         loop {
@@ -295,9 +334,14 @@ impl<'a> Reading<'a> {
         }
         timely(limits.frame_timeout(), async {
             read.read_exact(&mut length[1..]).await?;
-            body(read, length).await
+            Ok(())
         })
-        .await
+        .await?;
+        let have = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if have > FRAME_BYTES_MAX {
+            return Err(Ending::refused(0, Refusal::Oversized { have }));
+        }
+        Ok(have)
     }
 
     /// Nothing is under way but the place that the next batch has already taken.
@@ -331,15 +375,17 @@ impl<'a> Reading<'a> {
         METRICS.batches.with_label_values(&agent).inc();
         METRICS.records.with_label_values(&agent).inc_by(batch.header.records.into());
         METRICS.body_bytes.inc_by(wide(batch.body_bytes()));
+        let received = jiff::Timestamp::now().as_microsecond();
+        // A place in the queue first: who leaves while it waits for one has not come, and what is missing before its batch is
+        // told when it comes again.
+        let place = self.intake.queue.reserve().await.map_err(|_| Ending::Pipeline)?;
         let gap = self.intake.sequences.came(&identity, self.connection);
         if let Some(gap) = gap {
             METRICS.missing.with_label_values(&agent).inc_by(gap.batches());
             warn!(%identity, first = gap.first, last = gap.last, "batches are missing before this one");
         }
-        let received = jiff::Timestamp::now().as_microsecond();
         let (done, fate) = oneshot::channel();
-        let delivery = Delivery { batch, received, gap, done };
-        self.intake.queue.send(delivery).await.map_err(|_| Ending::Pipeline)?;
+        place.send(Delivery { batch, sender: SenderKind::Agent, received, gap, done });
         let waiting = Pending::new(identity, fate, window);
         pending.send(waiting).await.map_err(|_| Ending::Pipeline)
     }
@@ -410,14 +456,10 @@ async fn first_byte<R: AsyncRead + Unpin>(read: &mut R, first: &mut [u8]) -> Res
     }
 }
 
-async fn body<R: AsyncRead + Unpin>(read: &mut R, length: [u8; 4]) -> Result<Vec<u8>, Ending> {
-    let have = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if have > FRAME_BYTES_MAX {
-        return Err(Ending::refused(0, Refusal::Oversized { have }));
-    }
-    let mut frame = Vec::with_capacity(have.min(FRAME_BYTES_START));
-    read.take(wide(have)).read_to_end(&mut frame).await?;
-    if frame.len() < have {
+async fn body<R: AsyncRead + Unpin>(read: &mut R, length: usize) -> Result<Vec<u8>, Ending> {
+    let mut frame = Vec::with_capacity(length.min(FRAME_BYTES_START));
+    read.take(wide(length)).read_to_end(&mut frame).await?;
+    if frame.len() < length {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     Ok(frame)

@@ -56,6 +56,7 @@ mod rules;
 mod run_hunts;
 mod scan;
 mod serve;
+mod share;
 #[cfg(test)]
 mod site;
 mod store;
@@ -69,7 +70,7 @@ mod watch_obligations;
 mod write_alerts;
 mod write_events;
 
-pub use batch::{Delivery, Fate, Gap, Identity};
+pub use batch::{Delivery, Fate, Gap, Identity, SenderKind};
 pub use ca::{Authority, CaError, Issued, Leaf, Pair, host_name, init as ca_init, issue as ca_issue};
 pub use cli::{Cli, run};
 pub use config::{

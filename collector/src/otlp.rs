@@ -9,8 +9,9 @@
 //! takes too long (the sender tries again, OTLP 1.x section "OTLP/gRPC response"); PERMISSION_DENIED when every record is
 //! another host's; RESOURCE_EXHAUSTED when a request is too large.
 //!
-//! Limits: size of a request, compressed or not (`limits.otlp_request_bytes_max`), requests at once (`otlp_requests_max`,
-//! counted before a byte of their body is read), time (`otlp_timeout_s`), and those of [`records`].
+//! Limits: size of a request, compressed or not (`limits.otlp_request_bytes_max`), requests at once, all together
+//! (`otlp_requests_max`) and of one host (`otlp_requests_host_max`), counted before a byte of their body is read, time
+//! (`otlp_timeout_s`), and those of [`records`].
 
 mod recent;
 mod records;
@@ -41,10 +42,11 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use self::recent::{Claim, Progress, Recent};
 use self::records::{Records, Taken, TooLarge};
-use crate::batch::Delivery;
+use crate::batch::{Delivery, SenderKind};
 use crate::config::Limits;
 use crate::door::{Guest, Stop, told};
 use crate::metrics;
+use crate::share::Shares;
 
 /// What gRPC's TLS negotiates.
 pub(crate) const ALPN: &[u8] = b"h2";
@@ -95,6 +97,7 @@ pub(crate) struct Otlp {
     queue: mpsc::Sender<Delivery>,
     limits: Limits,
     requests: Arc<Semaphore>,
+    host_requests: Shares,
     recent: Recent,
     start: Instant,
 }
@@ -105,15 +108,17 @@ struct Receiver {
     host: String,
 }
 
-/// A place among the requests under way; freed when both the call and the storing are over.
-type Place = Arc<OwnedSemaphorePermit>;
+/// A place among the requests under way, of all and of the host; freed when both the call and the storing are over.
+type Place = Arc<[OwnedSemaphorePermit; 2]>;
 
 impl Otlp {
     /// Batches go to `queue`.
     pub(crate) fn new(queue: mpsc::Sender<Delivery>, limits: Limits) -> Arc<Self> {
         LazyLock::force(&METRICS);
         let requests = Arc::new(Semaphore::new(limits.otlp_requests_max));
-        Arc::new(Self { queue, limits, requests, recent: Recent::default(), start: Instant::now() })
+        let host_requests = Shares::new(limits.otlp_requests_host_max);
+        let (recent, start) = (Recent::default(), Instant::now());
+        Arc::new(Self { queue, limits, requests, host_requests, recent, start })
     }
 
     /// Serves one sender until either side ends.
@@ -124,7 +129,10 @@ impl Otlp {
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(self.limits.otlp_request_bytes_max);
-        let call = hyper::service::service_fn(move |request| self.clone().call(service.clone(), request));
+        let host = peer.host.clone();
+        let call = hyper::service::service_fn(move |request| {
+            self.clone().call(self.place(&host), service.clone(), request)
+        });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -142,18 +150,26 @@ impl Otlp {
         debug!(%address, host = peer.host, ?end, "OTLP connection ended");
     }
 
+    /// A place for one more request of a host, or which limit leaves none.
+    fn place(&self, host: &str) -> Result<Place, &'static str> {
+        let of_host = self.host_requests.of(host).try_acquire_owned();
+        let of_host = of_host.map_err(|_| "limits.otlp_requests_host_max requests of this host")?;
+        let of_all = self.requests.clone().try_acquire_owned();
+        Ok(Arc::new([of_host, of_all.map_err(|_| "limits.otlp_requests_max requests")?]))
+    }
+
     /// One call: there must be a place for it, and it must end in time.
     async fn call(
         self: Arc<Self>,
+        place: Result<Place, &'static str>,
         mut service: LogsServiceServer<Receiver>,
         mut request: http::Request<Incoming>,
     ) -> Result<http::Response<tonic::body::Body>, Infallible> {
-        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
-            return Ok(refuse(Status::unavailable(
-                "limits.otlp_requests_max requests are under way: try later",
-            )));
+        let place = match place {
+            Ok(place) => place,
+            Err(full) => return Ok(refuse(Status::unavailable(format!("{full} are under way: try later")))),
         };
-        request.extensions_mut().insert::<Place>(Arc::new(permit));
+        request.extensions_mut().insert::<Place>(place);
         match timeout(self.limits.otlp_timeout(), service.call(request)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -207,7 +223,8 @@ impl Otlp {
         let mut fates = Vec::new();
         for batch in work.batches(received)? {
             let (done, fate) = oneshot::channel();
-            self.queue.send(Delivery { batch, received, gap: None, done }).await.ok()?;
+            let delivery = Delivery { batch, sender: SenderKind::Otlp, received, gap: None, done };
+            self.queue.send(delivery).await.ok()?;
             fates.push(fate);
         }
         for fate in fates {
@@ -237,10 +254,7 @@ impl Receiver {
     ) -> Result<ExportLogsServiceResponse, Status> {
         let place = request.extensions().get::<Place>().cloned();
         let place = place.ok_or_else(|| Status::internal("a call without a place"))?;
-        let records = Records::read(request.into_inner(), &self.host).map_err(|TooLarge| {
-            let max = records::REQUEST_JSON_BYTES_MAX;
-            Status::resource_exhausted(format!("more than {max} bytes as JSON: send fewer records at once"))
-        })?;
+        let (records, place) = self.read(request.into_inner(), place).await?;
         let why = records.why(&self.host);
         self.count_rejected(&records, &why);
         if records.taken.is_empty() && records.foreign > 0 {
@@ -252,6 +266,23 @@ impl Receiver {
         }
         let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: why };
         Ok(ExportLogsServiceResponse { partial_success: (rejected > 0).then_some(partial) })
+    }
+
+    /// On a thread that may compute for long. The place goes with it: it is free when the work is over, not when the caller has
+    /// lost patience.
+    async fn read(
+        &self,
+        request: ExportLogsServiceRequest,
+        place: Place,
+    ) -> Result<(Records, Place), Status> {
+        let host = self.host.clone();
+        let reading = tokio::task::spawn_blocking(move || (Records::read(request, &host), place));
+        let (records, place) = reading.await.map_err(|_| Status::internal("reading the request failed"))?;
+        let records = records.map_err(|TooLarge| {
+            let max = records::REQUEST_JSON_BYTES_MAX;
+            Status::resource_exhausted(format!("more than {max} bytes as JSON: send fewer records at once"))
+        })?;
+        Ok((records, place))
     }
 
     fn count_rejected(&self, records: &Records, why: &str) {

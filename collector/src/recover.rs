@@ -26,7 +26,8 @@ use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::batch::Identity;
+use crate::admit::EPOCHS_MAX;
+use crate::batch::{Identity, SenderKind};
 use crate::coverage::CoverageRow;
 use crate::flow_row::FlowColumn;
 use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
@@ -61,6 +62,8 @@ pub(crate) struct AgentSeq {
     pub(crate) agent: String,
     pub(crate) epoch: u64,
     pub(crate) seq: u64,
+    /// It is an agent, and no drill's: it is missed when it is silent.
+    pub(crate) is_missed: bool,
 }
 
 /// Waits until no insert into the database runs.
@@ -123,11 +126,19 @@ pub(crate) async fn coverage(client: &Client) -> Vec<CoverageRow> {
     answer("coverage", || client.query("SELECT ?fields FROM coverage FINAL").fetch_all()).await
 }
 
-/// How far each agent is stored.
+/// How far each agent is stored, in the epochs that it used last, the oldest first. Nothing but these is held in the store's
+/// memory at once, however many epochs there are.
 pub(crate) async fn agents(client: &Client) -> Vec<AgentSeq> {
-    let sql =
-        "SELECT agent, epoch, max(seq) AS seq FROM agents GROUP BY agent, epoch ORDER BY max(last_seen)";
-    answer("agents", || client.query(sql).fetch_all()).await
+    let sql = format!(
+        "SELECT agent, last.2 AS epoch, last.3 AS seq, last.4 AS is_missed FROM (SELECT agent, arrayJoin(groupArraySorted({EPOCHS_MAX})( \
+            (-toUnixTimestamp64Micro(last_seen), epoch, seq, toBool(sender = ? AND drill_id = '')))) AS last \
+        FROM agents FINAL WHERE sender != ? GROUP BY agent) ORDER BY last.1 DESC"
+    );
+    let ask = || {
+        let query = client.query(&sql).bind(SenderKind::Agent.as_str());
+        query.bind(SenderKind::Otlp.as_str()).fetch_all()
+    };
+    answer("agents", ask).await
 }
 
 /// An event that rules of correlations matched.

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::batch::Delivery;
+use crate::batch::{Delivery, SenderKind};
 use crate::clock::now;
 use crate::hunts::{Hunt, Window};
 use crate::metrics;
@@ -172,7 +172,7 @@ impl Schedule {
         METRICS.findings.with_label_values(&[&self.hunt.name]).inc_by(found.rows.len().try_into()?);
         let batch = batch(&self.hunt, run, &lines(&self.hunt, run, window, found)?)?;
         let (done, fate) = oneshot::channel();
-        let delivery = Delivery { batch, received: now(), gap: None, done };
+        let delivery = Delivery { batch, sender: SenderKind::Hunt, received: now(), gap: None, done };
         self.deliveries.send(delivery).await.context("the pipeline has ended")?;
         fate.await.context("the store did not take it")?;
         Ok(())
@@ -229,6 +229,8 @@ fn batch(hunt: &Hunt, run: u64, lines: &[String]) -> Result<Batch> {
         agent: hunt.sender(),
         epoch: hunt.epoch(),
         seq: run,
+        // The run may be one that the collector before this one stored without noting that it did.
+        resent: true,
         source: format!("hunt:{}", hunt.name),
         format: Format::Flow,
         time_base: time,

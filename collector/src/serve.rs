@@ -176,6 +176,7 @@ impl Daemon {
         let door = http::listening("intake.listen", listen, door)?;
         info!(address = %door.address()?, "agents may come in");
         let intake = Intake::new(self.pipeline.deliveries.clone(), limits.clone());
+        intake.expect(&self.pipeline.agents);
         let at_stop = stop.clone();
         self.doors.spawn(door.run(stop, move |guest| intake.clone().serve(guest, at_stop.clone())));
         Ok(())

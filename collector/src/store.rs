@@ -88,6 +88,8 @@ pub struct Pipeline {
     pub(crate) indicators: Current<Indicators>,
     /// Exceptions and silences, the same.
     pub(crate) exceptions: Current<Exceptions>,
+    /// Agents that the store knows, those that were seen last first; one that used several epochs stands there for each.
+    pub(crate) agents: Vec<String>,
     /// Rings when alerts were written.
     pub(crate) bell: Bell,
     pub(crate) systems: Systems,
@@ -153,12 +155,16 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
     let systems = Systems::new(config, &client, &site)?;
     systems.clone().publish().await;
     let admission = Arc::new(Admission::default());
-    for agent in recover::agents(&client).await {
+    let agents = recover::agents(&client).await;
+    for agent in &agents {
         admission.stored_before(&agent.agent, agent.epoch, agent.seq);
     }
     let alerts = alerts(config, &client, &site).await;
     let coverage = recover::coverage(&client).await;
-    join(config, &client, systems, admission, (alerts, coverage))
+    let mut pipeline = join(config, &client, systems, admission, (alerts, coverage))?;
+    let missed = agents.into_iter().rev().filter(|agent| agent.is_missed);
+    pipeline.agents = missed.map(|agent| agent.agent).collect();
+    Ok(pipeline)
 }
 
 fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
@@ -223,7 +229,8 @@ fn join(
     tokio::spawn(Admit { admission, input, shards }.run());
     let (rules, indicators) = (site.rules.clone(), site.indicators.clone());
     let exceptions = site.exceptions.clone();
-    Ok(Pipeline { deliveries, done, rules, indicators, exceptions, bell, systems })
+    let agents = Vec::new();
+    Ok(Pipeline { deliveries, done, rules, indicators, exceptions, agents, bell, systems })
 }
 
 fn threads(config: &Config) -> usize {

@@ -21,7 +21,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::admit::{Origin, Ticket};
 use crate::alert::{Notice, Notices};
-use crate::batch::Fate;
+use crate::batch::{Fate, SenderKind};
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::insert::{Insert, Refused};
 use crate::metrics;
@@ -39,6 +39,8 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Rows that are written once nothing more comes for [`QUIET`]. With fewer, parts would be too small to merge with ease.
 const BURST_ROWS: usize = 1_000;
 const QUIET: Duration = Duration::from_millis(25);
+/// Epoch and number in the row of what sends OTLP.
+const OTLP_POSITION: (u64, u64) = (0, 0);
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     stored: metrics::counters("vonggac_store_events_total", "Events and flows stored.", &["agent"]),
@@ -77,9 +79,10 @@ struct AgentRow {
     last_seen: Micros,
     last_event: Micros,
     drill_id: String,
+    sender: &'static str,
 }
 
-encode!(AgentRow { agent, epoch, seq, last_seen, last_event, drill_id });
+encode!(AgentRow { agent, epoch, seq, last_seen, last_event, drill_id, sender });
 
 /// The stage.
 pub(crate) struct WriteEvents {
@@ -302,20 +305,26 @@ impl Written {
     }
 }
 
-/// One row for each agent and epoch: its highest sequence number.
+/// One row for each agent and epoch: its highest sequence number. What sends OTLP has one row alone: each of its requests is an
+/// epoch, and none comes again once it was answered, so all that is left to tell of them is when the last one came.
 fn agent_rows(batches: &[Written]) -> Vec<AgentRow> {
     let mut rows: HashMap<(&str, u64), AgentRow> = HashMap::new();
     for batch in batches {
         let Origin { identity, drill_id, received, .. } = &*batch.ticket.origin;
-        let row = rows.entry((&identity.agent, identity.epoch)).or_insert_with(|| AgentRow {
+        let (epoch, seq) = match batch.ticket.sender {
+            SenderKind::Otlp => OTLP_POSITION,
+            _ => (identity.epoch, identity.seq),
+        };
+        let row = rows.entry((&identity.agent, epoch)).or_insert_with(|| AgentRow {
             agent: identity.agent.clone(),
-            epoch: identity.epoch,
+            epoch,
             seq: 0,
             last_seen: 0,
             last_event: 0,
             drill_id: drill_id.clone(),
+            sender: batch.ticket.sender.as_str(),
         });
-        row.seq = row.seq.max(identity.seq);
+        row.seq = row.seq.max(seq);
         row.last_seen = row.last_seen.max(*received);
         row.last_event = row.last_event.max(batch.last_event);
     }

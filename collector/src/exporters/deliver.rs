@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::gather::Outgoing;
-use crate::batch::{Delivery, Fate};
+use crate::batch::{Delivery, Fate, SenderKind};
 
 /// Batches between here and the store: as many as the pipeline works on at once.
 const UNDER_WAY_MAX: usize = 16;
@@ -59,7 +59,8 @@ async fn hand_on(
     received: event::Micros,
 ) -> Option<oneshot::Receiver<Fate>> {
     let (done, fate) = oneshot::channel();
-    let delivery = Delivery { batch: batch.clone(), received, gap: None, done };
+    let (batch, sender) = (batch.clone(), SenderKind::Exporter);
+    let delivery = Delivery { batch, sender, received, gap: None, done };
     deliveries.send(delivery).await.ok()?;
     Some(fate)
 }

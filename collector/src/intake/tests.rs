@@ -20,6 +20,7 @@ use crate::site::{Site, leaf};
 struct Bench {
     site: Site,
     address: SocketAddr,
+    intake: Arc<Intake>,
     queue: mpsc::Receiver<Delivery>,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
@@ -34,10 +35,10 @@ impl Bench {
         let (sender, queue) = mpsc::channel(limits.queue_batches);
         let (stop, stopped) = watch::channel(false);
         let intake = Intake::new(sender, limits);
-        let at_stop = stopped.clone();
+        let (at_stop, serving) = (stopped.clone(), intake.clone());
         let running =
-            tokio::spawn(door.run(stopped, move |guest| intake.clone().serve(guest, at_stop.clone())));
-        Self { site, address, queue, stop, running }
+            tokio::spawn(door.run(stopped, move |guest| serving.clone().serve(guest, at_stop.clone())));
+        Self { site, address, intake, queue, stop, running }
     }
 
     async fn agent(&self, host: &str, drill: bool) -> TlsStream<TcpStream> {
@@ -86,10 +87,32 @@ async fn refusal(mut stream: TlsStream<TcpStream>) -> String {
 }
 
 fn turned_away(reason: &str) -> u64 {
-    let name = format!("vonggac_door_turned_away_total{{intake=\"agent\",reason=\"{reason}\"}} ");
+    measured(&format!("vonggac_door_turned_away_total{{intake=\"agent\",reason=\"{reason}\"}}")).unwrap_or(0)
+}
+
+/// What `/metrics` says of a series; none when it is not there.
+fn measured(series: &str) -> Option<u64> {
     let text = metrics::render();
-    let line = text.lines().find_map(|line| line.strip_prefix(&name));
-    line.map_or(0, |number| number.parse().unwrap())
+    let number = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    number.map(|number| number.parse().unwrap())
+}
+
+/// Whether what is sent is answered, with a refusal of course.
+async fn is_let_in(mut agent: TlsStream<TcpStream>) -> bool {
+    let sent = async {
+        agent.write_all(b"\0\0\0\x01?").await?;
+        agent.flush().await
+    };
+    sent.await.is_ok() && agent.read_u32().await.is_ok()
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
 }
 
 #[tokio::test]
@@ -247,6 +270,76 @@ async fn shows_out_who_comes_when_all_places_are_taken() {
 }
 
 #[tokio::test]
+async fn shows_out_who_comes_when_all_places_of_its_host_are_taken() {
+    let bench = Bench::new(Limits { connections_host_max: 2, ..Limits::default() }).await;
+    let (first, _second) = (bench.agent("web01", false).await, bench.agent("Web01", false).await);
+    let before = turned_away("host_limit");
+    assert!(!is_let_in(bench.agent("web01", false).await).await);
+    assert!(turned_away("host_limit") > before);
+    assert!(is_let_in(bench.agent("web02", false).await).await, "another host has places of its own");
+    drop(first);
+    let again = async { while !is_let_in(bench.agent("web01", false).await).await {} };
+    timeout(Duration::from_secs(30), again).await.expect("the place of one that left is free");
+}
+
+#[tokio::test]
+async fn a_host_that_claims_frames_leaves_room_for_the_others() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let largest: u32 = FRAME_BYTES_MAX.try_into().unwrap();
+    let mut claims = Vec::new();
+    for _ in 0..3 {
+        let mut claim = bench.agent("web01", false).await;
+        claim.write_u32(largest).await.unwrap(); // and nothing of the frame
+        claim.flush().await.unwrap();
+        claims.push(claim);
+    }
+    let frames = bench.intake.frames.clone();
+    let of_host = bench.intake.host_frames.of("web01");
+    until("the share is taken", || of_host.available_permits() == 0).await;
+    let mut same_host = bench.agent("web01", false).await;
+    send_frame(&mut same_host, &message(header("web01", 1), &[b"x"])).await;
+    let mut other = bench.agent("web02", false).await;
+    send_frame(&mut other, &message(header("web02", 1), &[b"x"])).await;
+    assert_eq!(bench.next().await.batch.header.agent, "web02");
+    assert!(frames.available_permits() >= units(FRAMES_BYTES_MAX - HOST_FRAMES_BYTES_MAX));
+    drop(claims);
+    assert_eq!(bench.next().await.batch.header.agent, "web01", "its turn comes");
+}
+
+#[tokio::test]
+async fn a_gap_is_told_again_when_the_connection_broke_before_there_was_room_for_its_batch() {
+    let mut bench = Bench::new(Limits { queue_batches: 1, ..Limits::default() }).await;
+    let mut agent = bench.agent("pressed", false).await;
+    send_frame(&mut agent, &message(header("pressed", 1), &[b"x"])).await;
+    let first = bench.next().await;
+    for seq in [2, 5] {
+        send_frame(&mut agent, &message(header("pressed", seq), &[b"x"])).await;
+    }
+    let came = || measured("vonggac_intake_batches_total{agent=\"pressed\"}") == Some(3);
+    until("2 is in the queue and 5 waits", came).await;
+    agent.get_ref().0.set_zero_linger().unwrap(); // gone at once, with no farewell
+    drop(agent);
+    let closed = measured("vonggac_intake_closed_total{reason=\"socket\"}");
+    first.done.send(Fate::Stored).unwrap(); // its acknowledgement finds nobody
+    let in_flight = bench.intake.in_flight.clone();
+    until("the connection is over", || in_flight.available_permits() == units(IN_FLIGHT_BYTES_MAX)).await;
+    assert!(measured("vonggac_intake_closed_total{reason=\"socket\"}") >= closed);
+
+    let mut agent = bench.agent("pressed", false).await;
+    assert_eq!(bench.next().await.batch.header.seq, 2);
+    send_frame(&mut agent, &message(header("pressed", 5), &[b"x"])).await;
+    assert_eq!(bench.next().await.gap, Some(Gap { first: 3, last: 4 }));
+}
+
+#[tokio::test]
+async fn agents_that_the_store_knows_have_a_series_before_they_come() {
+    let bench = Bench::new(Limits::default()).await;
+    bench.intake.expect(&["expected".to_owned()]);
+    assert_eq!(measured("vonggac_intake_batches_total{agent=\"expected\"}"), Some(0));
+    assert_eq!(measured("vonggac_intake_batches_total{agent=\"unexpected\"}"), None);
+}
+
+#[tokio::test]
 async fn reads_no_further_than_its_window() {
     let mut bench = Bench::new(Limits { window_batches: 2, ..Limits::default() }).await;
     let mut agent = bench.agent("web01", false).await;
@@ -271,5 +364,6 @@ async fn stops_after_the_last_acknowledgement() {
     assert_eq!(reply(&mut agent).await, Reply::Ack { seq: 1 });
     end(agent).await;
     bench.running.await.unwrap();
+    drop(bench.intake);
     assert!(bench.queue.recv().await.is_none(), "the pipeline's input is closed");
 }

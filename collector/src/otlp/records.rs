@@ -10,9 +10,10 @@
 //! `otel.scope.version`) and the record together; of one name the innermost stands. Bytes are base64, numbers that JSON cannot
 //! say are text: as in OTLP's own JSON encoding.
 //!
-//! Limits: a record of at most `event::RECORD_BYTES_MAX` bytes, a longer one is rejected, never cut; all records of a request
-//! together [`REQUEST_JSON_BYTES_MAX`], because a resource's attributes are repeated in each. A resource may name no other
-//! host than the certificate's: its records are rejected.
+//! Limits: a record of at most `event::RECORD_BYTES_MAX` bytes, a longer one is rejected, never cut, and so are all records of a
+//! resource or a scope whose attributes alone are longer; all records of a request together [`REQUEST_JSON_BYTES_MAX`],
+//! because a resource's attributes are repeated in each. What is rejected counts as well: it was work. A resource may name no
+//! other host than the certificate's: its records are rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -82,31 +83,64 @@ impl Records {
     }
 
     fn add(&mut self, logs: ResourceLogs) -> Result<(), TooLarge> {
-        let resource = attributes(logs.resource.map(|resource| resource.attributes).unwrap_or_default());
-        for scope in logs.scope_logs {
-            let mut outer = resource.clone();
-            outer.extend(scope_attributes(scope.scope.unwrap_or_default()));
-            for record in scope.log_records {
-                self.push(record, &outer)?;
+        let attributes = attributes(logs.resource.map(|resource| resource.attributes).unwrap_or_default());
+        let resource = Outer::new(attributes);
+        for scope in logs.scope_logs.into_iter().filter(|scope| !scope.log_records.is_empty()) {
+            if resource.is_oversized() {
+                self.oversized += scope.log_records.len();
+                continue;
             }
+            self.spend(resource.json_bytes)?;
+            let mut attributes = resource.attributes.clone();
+            attributes.extend(scope_attributes(scope.scope.unwrap_or_default()));
+            self.add_scope(scope.log_records, &Outer::new(attributes))?;
         }
         Ok(())
     }
 
-    fn push(&mut self, record: LogRecord, outer: &Map<String, Value>) -> Result<(), TooLarge> {
-        let observed = Some(record.observed_time_unix_nano).filter(|nanos| *nanos != 0);
-        let observed = observed.and_then(|nanos| Micros::try_from(nanos / 1_000).ok());
-        let json = Value::Object(object(record, outer)).to_string().into_bytes();
-        if json.len() > RECORD_BYTES_MAX {
-            self.oversized += 1;
+    fn add_scope(&mut self, records: Vec<LogRecord>, outer: &Outer) -> Result<(), TooLarge> {
+        if outer.is_oversized() {
+            self.oversized += records.len();
             return Ok(());
         }
-        self.json_bytes += json.len();
-        if self.json_bytes > REQUEST_JSON_BYTES_MAX {
-            return Err(TooLarge);
+        records.into_iter().try_for_each(|record| self.push(record, outer))
+    }
+
+    fn push(&mut self, record: LogRecord, outer: &Outer) -> Result<(), TooLarge> {
+        let observed = Some(record.observed_time_unix_nano).filter(|nanos| *nanos != 0);
+        let observed = observed.and_then(|nanos| Micros::try_from(nanos / 1_000).ok());
+        let json = Value::Object(object(record, &outer.attributes)).to_string().into_bytes();
+        // Attributes around it that it replaces were copied all the same.
+        self.spend(json.len().max(outer.json_bytes))?;
+        if json.len() > RECORD_BYTES_MAX {
+            self.oversized += 1;
+        } else {
+            self.taken.push(Taken { json, observed });
         }
-        self.taken.push(Taken { json, observed });
         Ok(())
+    }
+
+    /// Counts what is made of the request: a few bytes of it can ask for much.
+    fn spend(&mut self, json_bytes: usize) -> Result<(), TooLarge> {
+        self.json_bytes += json_bytes;
+        if self.json_bytes > REQUEST_JSON_BYTES_MAX { Err(TooLarge) } else { Ok(()) }
+    }
+}
+
+/// Attributes that stand in each record below them.
+struct Outer {
+    attributes: Map<String, Value>,
+    json_bytes: usize,
+}
+
+impl Outer {
+    fn new(attributes: Map<String, Value>) -> Self {
+        let json_bytes = serde_json::to_vec(&attributes).map_or(usize::MAX, |json| json.len());
+        Self { attributes, json_bytes }
+    }
+
+    fn is_oversized(&self) -> bool {
+        self.json_bytes > RECORD_BYTES_MAX
     }
 }
 
@@ -167,5 +201,50 @@ fn value(any: AnyValue) -> Value {
         Some(Any::BytesValue(bytes)) => Value::String(BASE64.encode(bytes)),
         Some(Any::ArrayValue(array)) => Value::Array(array.values.into_iter().map(value).collect()),
         Some(Any::KvlistValue(list)) => Value::Object(attributes(list.values)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::logs::v1::ScopeLogs;
+
+    use super::*;
+
+    fn text(key: &str, text: &str) -> KeyValue {
+        let value = AnyValue { value: Some(Any::StringValue(text.into())) };
+        KeyValue { key: key.into(), value: Some(value), ..KeyValue::default() }
+    }
+
+    /// `count` records that say `own`, below a resource with an attribute `x` of so many bytes.
+    fn read(attribute_bytes: usize, count: usize, own: &KeyValue) -> Result<Records, TooLarge> {
+        let record = LogRecord { attributes: vec![own.clone()], ..LogRecord::default() };
+        let scope = ScopeLogs { log_records: vec![record; count], ..ScopeLogs::default() };
+        let attributes = vec![text("x", &"x".repeat(attribute_bytes))];
+        let resource = Resource { attributes, ..Resource::default() };
+        let logs =
+            ResourceLogs { resource: Some(resource), scope_logs: vec![scope], ..ResourceLogs::default() };
+        Records::read(ExportLogsServiceRequest { resource_logs: vec![logs] }, "web01")
+    }
+
+    #[test]
+    fn counts_what_it_makes_of_a_request_whether_it_is_taken_or_not() {
+        let nearly = RECORD_BYTES_MAX - 100;
+        let too_many = REQUEST_JSON_BYTES_MAX / nearly + 1;
+        let cases = [
+            ("records that are taken", text("own", "")),
+            ("records that are too long", text("own", &"y".repeat(200))),
+            ("records that replace what is around them", text("x", "")),
+        ];
+        for (what, own) in cases {
+            assert!(matches!(read(nearly, too_many, &own), Err(TooLarge)), "{what}");
+            let records = read(nearly, 3, &own).unwrap();
+            assert_eq!(records.taken.len() + records.oversized, 3, "{what}");
+        }
+    }
+
+    #[test]
+    fn rejects_all_records_of_a_resource_that_is_itself_too_long() {
+        let records = read(4 << 20, 8_000, &text("own", "")).unwrap();
+        assert_eq!((records.taken.len(), records.oversized, records.json_bytes), (0, 8_000, 0));
     }
 }

@@ -16,6 +16,7 @@ use crate::site::Site;
 struct Bench {
     client: LogsServiceClient<Channel>,
     queue: mpsc::Receiver<Delivery>,
+    otlp: Arc<Otlp>,
     _stop: watch::Sender<bool>,
 }
 
@@ -29,8 +30,8 @@ impl Bench {
         let (sender, queue) = mpsc::channel(limits.queue_batches);
         let (stop, stopped) = watch::channel(false);
         let otlp = Otlp::new(sender, limits);
-        let at_stop = stopped.clone();
-        tokio::spawn(door.run(stopped, move |guest| otlp.clone().serve(guest, at_stop.clone())));
+        let (at_stop, serving) = (stopped.clone(), otlp.clone());
+        tokio::spawn(door.run(stopped, move |guest| serving.clone().serve(guest, at_stop.clone())));
         let pair = site.host("web01", false);
         let tls = ClientTlsConfig::new()
             .domain_name("localhost")
@@ -38,7 +39,7 @@ impl Bench {
             .identity(Identity::from_pem(pair.certificate, pair.key));
         let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
         let channel = endpoint.connect().await.unwrap();
-        Self { client: LogsServiceClient::new(channel), queue, _stop: stop }
+        Self { client: LogsServiceClient::new(channel), queue, otlp, _stop: stop }
     }
 
     /// Sends while the pipeline tells `fates`, one a batch; what came out of both.
@@ -201,4 +202,21 @@ async fn refuses_requests_beyond_its_limits() {
     let (answer, _) = bench.export(request(None, vec![log("c")]), &[]).await;
     assert_eq!(answer.unwrap_err().code(), Code::Unavailable, "what is still under way keeps its place");
     delivery.done.send(Fate::Stored).unwrap();
+}
+
+#[tokio::test]
+async fn a_host_takes_no_more_than_its_share_of_the_requests() {
+    let mut bench = Bench::new(Limits { otlp_requests_host_max: 1, ..Limits::default() }).await;
+    let mut client = bench.client.clone();
+    let first = tokio::spawn(async move { client.export(request(None, vec![log("a")])).await });
+    let delivery = bench.queue.recv().await.unwrap();
+    let (answer, _) = bench.export(request(None, vec![log("b")]), &[]).await;
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().starts_with("limits.otlp_requests_host_max"), "{}", status.message());
+    assert!(bench.otlp.place("web02").is_ok(), "another host has its own share");
+    delivery.done.send(Fate::Stored).unwrap();
+    first.await.unwrap().unwrap();
+    let (answer, _) = bench.export(request(None, vec![log("b")]), STORED).await;
+    answer.unwrap();
 }
