@@ -396,3 +396,38 @@ impl Own {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use event::Dictionary;
+
+    use super::*;
+    use crate::evaluate::RuleSet;
+    use crate::flow_row::FlowFiller;
+    use crate::inventory::Inventory;
+    use crate::priority::Levels;
+    use crate::row::Filler;
+
+    #[tokio::test]
+    async fn what_other_stages_found_out_is_told_on_the_way_out() {
+        let levels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/levels");
+        let levels = Levels::load(&levels, jiff::civil::date(2026, 10, 1)).unwrap();
+        let fillers = (Filler::new(Dictionary::shipped().unwrap()).unwrap(), FlowFiller::new().unwrap());
+        let site = Arc::new(Site::new(Inventory::default(), levels.clone(), fillers, RuleSet::default()));
+        let grouping = Grouping::new(levels, 0, Vec::new());
+        let alerts = Alerts::new(grouping, site, Client::default(), Handle::current());
+        let (notices, notices_in) = Notices::channel();
+        let (output, mut alerted) = mpsc::channel(1);
+        // The stage before is gone.
+        let (_, input) = sync_channel(0);
+        let identity = Identity { agent: "web01".into(), epoch: 1, seq: 1 };
+        let origin = Origin { identity, source: String::new(), drill_id: String::new(), received: 0 };
+        notices.send(Notice::DeadLetters { origin: Arc::new(origin), rows: 2, at: now() }).unwrap();
+        let stage = AlertStage { input, notices: notices_in, output, alerts };
+        std::thread::spawn(|| stage.run()).join().unwrap();
+        let told = alerted.recv().await.expect("the alert of the notice");
+        assert_eq!(told.alerts[0].rule_id, "vonggac-dead-letters");
+    }
+}
