@@ -158,6 +158,8 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
         site.query("SELECT record, system_id, sys_level, retention_days FROM events WHERE agent != '' AND seq = 1 AND epoch = 171 ORDER BY record")
     };
     let before = events()?;
+    // Seven days to acknowledge, as those of P4 have.
+    site.query("INSERT INTO alerts SELECT * REPLACE (version + 1 AS version, now64(6) + INTERVAL 7 DAY AS ack_due) FROM alerts FINAL WHERE id = 'byhost'")?;
     let ask = |arguments: &[&str]| -> Result<String> {
         site.run(&[&["systems", "reclassify", "--since", "1d", "--format", "csv"], arguments].concat())
     };
@@ -174,6 +176,8 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
         site.query(alerts)?,
         "byevidence\tweb\t3\tP2\tSở\t1\nbyhost\tweb\t3\tP2\tSở\t1\nnobody\told\t1\tP4\t\t0"
     );
+    let due = "SELECT ack_due <= now64(6) + INTERVAL 1 HOUR FROM alerts FINAL WHERE id = 'byhost'";
+    assert_eq!(site.number(due)?, 1, "as soon as P2 wants it");
     let again = ask(&[])?;
     assert!(again.contains("events,web,2,2") && again.contains("alerts,old,1,1"), "{again}");
     std::fs::write(site.path("systems.toml"), "")?;

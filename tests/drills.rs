@@ -60,6 +60,19 @@ fn a_drill_is_correlated_neither_with_what_is_real_nor_with_another_run() -> Res
         site.number(&format!("{sql} AND drill_id {drill} ''"))
     };
     assert!(alerts(&site, "!=")? >= 2, "the intruder gets in, in each run");
+    let cited = site.run(&[
+        "events",
+        "--rule",
+        LOGIN_AFTER_FAILURES,
+        "--since",
+        "1d",
+        "--drill",
+        "all",
+        "--format",
+        "json",
+    ])?;
+    let of_intruder = cited.lines().filter(|line| line.contains("203.0.113.66")).count();
+    assert!(of_intruder >= 5, "a correlation matches no event, but its alerts cite some: {cited}");
     let log = site.path("auth.log");
     std::fs::write(&log, "")?;
     let source = format!("[[source]]\npaths = [\"{log}\"]\nformat = \"syslog\"\nstart = \"beginning\"\n");

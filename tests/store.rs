@@ -360,6 +360,26 @@ fn a_correlation_goes_on_where_the_earlier_collector_was() -> Result<()> {
     })
 }
 
+/// Nine of ten failures have come when other rules are loaded: the tenth is the tenth.
+#[test]
+fn a_correlation_goes_on_under_other_rules() -> Result<()> {
+    with_way("a correlation under other rules", |way| async move {
+        way.stored(1, false, &failed(4)).await?;
+        // Another rule is changed, then the correlation itself: by its windows, then by what the store has of them.
+        let other = RULES.replace("title: Accepted password", "title: Another title");
+        let longer = other.replace("timespan: 10m", "timespan: 20m");
+        let rules = &way.pipeline.as_ref().context("a way that is open")?.rules;
+        for (seq, changed, hits) in [(2, other, 1), (3, longer, 2)] {
+            let (engine, problems) = detect::compile(&[("rules.yml", changed)]);
+            ensure!(problems.is_empty(), "{problems:?}");
+            rules.replace(engine);
+            way.stored(seq, false, &failed(1)).await?;
+            assert_eq!(way.hits("guessing").await?, [hits]);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn batches_that_never_came_are_an_alert() -> Result<()> {
     with_way("batches that never came", |mut way| async move {
@@ -450,6 +470,19 @@ fn what_the_store_refuses_becomes_a_dead_letter_and_the_rest_is_stored() -> Resu
         way.stored(2, true, &[line("poison three")]).await?;
         assert_eq!(way.events().await?, (503, 503), "dead letters are there as well");
         assert_eq!(way.hits("vonggac-dead-letters").await?, [2]);
+
+        // Told or not: who ends at once tells before, who dies leaves it to the next.
+        let last = way.send(4, false, &[line("poison four")]).await?;
+        assert_eq!(fate(last).await?, Fate::DeadLettered);
+        way.stop().await?;
+        way.execute("DELETE FROM alerts WHERE rule_id = 'vonggac-dead-letters' SETTINGS mutations_sync = 1")
+            .await?;
+        for _ in 0..2 {
+            way.start().await?;
+            way.until_hits("vonggac-dead-letters", 3).await?;
+            way.stop().await?;
+        }
+        assert_eq!(way.hits("vonggac-dead-letters").await?, [3]);
         Ok(())
     })
 }

@@ -12,13 +12,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv6Addr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use clickhouse::Client;
 use detect::{CorrelationHit, Correlator, EventKey, Severity};
 use event::Micros;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::admit::Origin;
@@ -30,12 +32,15 @@ use crate::evaluate::{Evaluation, Finding, Rules, Site};
 use crate::exceptions::{Excepted, Exceptions};
 use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, Sample};
 use crate::metrics;
+use crate::recover;
+use crate::watch_coverage::Known;
 use crate::write_alerts::Alerted;
 use crate::write_events::Evaluated;
 
 /// Lines of events that correlations may show, kept until newer ones come: some 3 MB of usual lines, 40 MB of the longest.
 const LINES_MAX: usize = 10_000;
-/// Notices of other stages that wait. A further one is dropped and counted: the dead letters themselves are in the store.
+/// Notices of other stages that wait. A further one is dropped and counted: a silence is told again at the next look, dead letters at
+/// the next start.
 const NOTICES_MAX: usize = 1_024;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);
@@ -77,8 +82,8 @@ struct Metrics {
 /// What another stage found out and people should know.
 #[derive(Clone, Debug)]
 pub(crate) enum Notice {
-    /// The store refused rows of a batch.
-    DeadLetters { origin: Arc<Origin>, rows: usize },
+    /// The store refused rows of a batch, at a time.
+    DeadLetters { origin: Arc<Origin>, rows: usize, at: Micros },
     /// A log source fell silent, or reports again.
     Coverage(Box<Told>),
 }
@@ -93,10 +98,13 @@ impl Notices {
         (Self(sender), receiver)
     }
 
-    pub(crate) fn send(&self, notice: Notice) {
-        if self.0.try_send(notice).is_err() {
+    /// Gives back what cannot be taken.
+    pub(crate) fn send(&self, notice: Notice) -> Result<(), Notice> {
+        self.0.try_send(notice).map_err(|error| {
             METRICS.notices_dropped.inc();
-        }
+            let (TrySendError::Full(notice) | TrySendError::Disconnected(notice)) = error;
+            notice
+        })
     }
 }
 
@@ -113,15 +121,17 @@ impl AlertStage {
     pub(crate) fn run(mut self) {
         LazyLock::force(&METRICS);
         loop {
-            let alerted = match self.input.recv_timeout(TICK) {
-                Ok(evaluation) => self.alerts.take(evaluation, now()),
-                Err(RecvTimeoutError::Timeout) => self.alerts.tick(now()),
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            let input = self.input.recv_timeout(TICK);
             for notice in self.notices.try_iter() {
                 self.alerts.notice(notice, now());
             }
-            if !alerted.is_empty() && self.output.blocking_send(alerted).is_err() {
+            let ended = matches!(input, Err(RecvTimeoutError::Disconnected));
+            let alerted = match input {
+                Ok(evaluation) => self.alerts.take(evaluation, now()),
+                Err(_) => self.alerts.tick(now()),
+            };
+            let gone = !alerted.is_empty() && self.output.blocking_send(alerted).is_err();
+            if ended || gone {
                 return;
             }
         }
@@ -132,9 +142,14 @@ impl AlertStage {
 pub(crate) struct Alerts {
     grouping: Grouping,
     correlator: Correlator,
+    client: Client,
+    runtime: Handle,
+    site: Arc<Site>,
     rules: Arc<Rules>,
     exceptions: Current<Exceptions>,
     excepted: Excepted,
+    /// Of which sources something is told in what is handed on next.
+    told: Vec<Known>,
     lines: Lines,
     own: Own,
     ticked: Micros,
@@ -142,14 +157,19 @@ pub(crate) struct Alerts {
 }
 
 impl Alerts {
-    pub(crate) fn new(grouping: Grouping, site: Arc<Site>) -> Self {
+    /// The store is asked for what windows held, on this runtime.
+    pub(crate) fn new(grouping: Grouping, site: Arc<Site>, client: Client, runtime: Handle) -> Self {
         let rules = site.rules.current();
         Self {
             grouping,
             correlator: rules.engine.correlator(),
+            client,
+            runtime,
+            site: Arc::clone(&site),
             rules,
             exceptions: site.exceptions.clone(),
             excepted: Excepted::default(),
+            told: Vec::new(),
             lines: Lines::default(),
             own: Own::new(site),
             ticked: 0,
@@ -164,12 +184,27 @@ impl Alerts {
         }
     }
 
+    /// Other rules: correlations that ask what they asked before go on. Are there others, the store is asked for what their windows
+    /// would hold; it has all but the batches that are on their way to it.
+    fn adopt(&mut self, rules: Arc<Rules>, now: Micros) {
+        let all_go_on = self.correlator.adopt(&rules.engine);
+        self.rules = rules;
+        if !all_go_on {
+            let hits = self.runtime.block_on(recover::correlated_hits(
+                &self.client,
+                &self.rules.engine,
+                &self.site.filler,
+                now,
+            ));
+            self.remember(hits, now);
+        }
+    }
+
     fn take(&mut self, evaluation: Evaluation, now: Micros) -> Alerted {
         let Evaluation { evaluated, rules, findings, gap } = evaluation;
-        if !Arc::ptr_eq(&rules, &self.rules) {
-            // Other rules: their windows start empty.
-            self.correlator = rules.engine.correlator();
-            self.rules = rules;
+        // Another thread may still bring what it evaluated by the rules before: that is no way back.
+        if rules.generation > self.rules.generation {
+            self.adopt(rules, now);
         }
         if let Some(gap) = gap {
             let hit = self.own.gap(&evaluated.ticket.origin, gap);
@@ -190,13 +225,18 @@ impl Alerts {
     }
 
     fn alerted(&mut self, batch: Option<Evaluated>, now: Micros) -> Alerted {
-        Alerted { alerts: self.changed(now), excepted: self.excepted.take(), batch }
+        let (excepted, told) = (self.excepted.take(), std::mem::take(&mut self.told));
+        Alerted { alerts: self.changed(now), excepted, told, batch }
     }
 
-    fn notice(&mut self, notice: Notice, now: Micros) {
+    /// Takes a notice; what comes of it is in the next [`Alerted`].
+    pub(crate) fn notice(&mut self, notice: Notice, now: Micros) {
         let hit = match notice {
-            Notice::DeadLetters { origin, rows } => self.own.dead_letters(&origin, rows, now),
-            Notice::Coverage(told) => self.own.coverage.hit(&told),
+            Notice::DeadLetters { origin, rows, at } => self.own.dead_letters(&origin, rows, at),
+            Notice::Coverage(told) => {
+                self.told.push(Known::of(&told));
+                self.own.coverage.hit(&told)
+            }
         };
         self.observe(&hit, now);
     }
@@ -323,14 +363,14 @@ impl Own {
         self.hit(&self.gap, origin, origin.received, matched, line)
     }
 
-    fn dead_letters(&self, origin: &Arc<Origin>, rows: usize, now: Micros) -> Hit {
+    fn dead_letters(&self, origin: &Arc<Origin>, rows: usize, at: Micros) -> Hit {
         let line = format!(
             "the store refused {rows} rows of the batch {} ({}): see the table dead_letters",
             origin.identity, origin.source
         );
         let matched =
             vec![("rows".to_owned(), rows.to_string()), ("source".to_owned(), origin.source.clone())];
-        self.hit(&self.dead_letters, origin, now, matched, line)
+        self.hit(&self.dead_letters, origin, at, matched, line)
     }
 
     fn hit(
@@ -354,5 +394,40 @@ impl Own {
             matched,
             samples: vec![Sample { event: origin.identity.to_string(), line }],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use event::Dictionary;
+
+    use super::*;
+    use crate::evaluate::RuleSet;
+    use crate::flow_row::FlowFiller;
+    use crate::inventory::Inventory;
+    use crate::priority::Levels;
+    use crate::row::Filler;
+
+    #[tokio::test]
+    async fn what_other_stages_found_out_is_told_on_the_way_out() {
+        let levels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/levels");
+        let levels = Levels::load(&levels, jiff::civil::date(2026, 10, 1)).unwrap();
+        let fillers = (Filler::new(Dictionary::shipped().unwrap()).unwrap(), FlowFiller::new().unwrap());
+        let site = Arc::new(Site::new(Inventory::default(), levels.clone(), fillers, RuleSet::default()));
+        let grouping = Grouping::new(levels, 0, Vec::new());
+        let alerts = Alerts::new(grouping, site, Client::default(), Handle::current());
+        let (notices, notices_in) = Notices::channel();
+        let (output, mut alerted) = mpsc::channel(1);
+        // The stage before is gone.
+        let (_, input) = sync_channel(0);
+        let identity = Identity { agent: "web01".into(), epoch: 1, seq: 1 };
+        let origin = Origin { identity, source: String::new(), drill_id: String::new(), received: 0 };
+        notices.send(Notice::DeadLetters { origin: Arc::new(origin), rows: 2, at: now() }).unwrap();
+        let stage = AlertStage { input, notices: notices_in, output, alerts };
+        std::thread::spawn(|| stage.run()).join().unwrap();
+        let told = alerted.recv().await.expect("the alert of the notice");
+        assert_eq!(told.alerts[0].rule_id, "vonggac-dead-letters");
     }
 }

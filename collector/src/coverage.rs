@@ -10,6 +10,9 @@
 //! not come out as an alert for too long, is told, too: then detection does not see what is stored. While it is silent its canary
 //! is not waited for.
 //!
+//! What was told is not known to people before its alert is stored. Until then ([`Coverage::known`]) the row of the source is not
+//! given out to be written: after a crash in between it is as it was before, and is told again.
+//!
 //! Time in which no collector listened counts for nobody: after a restart all clocks go on from where they stood, so that a
 //! restart forgets no silence, and a collector that was away takes none for one.
 //!
@@ -103,6 +106,8 @@ struct Watched {
     /// None: it reports, and nobody asks for it.
     demand: Option<Arc<Demand>>,
     changed: bool,
+    /// How often it was told what people do not know yet.
+    untold: usize,
 }
 
 impl Coverage {
@@ -116,7 +121,7 @@ impl Coverage {
                 *from = from.saturating_add(away).min(now);
             }
             let key = (row.system_id.clone(), row.source.clone());
-            (key, Watched { row, demand: None, changed: true })
+            (key, Watched { row, demand: None, changed: true, untold: 0 })
         });
         Self { watched: watched.collect() }
     }
@@ -165,11 +170,30 @@ impl Coverage {
         self.watched.values_mut().filter_map(|watched| watched.check(now)).collect()
     }
 
-    /// The rows that changed since the last call.
+    /// The alert of what was told is stored, or the exception that expected it is counted.
+    pub(crate) fn known(&mut self, system: &str, source: &str) {
+        if let Some(watched) = self.watched.get_mut(&(system.to_owned(), source.to_owned())) {
+            watched.untold = watched.untold.saturating_sub(1);
+        }
+    }
+
+    /// What was told reached nobody: what lasts is told again at the next [`check`](Self::check).
+    pub(crate) fn unheard(&mut self, told: &Told) {
+        let key = (told.demand.place.system_id.clone(), told.demand.source.clone());
+        let Some(watched) = self.watched.get_mut(&key) else { return };
+        watched.untold = watched.untold.saturating_sub(1);
+        match told.what {
+            What::Silent => watched.row.silent_since = 0,
+            What::Unanswered => watched.row.unanswered_since = 0,
+            What::Back | What::Answered => {}
+        }
+    }
+
+    /// The rows that changed since the last call, but for those of which people do not know yet.
     pub(crate) fn changed(&mut self, now: Micros) -> Vec<CoverageRow> {
         let version = u64::try_from(now).unwrap_or_default();
         let mut rows = Vec::new();
-        for watched in self.watched.values_mut().filter(|watched| watched.changed) {
+        for watched in self.watched.values_mut().filter(|watched| watched.changed && watched.untold == 0) {
             watched.changed = false;
             watched.row.version = version.max(watched.row.version.saturating_add(1));
             rows.push(watched.row.clone());
@@ -187,7 +211,7 @@ impl Watched {
     fn new((system, source): &(String, String), now: Micros) -> Self {
         let (system_id, source) = (system.clone(), source.clone());
         let row = CoverageRow { system_id, source, counted_from: now, ..CoverageRow::default() };
-        Self { row, demand: None, changed: true }
+        Self { row, demand: None, changed: true, untold: 0 }
     }
 
     /// What nobody asks for is not silent. A canary that nobody waited for is waited for from now on.
@@ -224,8 +248,9 @@ impl Watched {
     }
 
     /// Only what is asked for is told.
-    fn told(&self, what: What, since: Micros, now: Micros) -> Option<Told> {
+    fn told(&mut self, what: What, since: Micros, now: Micros) -> Option<Told> {
         let demand = Arc::clone(self.demand.as_ref()?);
+        self.untold += 1;
         Some(Told { what, demand, since, row: self.row.clone(), now })
     }
 }

@@ -19,7 +19,7 @@ use crate::row_binary::{Encode, encode, encoded};
 /// As much of the store's words as a person reads.
 const REASON_BYTES_MAX: usize = 2048;
 /// The `source` of an alert that is a dead letter.
-const ALERTS: &str = "vonggac:alerts";
+pub(crate) const ALERTS: &str = "vonggac:alerts";
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     rows: metrics::counters("vonggac_store_dead_letters_total", "Rows that the store refused.", &["agent"]),

@@ -90,6 +90,8 @@ pub struct RuleSet(Current<Rules>);
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) engine: Engine,
+    /// How many sets were in force before.
+    pub(crate) generation: u64,
     causes: HashMap<String, Arc<Cause>>,
 }
 
@@ -216,7 +218,7 @@ impl Places {
 
 impl RuleSet {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self(Current::new(Rules::new(engine)))
+        Self(Current::new(Rules::new(engine, 0)))
     }
 
     /// The set to evaluate the next batch with.
@@ -226,17 +228,18 @@ impl RuleSet {
 
     /// Puts another set in place of it. A set of the same files is no other one: the windows of correlations go on.
     pub fn replace(&self, engine: Engine) {
-        if self.current().engine.is_of_same_files(&engine) {
+        let current = self.current();
+        if current.engine.is_of_same_files(&engine) {
             return;
         }
-        self.0.replace(Rules::new(engine));
+        self.0.replace(Rules::new(engine, current.generation.saturating_add(1)));
     }
 }
 
 impl Rules {
-    fn new(engine: Engine) -> Self {
+    fn new(engine: Engine, generation: u64) -> Self {
         let causes = engine.rules().iter().map(|rule| (rule.id.clone(), Arc::new(Cause::of(rule)))).collect();
-        Self { engine, causes }
+        Self { engine, generation, causes }
     }
 
     /// What alerts show of a rule of this set.

@@ -4,8 +4,10 @@
 //! comes within the window of what the alert already spans, in the events' own time, and the whole spans at most a day.
 //! The entity is what a correlation groups by, else the address that acts, else the user, else the host.
 //!
-//! A hit that is more urgent than its alert (the system was given a higher level, the rule a higher severity) raises the
-//! alert's priority: it gets the clocks of that priority from then on, where they end earlier than its own. No hit lowers one.
+//! A hit that is more urgent than its alert (the rule was given a higher severity) raises the alert's priority, and no milder one
+//! lowers it. A hit whose system has another level than the alert tells of another inventory: the alert follows it, up and down,
+//! as `vonggac systems reclassify` has it of what is stored. Either way the alert gets the clocks of its new priority from then
+//! on, where they end earlier than its own.
 //!
 //! Nothing is counted twice. The id is made of what the alert is about and of the first event, so a replay after a crash
 //! writes the same id; and a row tells for each agent up to which batch its hits are counted, so hits of a batch that comes
@@ -21,6 +23,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use clickhouse::Row;
+use detect::Severity;
 use event::Micros;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -50,7 +53,7 @@ pub(crate) struct Cause {
     pub(crate) title: String,
     /// The rule's file; empty for alerts of the collector's own.
     pub(crate) path: String,
-    pub(crate) severity: detect::Severity,
+    pub(crate) severity: Severity,
     pub(crate) tactics: Vec<String>,
     pub(crate) techniques: Vec<String>,
 }
@@ -247,7 +250,7 @@ impl Grouping {
                     open.row.silence.clear();
                 }
                 open.join(hit, batch, now);
-                open.row.raise(&self.levels, hit, now);
+                open.row.follow(&self.levels, hit, now);
                 Outcome::Joined
             }
             None => {
@@ -355,19 +358,27 @@ impl Open {
 }
 
 impl AlertRow {
-    /// Takes the priority of a hit that is more urgent.
-    fn raise(&mut self, levels: &Levels, hit: &Hit, now: Micros) {
-        let (severity, level) = (hit.cause.severity, hit.place.level);
+    /// Takes the priority of a hit that is more urgent, or whose system has another level now.
+    fn follow(&mut self, levels: &Levels, hit: &Hit, now: Micros) {
+        let known = Severity::named(&self.severity).unwrap_or(hit.cause.severity);
+        let severity = hit.cause.severity.max(known);
+        // All hits of an alert are of one system.
+        let is_moved = hit.place.level != self.sys_level;
         // "P1" stands before "P2".
-        if levels.urgency(severity, level).as_str() >= self.priority.as_str() {
-            return;
+        let is_raised = levels.urgency(severity, hit.place.level).as_str() < self.priority.as_str();
+        if is_moved || is_raised {
+            self.place(levels, severity, &hit.place, now);
         }
-        let (priority, reason) = levels.priority(severity, level);
+    }
+
+    /// Puts the alert on a system and a level, with the priority and the clocks that follow.
+    pub(crate) fn place(&mut self, levels: &Levels, severity: Severity, place: &Place, now: Micros) {
+        let (priority, reason) = levels.priority(severity, place.level);
         self.severity = severity.as_str().to_owned();
-        self.sys_level = level;
-        self.level_basis.clone_from(&hit.place.level_basis);
-        self.priority = priority.as_str().to_owned();
-        self.priority_reason = reason;
+        (self.priority, self.priority_reason) = (priority.as_str().to_owned(), reason);
+        (self.system_id, self.system_name) = (place.system_id.clone(), place.system_name.clone());
+        (self.sys_level, self.level_basis) = (place.level, place.level_basis.clone());
+        self.organisation = place.organisation.clone();
         self.take(self.dues().or_earlier(levels.dues(priority, now)));
     }
 
@@ -386,7 +397,7 @@ impl AlertRow {
 
 impl Cause {
     /// What an alert of the collector's own shows.
-    pub(crate) fn own(id: &str, title: &str, severity: detect::Severity) -> Arc<Self> {
+    pub(crate) fn own(id: &str, title: &str, severity: Severity) -> Arc<Self> {
         Arc::new(Self {
             id: id.to_owned(),
             title: title.to_owned(),

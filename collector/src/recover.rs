@@ -5,6 +5,7 @@
 //! - A batch that may have been sent before is looked up by its identity, the host and the time range of its events: that
 //!   reads a few granules.
 //! - Alerts that were touched of late are opened again, with the numbers of the batches that they count.
+//! - Dead letters of that time are told again: those that an alert counts are counted by it, of the others nobody knows yet.
 //! - Of log sources it is asked when they reported, and which silences were told.
 //! - Correlations get back what their windows held: the events that their rules matched, as far back as decides what fires
 //!   next (`Engine::reach`), but at most [`RECALL_MAX`] and [`RECALLED_MAX`] of them. A window that is longer starts with these.
@@ -26,9 +27,11 @@ use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::admit::EPOCHS_MAX;
+use crate::admit::{EPOCHS_MAX, Origin};
+use crate::alert::Notice;
 use crate::batch::{Identity, SenderKind};
 use crate::coverage::CoverageRow;
+use crate::dead_letter;
 use crate::flow_row::FlowColumn;
 use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
 use crate::row::{Filler, Table, VALUES_SEPARATOR};
@@ -45,6 +48,9 @@ const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 const RECALL_MAX: Micros = 24 * 3600 * 1_000_000;
 /// Events that are recalled at most, the newest first: by estimate 100 MB while they are on their way to the correlator.
 const RECALLED_MAX: usize = 200_000;
+
+/// Batches of which dead letters are told again at most, the last first: far more than the notices that may be under way.
+const DEAD_BATCHES_MAX: u64 = 10_000;
 
 /// Why the store is not ready for this collector.
 #[derive(Debug, Error)]
@@ -124,6 +130,35 @@ pub(crate) async fn last_inventory(client: &Client) -> Option<(Micros, String)> 
 /// What is known of log sources.
 pub(crate) async fn coverage(client: &Client) -> Vec<CoverageRow> {
     answer("coverage", || client.query("SELECT ?fields FROM coverage FINAL").fetch_all()).await
+}
+
+/// What the store refused of a batch.
+#[derive(Clone, Debug, Deserialize, Row)]
+struct Dead {
+    agent: String,
+    epoch: u64,
+    seq: u64,
+    source: String,
+    drill: String,
+    rows: u64,
+    at: Micros,
+}
+
+/// The dead letters of batches, as far back as alerts are opened again, of the last [`DEAD_BATCHES_MAX`].
+pub(crate) async fn dead_letters(client: &Client, now: Micros) -> Vec<Notice> {
+    let since = now.saturating_sub(IDLE_MAX);
+    let sql = "SELECT agent, epoch, seq, any(d.source) AS source, toString(any(d.drill_id)) AS drill, uniqExact(d.record) AS rows, \
+            max(d.dead_at) AS at \
+        FROM dead_letters AS d WHERE dead_at >= fromUnixTimestamp64Micro(?, 'UTC') AND d.source != ? \
+        GROUP BY agent, epoch, seq ORDER BY at DESC LIMIT ?";
+    let ask = || client.query(sql).bind(since).bind(dead_letter::ALERTS).bind(DEAD_BATCHES_MAX).fetch_all();
+    let dead: Vec<Dead> = answer("dead letters", ask).await;
+    let notice = |Dead { agent, epoch, seq, source, drill, rows, at }: Dead| {
+        let identity = Identity { agent, epoch, seq };
+        let origin = Arc::new(Origin { identity, source, drill_id: drill, received: at });
+        Notice::DeadLetters { origin, rows: usize::try_from(rows).unwrap_or(usize::MAX), at }
+    };
+    dead.into_iter().map(notice).collect()
 }
 
 /// How far each agent is stored, in the epochs that it used last, the oldest first. Nothing but these is held in the store's

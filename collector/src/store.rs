@@ -178,10 +178,13 @@ async fn alerts(config: &Config, client: &Client, site: &Arc<Site>) -> Alerts {
     let window = Micros::try_from(config.alert.window_s).unwrap_or(Micros::MAX).saturating_mul(1_000_000);
     let open = recover::open_alerts(client, now()).await;
     let grouping = Grouping::new(site.levels.clone(), window, open);
-    let mut alerts = Alerts::new(grouping, Arc::clone(site));
+    let mut alerts = Alerts::new(grouping, Arc::clone(site), client.clone(), Handle::current());
     let rules = site.rules.current();
     let hits = recover::correlated_hits(client, &rules.engine, &site.filler, now()).await;
     alerts.remember(hits, now());
+    for notice in recover::dead_letters(client, now()).await {
+        alerts.notice(notice, now());
+    }
     alerts
 }
 

@@ -2,8 +2,9 @@
 //! which canaries came out as alerts, tells what falls silent, and writes how it stands into the table `coverage`.
 //!
 //! It hears of a batch once, not of each event. It looks at its clock every [`LOOK`], and writes what changed every [`WRITE`], with
-//! a mark that says until when a collector listened: what is forgotten by a crash is at most that. A silence is first told and
-//! then written: a crash in between tells it again, into the same alert.
+//! a mark that says until when a collector listened: what is forgotten by a crash is at most that. A silence is written once its
+//! alert is stored: a crash in between tells it again, into the same alert. One that the alert stage cannot take is told again at
+//! the next look.
 //!
 //! What a drill makes is not heard: it would hide that a source is silent.
 
@@ -69,6 +70,21 @@ pub(crate) enum News {
     Stored { host: String, heard: Heard },
     /// The canary of a source came out as an alert.
     Answered { system: String, source: String },
+    /// The alert of what was told of a source is stored.
+    Known(Known),
+}
+
+/// The source of which something was told.
+#[derive(Debug)]
+pub(crate) struct Known {
+    system: String,
+    source: String,
+}
+
+impl Known {
+    pub(crate) fn of(told: &Told) -> Self {
+        Self { system: told.demand.place.system_id.clone(), source: told.demand.source.clone() }
+    }
 }
 
 /// The way of news to this stage.
@@ -98,6 +114,11 @@ impl Newsroom {
             let (system, source) = (row.system_id.clone(), kind.id.clone());
             self.send(News::Answered { system, source }).await;
         }
+    }
+
+    /// What was told is stored.
+    pub(crate) async fn known(&self, known: Known) {
+        self.send(News::Known(known)).await;
     }
 
     async fn send(&self, news: News) {
@@ -167,11 +188,16 @@ impl WatchCoverage {
                 let told = self.coverage.answered(&system, &source, now);
                 self.tell(told);
             }
+            News::Known(Known { system, source }) => self.coverage.known(&system, &source),
         }
     }
 
-    fn tell(&self, told: impl IntoIterator<Item = Told>) {
-        told.into_iter().for_each(|told| self.notices.send(Notice::Coverage(Box::new(told))));
+    fn tell(&mut self, told: impl IntoIterator<Item = Told>) {
+        for told in told {
+            if let Err(Notice::Coverage(told)) = self.notices.send(Notice::Coverage(Box::new(told))) {
+                self.coverage.unheard(&told);
+            }
+        }
     }
 
     async fn look(&mut self, now: Micros) {

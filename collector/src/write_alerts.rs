@@ -24,7 +24,7 @@ use crate::grouping::AlertRow;
 use crate::insert::{Insert, Refused};
 use crate::metrics;
 use crate::row_binary::{Encode, encoded};
-use crate::watch_coverage::Newsroom;
+use crate::watch_coverage::{Known, Newsroom};
 use crate::write_events::Evaluated;
 
 /// Shortest time between two inserts of alerts: ten small parts a second are merged with ease.
@@ -48,13 +48,15 @@ pub(crate) struct Alerted {
     pub(crate) alerts: Vec<AlertRow>,
     /// What exceptions swallowed.
     pub(crate) excepted: Vec<ExceptedRow>,
+    /// Sources whose silence, or its end, is among these.
+    pub(crate) told: Vec<Known>,
     /// None: the alerts are the collector's own.
     pub(crate) batch: Option<Evaluated>,
 }
 
 impl Alerted {
     pub(crate) fn is_empty(&self) -> bool {
-        self.batch.is_none() && !self.has_rows()
+        self.batch.is_none() && self.told.is_empty() && !self.has_rows()
     }
 
     fn has_rows(&self) -> bool {
@@ -100,6 +102,9 @@ impl WriteAlerts {
                 self.write(&mut held).await;
                 self.write_excepted(&mut held).await;
                 next = Instant::now() + INTERVAL;
+            }
+            for known in held.iter_mut().flat_map(|alerted| alerted.told.drain(..)) {
+                self.coverage.known(known).await;
             }
             for batch in held.drain(..).filter_map(|alerted| alerted.batch) {
                 if self.output.send(batch).await.is_err() {

@@ -22,6 +22,7 @@ use tokio::time::{Duration, Instant};
 use crate::admit::{Origin, Ticket};
 use crate::alert::{Notice, Notices};
 use crate::batch::{Fate, SenderKind};
+use crate::clock::now;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::insert::{Insert, Refused};
 use crate::metrics;
@@ -256,7 +257,8 @@ impl Writer {
     fn tell(&self, batches: &[Written]) {
         for batch in batches.iter().filter(|batch| batch.dead > 0) {
             let origin = Arc::clone(&batch.ticket.origin);
-            self.notices.send(Notice::DeadLetters { origin, rows: batch.dead });
+            // Who starts next tells of those that find no place.
+            let _dropped = self.notices.send(Notice::DeadLetters { origin, rows: batch.dead, at: now() });
         }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) struct Member {
 }
 
 /// When a correlation holds.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Condition {
     /// The count or the measure meets every comparison.
     Count(Vec<(ConditionOperator, Amount)>),
@@ -77,13 +77,27 @@ pub(crate) enum Condition {
     Expression(Expression),
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Expression {
     Member(usize),
     All(Vec<Expression>),
     Any(Vec<Expression>),
     AtLeast(u64, Vec<Expression>),
     Not(Box<Expression>),
+}
+
+impl Correlation {
+    /// Whether the other asks the same of the same events, whatever it is called and however it alerts: then its windows hold
+    /// what these would.
+    pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
+        let part = |member: &Member| (member.rule.id.clone(), member.group.clone(), member.value.clone());
+        self.rule.id == other.rule.id
+            && self.kind == other.kind
+            && self.group_by == other.group_by
+            && self.timespan == other.timespan
+            && self.condition == other.condition
+            && self.members.iter().map(part).eq(other.members.iter().map(part))
+    }
 }
 
 impl Condition {

@@ -43,6 +43,9 @@
 //!    kept, and by what the store knows of batches for ever. So nothing is counted twice and nothing is lost, whenever the
 //!    process ends.
 //!
+//! **Other rules.** [`Correlator::adopt`] puts other rules in place of those before: a correlation that asks the same as before
+//! keeps its windows, any other starts with empty ones.
+//!
 //! **Bounds**: those of [`limits`](crate::limits) on groups and events of all rules together, and on the events of one group.
 //! When one of the former is hit, the groups that were quiet for the longest time are dropped, of the rule that holds the most:
 //! a scan that makes a million groups of one rule costs the other rules nothing. When the latter is hit, the oldest events of
@@ -57,7 +60,6 @@ use std::sync::Arc;
 
 use event::Micros;
 
-use crate::Rule;
 use crate::amount::{Amount, Ordered};
 use crate::correlation::{Correlation, Counted, Member};
 use crate::digest;
@@ -66,6 +68,7 @@ use crate::groups::{GroupId, Groups};
 use crate::limits::{EVENTS_REPORTED_MAX, GROUP_EVENTS_MAX, GROUPS_MAX};
 use crate::senders::Senders;
 use crate::window::{Found, Window, seconds};
+use crate::{Engine, Rule};
 
 /// The field that every event has, though no line says it: the host whose agent sent it.
 const HOST: &str = "host";
@@ -173,12 +176,7 @@ impl Default for Correlator {
 
 impl Correlator {
     pub(crate) fn new(correlations: Vec<Arc<Correlation>>) -> Self {
-        let mut watching: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
-        for (state, correlation) in correlations.iter().enumerate() {
-            for (position, member) in correlation.members.iter().enumerate() {
-                watching.entry(member.rule.id.clone()).or_default().push((state, position));
-            }
-        }
+        let watching = watching(&correlations);
         let states = correlations.into_iter().map(State::new).collect();
         let most = Held { groups: GROUPS_MAX, events: GROUP_EVENTS_MAX };
         Self { states, watching, senders: Senders::default(), held: Held::default(), most }
@@ -189,6 +187,27 @@ impl Correlator {
     pub fn limited(self, groups_max: usize, events_max: usize) -> Self {
         let most = Held { groups: groups_max.min(GROUPS_MAX), events: events_max.min(GROUP_EVENTS_MAX) };
         Self { most, ..self }
+    }
+
+    /// Takes the correlations of another engine in place of its own. Says whether all of them have their windows: those that
+    /// ask what one asked before keep its windows, the others start with empty ones.
+    pub fn adopt(&mut self, engine: &Engine) -> bool {
+        let mut before = std::mem::take(&mut self.states);
+        let mut all_go_on = true;
+        for correlation in &engine.correlations {
+            let same = before.iter().position(|state| state.correlation.asks_the_same(correlation));
+            let mut state = match same {
+                Some(index) => before.swap_remove(index),
+                None => State::new(Arc::clone(correlation)),
+            };
+            state.correlation = Arc::clone(correlation);
+            all_go_on &= same.is_some();
+            self.states.push(state);
+        }
+        self.watching = watching(&engine.correlations);
+        self.held = Held::default();
+        self.states.iter().for_each(|state| self.held.enter(state.held()));
+        all_go_on
     }
 
     /// Takes a hit in; `now` is the time of its arrival. What fires comes back, base correlations before those above them.
@@ -372,6 +391,17 @@ impl State {
             unmeasured: self.unmeasured,
         }
     }
+}
+
+/// By rule id: the correlations that refer to it, and as which member.
+fn watching(correlations: &[Arc<Correlation>]) -> HashMap<String, Vec<(usize, usize)>> {
+    let mut watching: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
+    for (state, correlation) in correlations.iter().enumerate() {
+        for (position, member) in correlation.members.iter().enumerate() {
+            watching.entry(member.rule.id.clone()).or_default().push((state, position));
+        }
+    }
+    watching
 }
 
 /// The group of a hit; none when a part is lacking.

@@ -31,6 +31,11 @@ fn checked(coverage: &mut Coverage, now: Micros) -> Vec<(What, Micros)> {
     coverage.check(now).iter().map(|told| (told.what, told.since)).collect()
 }
 
+/// The alert of what was told is stored.
+fn known(coverage: &mut Coverage) {
+    coverage.known("web", "server");
+}
+
 /// What a collector that starts at `now` makes of what this one left when it ended at `ended`.
 fn restarted(coverage: &mut Coverage, ended: Micros, now: Micros) -> Coverage {
     let mut rows = coverage.changed(ended);
@@ -105,15 +110,40 @@ fn a_restart_forgets_no_silence_and_takes_the_collectors_own_absence_for_none() 
     let mut second = restarted(&mut first, ended, started);
     assert_eq!(checked(&mut second, started + 9), []);
     assert_eq!(second.check(started + 10)[0].row.last_stored, NOW, "what is shown is when it was stored");
+    known(&mut second);
     let mut third = restarted(&mut second, started + 11, started + 12);
     assert_eq!(checked(&mut third, started + 9 * LIMIT), [], "a silence that was told is not told again");
     assert_eq!(third.stored("web", "server", "web01", started + 10 * LIMIT).unwrap().what, What::Back);
 }
 
 #[test]
+fn a_silence_whose_alert_is_not_stored_yet_is_told_again_after_a_crash() {
+    let mut first = coverage(None);
+    first.stored("web", "server", "web01", NOW);
+    let before = first.changed(NOW);
+    assert_eq!(checked(&mut first, NOW + LIMIT), [(What::Silent, NOW)]);
+    assert_eq!(first.changed(NOW + LIMIT), [], "nothing says that it was told");
+    let mut second = Coverage::restored(before, NOW + LIMIT);
+    second.demand(vec![demand("server", None)], NOW + LIMIT);
+    assert_eq!(checked(&mut second, NOW + LIMIT), [(What::Silent, NOW)]);
+    known(&mut first);
+    assert_eq!(first.changed(NOW + LIMIT)[0].silent_since, NOW);
+}
+
+#[test]
+fn a_silence_that_nobody_could_be_told_is_told_at_the_next_look() {
+    let mut coverage = coverage(None);
+    let told = coverage.check(NOW + LIMIT);
+    coverage.unheard(&told[0]);
+    assert_eq!(coverage.changed(NOW + LIMIT)[0].silent_since, 0);
+    assert_eq!(checked(&mut coverage, NOW + LIMIT + 1), [(What::Silent, NOW)]);
+}
+
+#[test]
 fn an_inventory_that_asks_no_more_ends_the_waiting() {
     let mut coverage = coverage(Some(CANARY));
     assert_eq!(checked(&mut coverage, NOW + LIMIT).len(), 1);
+    known(&mut coverage);
     coverage.demand(vec![Demand { absent: Some("no link".into()), ..demand("server", None) }], NOW + LIMIT);
     assert_eq!(coverage.changed(NOW + LIMIT)[0].silent_since, 0);
     assert!(coverage.stored("web", "server", "web01", NOW + LIMIT).is_none());

@@ -69,7 +69,7 @@ fn hits_of_one_rule_system_and_entity_are_one_alert() {
 }
 
 #[test]
-fn a_more_urgent_hit_raises_the_alert_and_no_hit_lowers_it() {
+fn an_alert_follows_the_level_of_its_system_and_gets_no_later_clock() {
     const MINUTE: Micros = 60 * SECOND;
     let mut grouping = grouping(Vec::new());
     let at_level = |level, seq| {
@@ -95,8 +95,41 @@ fn a_more_urgent_hit_raises_the_alert_and_no_hit_lowers_it() {
     assert_eq!((raised.ack_due, raised.contain_due), (first.ack_due, later + 4 * 60 * MINUTE));
     assert!(raised.priority_reason.starts_with("P1: severity high on level 4"), "{}", raised.priority_reason);
     grouping.observe(&at_level(1, 3), None, later);
-    let kept = only(grouping.changed(later));
-    assert_eq!((&*kept.priority, kept.sys_level, kept.ack_due, kept.hits), ("P1", 4, raised.ack_due, 3));
+    let lowered = only(grouping.changed(later));
+    assert_eq!((&*lowered.priority, lowered.sys_level, &*lowered.level_basis), ("P4", 1, "QĐ 1"));
+    assert_eq!((lowered.ack_due, lowered.contain_due, lowered.hits), (raised.ack_due, raised.contain_due, 3));
+}
+
+#[test]
+fn a_more_severe_hit_raises_the_alert_and_no_milder_one_lowers_it() {
+    use detect::Severity::{Critical, High, Low};
+    let mut grouping = grouping(Vec::new());
+    for (seq, (severity, seen)) in (1..).zip([(High, "P2"), (Critical, "P1"), (Low, "P1")]) {
+        let hit = hit("r", seq, 0, NOW);
+        let cause = Arc::new(Cause { severity, ..(*hit.cause).clone() });
+        grouping.observe(&Hit { cause, ..hit }, None, NOW);
+        assert_eq!(only(grouping.changed(NOW)).priority, seen);
+    }
+}
+
+#[test]
+fn an_open_alert_does_not_undo_what_was_reclassified() {
+    let at_level = |level, seq| {
+        let place = Arc::new(Place { system_id: "portal".into(), level, ..Place::default() });
+        Hit { place, ..hit("r", seq, 0, NOW) }
+    };
+    let mut grouping = grouping(Vec::new());
+    grouping.observe(&at_level(4, 1), None, NOW);
+    let open = only(grouping.changed(NOW));
+    let mut reclassified = open.clone();
+    let place = Place { system_id: "portal".into(), level: 2, ..Place::default() };
+    reclassified.place(&levels(), detect::Severity::High, &place, NOW);
+    grouping.observe(&at_level(2, 2), None, NOW + SECOND);
+    let next = only(grouping.changed(NOW + SECOND));
+    let classified =
+        |row: &AlertRow| (row.priority.clone(), row.priority_reason.clone(), row.sys_level, row.ack_due);
+    assert_eq!(classified(&next), classified(&reclassified));
+    assert_ne!(next.priority, open.priority);
 }
 
 #[test]

@@ -25,7 +25,7 @@ Examples:
   vonggac events --text 'failed password' --since 1d   whole words, in any case, found through the index
   vonggac events --contains passw --since 1h           any part of the message; reads every message of that time
   vonggac events --kind sshd --since today --limit 1000
-  vonggac events --rule 5f1d2c3b --since 1d            what a rule matched
+  vonggac events --rule 5f1d2c3b --since 1d            what a rule matched, or what alerts of a correlation cite
   vonggac events --host web01 --raw                    the log lines themselves, control characters written out
   vonggac events --since 1h --format json | jq -r .message
 
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     /// The kind: sshd, sudo, auditd, webserver, ...
     #[arg(long, help_heading = "Filters")]
     kind: Option<String>,
-    /// The id of a rule that matched, or its beginning
+    /// The id of a rule that matched, or its beginning; of a correlation: the events that its alerts cite, five of each
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
     #[command(flatten)]
@@ -181,7 +181,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
         .and_if("a.kind = {}", args.kind.as_deref().map(select::text))
         .and_if("a.system_id = {}", args.system.as_deref().map(select::text))
         .and_if("a.user = {} OR a.user_target = {}", args.user.as_deref().map(select::text))
-        .and_if("arrayExists(rule -> startsWith(rule, {}), a.rules)", args.rule.as_deref().map(select::text))
+        .and_if(select::OF_RULE, args.rule.as_deref().map(select::text))
         .and_if("positionCaseInsensitiveUTF8(a.message, {}) > 0", args.contains.as_deref().map(select::text));
     if let Some(network) = &args.address {
         filter.and_within(

@@ -64,7 +64,7 @@ pub(crate) struct Args {
 enum Command {
     /// Say what is wrong in the files, what has expired, and which rules and systems are not known
     Check(CheckArgs),
-    /// List them with what they swallowed
+    /// List them with what they swallowed, drills aside
     List(ListArgs),
 }
 
@@ -151,14 +151,15 @@ struct Usage {
     last_event: String,
 }
 
+/// Of what is real: a drill would make an exception look used that nothing needs any more.
 const USAGE: &str = "\
     SELECT toString(exception) AS id, sum(swallowed) AS swallowed, \
         toUnixTimestamp64Micro(max(u.last_hit)) AS last_hit, argMax(last_hit_event, u.last_hit) AS last_event \
-    FROM exception_usage AS u GROUP BY exception \
+    FROM exception_usage AS u WHERE u.drill_id = '' GROUP BY exception \
     UNION ALL \
     SELECT toString(silence) AS id, count() AS swallowed, toUnixTimestamp64Micro(max(last_seen)) AS last_hit, \
         argMax(a.id, a.last_seen) AS last_event \
-    FROM alerts AS a FINAL WHERE silence != '' GROUP BY silence";
+    FROM alerts AS a FINAL WHERE silence != '' AND a.drill_id = '' GROUP BY silence";
 
 impl Listed for Listing {
     const HEADINGS: &'static [&'static str] =

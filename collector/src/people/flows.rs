@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// The conversation, as other tools name it, too
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     community_id: Option<String>,
-    /// The id of a rule that matched, or its beginning
+    /// The id of a rule that matched, or its beginning; of a correlation: the flows that its alerts cite, five of each
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
     #[command(flatten)]
@@ -268,7 +268,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
         .and_if("a.src_system_id = {} OR a.dst_system_id = {}", text(&args.system))
         .and_if("a.host = {}", args.host.as_deref().map(select::host))
         .and_if("a.community_id = {}", text(&args.community_id))
-        .and_if("arrayExists(rule -> startsWith(rule, {}), a.rules)", text(&args.rule));
+        .and_if(select::OF_RULE, text(&args.rule));
     for network in args.address.iter().chain(&args.peer) {
         let either = "a.src_ip BETWEEN {first} AND {last} OR a.dst_ip BETWEEN {first} AND {last}";
         filter.and_within(either, network);

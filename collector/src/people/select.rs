@@ -16,6 +16,12 @@ pub(crate) struct UntilArg {
     pub(crate) until: Option<When>,
 }
 
+/// Events or flows of a rule. They bear the rules that matched them; a correlation matches none, but its alerts cite, by their name,
+/// some that the rules it counts matched.
+pub(crate) const OF_RULE: &str = "arrayExists(rule -> startsWith(rule, {}), a.rules) OR notEmpty(a.rules) AND \
+    concat(a.agent, ':', leftPad(lower(hex(a.epoch)), 16, '0'), ':', toString(a.seq), ':', toString(a.record)) IN \
+    (SELECT arrayJoin(c.sample_events) FROM alerts AS c WHERE startsWith(c.rule_id, {}))";
+
 /// Which drill's rows.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DrillArg {

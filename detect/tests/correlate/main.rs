@@ -172,6 +172,30 @@ fn hits_of_different_realms_are_never_together() {
 }
 
 #[test]
+fn other_rules_leave_the_windows_of_correlations_that_ask_the_same() {
+    let pair = |title: &str, limit: u32| {
+        let kept = correlation("event_count", "gte: 3", "---\n").replace("title: c", title);
+        let other = correlation("event_count", &format!("gte: {limit}"), "").replace(": c\n", ": d\n");
+        engine(&format!("{kept}{other}"))
+    };
+    let (before, retitled, changed) = (pair("title: c", 4), pair("title: e", 4), pair("title: e", 3));
+    let mut correlator = before.correlator();
+    assert!(failures(&before, &mut correlator, &[1, 2]).is_empty());
+    assert!(correlator.adopt(&retitled));
+    assert!(!correlator.adopt(&changed), "one asks for less than before");
+    // The hits of a batch that was evaluated by the rules before.
+    let fired = failures(&before, &mut correlator, &[3]);
+    let told: Vec<_> = fired.iter().map(|hit| (&*hit.rule.title, hit.events.len())).collect();
+    assert_eq!(told, [("e", 3)]);
+    let counters = correlator.counters();
+    assert_eq!(counters.iter().map(|rule| (rule.groups, rule.events)).collect::<Vec<_>>(), [(1, 3), (1, 1)]);
+    correlator.expire(99 * SECOND);
+    assert_eq!(correlator.counters()[0].groups, 0);
+    assert!(correlator.adopt(&engine("")), "none is left");
+    assert!(failures(&changed, &mut correlator, &[100]).is_empty());
+}
+
+#[test]
 fn a_hit_without_its_group_takes_no_part_and_is_counted() {
     let engine = engine(&correlation("event_count", "gte: 1", ""));
     let mut correlator = engine.correlator();

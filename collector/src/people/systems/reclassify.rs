@@ -2,7 +2,9 @@
 //!
 //! Events and flows are changed in place by one mutation a table, which asks the dictionaries that the collector made
 //! ([`crate::publish_systems`]) the questions that it asks itself ([`crate::classify`]). Alerts are few: a new version of each
-//! that moves is written, with the priority of its new level. An alert concerns what its first evidence concerns; when that is
+//! that moves is written, with the priority of its new level, and with the clocks of that where they end earlier than its own. The
+//! collector may write an alert between the reading and the writing: what it wrote has a newer version and stays, and the alert is read
+//! and written again. An alert concerns what its first evidence concerns; when that is
 //! no longer stored, what its host belongs to; when that is nobody's, it stays where it is.
 //!
 //! What this never does: classify by an inventory that is not the collector's. Both must be the same, else nothing is touched.
@@ -13,10 +15,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clickhouse::Row;
+use detect::Severity;
 use event::Micros;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::today;
+use crate::clock::{now, today};
 use crate::config::Config;
 use crate::evaluate::Places;
 use crate::grouping::AlertRow;
@@ -37,12 +40,14 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 const NOBODY: &str = "('', 0)::Tuple(system_id String, sys_level UInt8)";
 /// Alerts that are read and written at once: some 3 KB each.
 const ALERTS_AT_ONCE: usize = 1_000;
+/// How often an alert is read and written again that the collector wrote meanwhile: it writes one ten times a second at most.
+const MOVES_MAX: usize = 20;
 /// Longest time between an alert's first evidence and its last hit.
 const ALERT_SPAN: Micros = 24 * 3600 * 1_000_000;
 
 const HELP: &str = "\
 What changes: `system_id` and `sys_level` of events, the same of both ends of flows, and of alerts the system, its level and legal
-basis, its owner, and the priority with its reason. Ask with --dry-run first.
+basis, its owner, the priority with its reason, and when it is due where that is earlier. Ask with --dry-run first.
 
 What does not: how long a record is kept. `retention_days` was set by the level when the record came in and is part of the
 table's partitions, which cannot be changed in place: what moves to a higher level expires as before. Nor the fields
@@ -256,34 +261,49 @@ impl Work {
         for alerts in moving.chunks(ALERTS_AT_ONCE) {
             let becomes: BTreeMap<&str, &str> =
                 alerts.iter().map(|alert| (&*alert.id, &*alert.becomes)).collect();
-            let mut filter = Filter::default();
-            let ids = becomes.keys().map(|id| (*id).to_owned()).collect();
-            filter.and("a.id IN {}", Bound::Texts(ids));
-            let columns = AlertRow::COLUMNS.iter().map(|column| format!("a.{column} AS {column}"));
-            let columns = columns.collect::<Vec<_>>().join(", ");
-            let sql = format!("SELECT {columns} FROM alerts AS a FINAL WHERE {}", filter.sql());
-            let mut rows: Vec<AlertRow> = writer.reader().rows(&sql, &filter).await?;
-            for row in &mut rows {
-                let system = becomes.get(&*row.id).copied().unwrap_or_default();
-                self.place(row, system)?;
-            }
-            writer.insert_all("alerts", &rows).await?;
+            self.move_some(writer, &becomes).await?;
         }
         Ok(())
     }
 
-    fn place(&self, row: &mut AlertRow, system: &str) -> Result<()> {
+    /// Writes the alerts until all stand as they should. `becomes`: the system of each, by the alert's id.
+    async fn move_some(&self, writer: &Writer, becomes: &BTreeMap<&str, &str>) -> Result<()> {
+        let mut filter = Filter::default();
+        let ids = becomes.keys().map(|id| (*id).to_owned()).collect();
+        filter.and("a.id IN {}", Bound::Texts(ids));
+        let columns = AlertRow::COLUMNS.iter().map(|column| format!("a.{column} AS {column}"));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let sql = format!("SELECT {columns} FROM alerts AS a FINAL WHERE {}", filter.sql());
+        for _ in 0..MOVES_MAX {
+            let rows: Vec<AlertRow> = writer.reader().rows(&sql, &filter).await?;
+            let mut moved = Vec::new();
+            for row in rows {
+                let system = becomes.get(&*row.id).copied().unwrap_or_default();
+                moved.extend(self.placed(row, system)?);
+            }
+            if moved.is_empty() {
+                return Ok(());
+            }
+            writer.insert_all("alerts", &moved).await?;
+        }
+        bail!(
+            "alerts are written faster than they can be classified anew; the same command again does the rest"
+        )
+    }
+
+    /// The next version of an alert, on its system; none where it stands there already.
+    fn placed(&self, mut row: AlertRow, system: &str) -> Result<Option<AlertRow>> {
         let place = self.places.of(self.places.inventory.by_id(system));
-        let Some(severity) = detect::Severity::named(&row.severity) else {
+        if (&row.system_id, row.sys_level) == (&place.system_id, place.level) {
+            return Ok(None);
+        }
+        let Some(severity) = Severity::named(&row.severity) else {
             bail!("alert {}: expected a severity, found {:?}", row.id, row.severity);
         };
-        let (priority, reason) = self.levels.priority(severity, place.level);
-        (row.priority, row.priority_reason) = (priority.as_str().to_owned(), reason);
-        (row.system_id, row.system_name) = (place.system_id.clone(), place.system_name.clone());
-        (row.sys_level, row.level_basis) = (place.level, place.level_basis.clone());
-        row.organisation = place.organisation.clone();
+        row.place(&self.levels, severity, place, now());
+        // Not the time: a row that the collector writes meanwhile counts more hits, and must be the newer one.
         row.version = row.version.saturating_add(1);
-        Ok(())
+        Ok(Some(row))
     }
 }
 
