@@ -277,7 +277,7 @@ impl Alerts {
     fn correlation(&self, fired: &CorrelationHit, last: &Hit) -> Hit {
         let group = fired.group.iter().map(|(_, value)| &**value).collect::<Vec<_>>().join(", ");
         let mut matched = fired.group.clone();
-        matched.push(("count".to_owned(), fired.count.to_string()));
+        matched.push((fired.counted().to_owned(), fired.count.to_string()));
         let samples: Vec<Sample> = fired.events.iter().filter_map(|event| self.lines.sample(event)).collect();
         Hit {
             cause: self.rules.cause(&fired.rule),

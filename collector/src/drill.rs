@@ -4,6 +4,7 @@
 //! It reads the store as any reader does, writes its score when it may (`drill_scores`), and stops nothing. Its files are in one
 //! temporary folder; folder and agents are gone when it ends, by Ctrl-C and SIGTERM, too. What it never does: send a real attack, or touch the logs of this machine.
 
+mod folders;
 mod hosts;
 mod recording;
 mod replay;
@@ -22,8 +23,11 @@ use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, ConfigArg};
-use crate::people::{MICROS_PER_S, Reader, Writer, block_on, configuration, loopback, print_text, shown};
+use crate::people::{
+    MICROS_PER_S, Reader, Writer, block_on, configuration, counted, loopback, print_text, shown,
+};
 
+use folders::Drills;
 use hosts::{Hosts, Route};
 use recording::{Description, Recording};
 use replay::{Pace, Written, now, replay};
@@ -67,9 +71,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Folder of the drills
-    #[arg(long, value_name = "DIR", default_value = "tests/drills")]
-    drills: PathBuf,
+    #[command(flatten)]
+    drills: Drills,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,9 +85,8 @@ struct RunArgs {
     all: bool,
     #[command(flatten)]
     config: ConfigArg,
-    /// Folder of the drills
-    #[arg(long, value_name = "DIR", default_value = "tests/drills")]
-    drills: PathBuf,
+    #[command(flatten)]
+    drills: Drills,
     /// How many times faster than it happened; the times within the lines keep their distances
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=SPEED_MAX))]
     speed: u32,
@@ -126,27 +128,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn list(args: &ListArgs) -> Result<ExitCode> {
     let mut text = String::new();
-    for folder in folders(&args.drills)? {
+    for folder in args.drills.all()? {
         let drill = Description::read(&folder)?;
         text += &format!("{}  {}\n", shown(&drill.name), shown(&drill.description));
     }
-    ensure!(!text.is_empty(), "{}: no drill there; --drills DIR names their folder", args.drills.display());
     print_text(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The folders that hold a drill, by name.
-fn folders(drills: &Path) -> Result<Vec<PathBuf>> {
-    let shown = || format!("{}: --drills DIR names the folder of the drills", drills.display());
-    let mut folders = Vec::new();
-    for entry in std::fs::read_dir(drills).with_context(shown)? {
-        let path = entry?.path();
-        if path.join("drill.toml").is_file() {
-            folders.push(path);
-        }
-    }
-    folders.sort();
-    Ok(folders)
 }
 
 fn run_drills(args: &RunArgs) -> Result<ExitCode> {
@@ -154,14 +141,9 @@ fn run_drills(args: &RunArgs) -> Result<ExitCode> {
     let route = route(args, &config)?;
     let reader = Reader::open(&config)?;
     let folders = match &args.drill {
-        Some(drill) => vec![folder(drill, &args.drills)?],
-        None => folders(&args.drills)?,
+        Some(drill) => vec![args.drills.named(drill)?],
+        None => args.drills.all()?,
     };
-    ensure!(
-        !folders.is_empty(),
-        "{}: no drill there; --drills DIR names their folder",
-        args.drills.display()
-    );
     let recordings = folders.iter().map(|folder| Recording::read(folder)).collect::<Result<Vec<_>>>()?;
     let mut scores = Vec::new();
     for recording in &recordings {
@@ -179,16 +161,6 @@ fn run_drills(args: &RunArgs) -> Result<ExitCode> {
         print_text(&report::table(&scores))?;
     }
     Ok(ExitCode::from(u8::from(!scores.iter().all(|(_, score)| score.passed()))))
-}
-
-/// A folder, or the name of one in the folder of the drills.
-fn folder(drill: &Path, drills: &Path) -> Result<PathBuf> {
-    let candidates = [drill.to_owned(), drills.join(drill)];
-    let found = candidates.into_iter().find(|folder| folder.join("drill.toml").is_file());
-    found.with_context(|| {
-        let (drill, drills) = (drill.display(), drills.display());
-        format!("no drill {drill}: neither a folder with drill.toml nor one in {drills}; `vonggac drill list` lists them")
-    })
 }
 
 fn route(args: &RunArgs, config: &Config) -> Result<Route> {
@@ -244,7 +216,8 @@ impl<'a> Run<'a> {
         {
             eprintln!("drill: everything of its hosts is in {}", folder.display());
         }
-        self.say(&format!("{}: {} agents connect", self.drill_id, self.recording.hosts().len()));
+        let agents = u64::try_from(self.recording.hosts().len()).unwrap_or(u64::MAX);
+        self.say(&format!("{}: {} to connect", self.drill_id, counted(agents, "agent")));
         hosts.connected().await?;
         let pace = Pace::new(self.recording.span(), self.speed, now());
         let (first, last) = self.recording.span();

@@ -110,8 +110,10 @@ pub struct CorrelationHit {
     /// Time of the first and the last event in the window.
     pub first: Micros,
     pub last: Micros,
-    /// What the condition was asked of: events, different values or different rules in the window, or what its numbers make.
+    /// What the condition was asked of: events, different values or different rules in the window, or what its numbers make;
+    /// [`Self::counted`] says which.
     pub count: Amount,
+    pub(crate) kind: Counted,
     /// When `new`, the events of the window in order of time, at most [`EVENTS_REPORTED_MAX`]; else the one that is added.
     pub events: Vec<EventKey>,
     /// The group did not fire at the hit before.
@@ -305,6 +307,18 @@ impl Held {
 }
 
 impl CorrelationHit {
+    /// What `count` is, for people.
+    pub fn counted(&self) -> &'static str {
+        match self.kind {
+            Counted::Events => "count of events",
+            Counted::Values => "count of different values",
+            Counted::Rules | Counted::RulesInOrder => "count of different rules",
+            Counted::Sum => "sum of values",
+            Counted::Average => "average of values",
+            Counted::Percentile(_) => "percentile of values",
+        }
+    }
+
     fn as_hit(&self, cause: &Hit) -> Hit {
         Hit {
             rule: Arc::clone(&self.rule),
@@ -474,6 +488,7 @@ fn firing(correlation: &Correlation, group: &[&str], found: Found, hit: &Hit) ->
         first: found.first,
         last: found.last,
         count: found.count,
+        kind: correlation.kind,
         events: if found.new { found.events } else { vec![hit.event.clone()] },
         new: found.new,
         keys: hit.keys.clone(),

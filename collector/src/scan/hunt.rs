@@ -322,9 +322,10 @@ impl Finding {
         let last = fired.events.last()?;
         let place = Place { file: last.epoch, position: last.seq };
         let count = u64::try_from(fired.events.len()).unwrap_or(u64::MAX);
+        let counted = (fired.counted().to_owned(), fired.count.to_string());
         let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&last.agent));
         let mut matched = fired.group;
-        matched.push(("count".to_owned(), fired.count.to_string()));
+        matched.push(counted);
         Some(Self { rule, ts, host, place, matched, count })
     }
 }

@@ -87,7 +87,7 @@ impl Listed for Row<'_> {
             dash(self.host),
             self.rule_title.to_owned(),
             dash(&self.techniques.join(" ")),
-            what.join(" "),
+            what.join(", "),
             format!("{}:{}", self.file, self.position),
         ]
     }
