@@ -199,6 +199,9 @@ impl<R: Read> Read for Documents<R> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
     use super::*;
 
     /// Line by line, without the empty ones: number and text.
@@ -211,6 +214,37 @@ mod tests {
 
     fn said(lines: &[(usize, &str)]) -> Vec<(usize, String)> {
         lines.iter().map(|(number, line)| (*number, (*line).to_owned())).collect()
+    }
+
+    /// Values that braces, quotes and backslashes stand in.
+    fn value() -> impl Strategy<Value = Json> {
+        let leaf =
+            prop_oneof![r#"[a{}\[\]",\\\\\n ]{0,6}"#.prop_map(Json::from), any::<i32>().prop_map(Json::from)];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let names = prop::collection::hash_map(r#"[a{}"]{1,2}"#, inner.clone(), 0..4);
+            let objects = names.prop_map(|map| Json::Object(map.into_iter().collect()));
+            prop_oneof![prop::collection::vec(inner, 0..4).prop_map(Json::from), objects]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_comes_out_line_by_line(values in prop::collection::vec(value(), 1..5)) {
+            let objects: Vec<Json> = values.into_iter().map(|value| json!({ "x": value })).collect();
+            let pretty: Vec<String> = objects.iter().map(|object| format!("{object:#}")).collect();
+            let array = Json::from(objects.clone());
+            for text in [pretty.join("\n"), pretty.concat(), format!("{array:#}\n"), array.to_string()] {
+                let read: Vec<Json> =
+                    lines(&text).iter().map(|(_, line)| serde_json::from_str(line).unwrap()).collect();
+                prop_assert_eq!(&read, &objects, "{}", text);
+            }
+            // Each begins on its own line.
+            let mut line = 1;
+            for (found, object) in lines(&pretty.join("\n")).iter().zip(&pretty) {
+                prop_assert_eq!(found.0, line);
+                line += object.lines().count();
+            }
+        }
     }
 
     #[test]
