@@ -1,6 +1,7 @@
 //! The recorded drills of the project, replayed by real agents into a real collector and store.
 
 use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use serde_json::Value as Json;
@@ -10,11 +11,19 @@ use crate::site::{self, Site, root, until};
 /// Some minutes of recording in some seconds; the distances between events stay.
 const SPEED: &str = "60";
 
+/// One drill at a time: on a machine that is too busy an agent reads the first record of an event before the others are written, and
+/// the score takes it for two.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn every_step_of_every_drill_is_detected_and_ordinary_use_raises_nothing_grave() -> Result<()> {
     if !site::engine_present("drills") {
         return Ok(());
     }
+    let _turn = turn();
     let drills = root().join("tests/drills");
     let site = Site::start(&std::fs::read_to_string(drills.join("systems.toml"))?)?;
     let drills = drills.display().to_string();
@@ -43,6 +52,7 @@ fn a_drill_is_correlated_neither_with_what_is_real_nor_with_another_run() -> Res
     if !site::engine_present("drills") {
         return Ok(());
     }
+    let _turn = turn();
     let drills = root().join("tests/drills");
     let mut site = Site::start(&std::fs::read_to_string(drills.join("systems.toml"))?)?;
     let drills = drills.display().to_string();
@@ -50,7 +60,7 @@ fn a_drill_is_correlated_neither_with_what_is_real_nor_with_another_run() -> Res
         ["drill", "run", "linux-web-intrusion", "--drills", &drills, "--speed", SPEED, "--format", "json"];
     let raised = |site: &Site| -> Result<Vec<Json>> {
         let score: Json = serde_json::from_slice(&site.vonggac(&run)?.stdout)?;
-        assert_eq!(score["passed"], true, "{score:#}");
+        assert_eq!(score["missed"], 0, "{score:#}");
         let steps = score["steps"].as_array().expect("steps").iter();
         Ok(steps.map(|step| serde_json::json!([step["id"], step["rules"]])).collect())
     };
