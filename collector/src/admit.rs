@@ -56,8 +56,12 @@ pub(crate) struct Ticket {
 /// What is known of batches since this collector started.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
-    agents: Mutex<HashMap<String, Vec<Epoch>>>,
+    agents: Known,
+    /// Apart, because each request of OTLP is an epoch: they must not push out those of an agent on the same host.
+    otlp: Known,
 }
+
+type Known = Mutex<HashMap<String, Vec<Epoch>>>;
 
 #[derive(Debug, Default)]
 struct Epoch {
@@ -109,13 +113,13 @@ impl Admit {
 impl Admission {
     /// Takes note of how far an earlier collector stored an agent.
     pub(crate) fn stored_before(&self, agent: &str, epoch: u64, seq: u64) {
-        self.epoch(agent, epoch, |known| known.before = Some(seq));
+        self.epoch(SenderKind::Agent, agent, epoch, |known| known.before = Some(seq));
     }
 
     fn admit(self: &Arc<Self>, delivery: Delivery, budget: OwnedSemaphorePermit) -> Option<Admitted> {
         let Delivery { batch, sender, received, gap, done } = delivery;
         let identity = Identity::of(&batch);
-        let Entry::New { gap: earlier } = self.enter(&identity, done) else { return None };
+        let Entry::New { gap: earlier } = self.enter(sender, &identity, done) else { return None };
         let header = &batch.header;
         let (source, drill_id) = (header.source.clone(), header.drill_id.clone());
         let origin = Arc::new(Origin { identity, source, drill_id, received });
@@ -123,9 +127,9 @@ impl Admission {
         Some(Admitted { ticket, batch, gap: gap.or(earlier) })
     }
 
-    fn enter(&self, identity: &Identity, done: oneshot::Sender<Fate>) -> Entry {
+    fn enter(&self, sender: SenderKind, identity: &Identity, done: oneshot::Sender<Fate>) -> Entry {
         let seq = identity.seq;
-        self.epoch(&identity.agent, identity.epoch, |epoch| {
+        self.epoch(sender, &identity.agent, identity.epoch, |epoch| {
             if epoch.is_settled(seq) {
                 // Its sender may be gone: then nobody waits for the answer.
                 let _ = done.send(Fate::Stored);
@@ -145,8 +149,8 @@ impl Admission {
     }
 
     /// Tells all that wait. `None`: the batch is not stored, they must send it again.
-    fn leave(&self, identity: &Identity, fate: Option<Fate>) {
-        let waiting = self.epoch(&identity.agent, identity.epoch, |epoch| {
+    fn leave(&self, sender: SenderKind, identity: &Identity, fate: Option<Fate>) {
+        let waiting = self.epoch(sender, &identity.agent, identity.epoch, |epoch| {
             if fate.is_some() {
                 epoch.settle(identity.seq);
             }
@@ -159,8 +163,14 @@ impl Admission {
         }
     }
 
-    fn epoch<T>(&self, agent: &str, number: u64, then: impl FnOnce(&mut Epoch) -> T) -> T {
-        let mut agents = self.agents();
+    fn epoch<T>(
+        &self,
+        sender: SenderKind,
+        agent: &str,
+        number: u64,
+        then: impl FnOnce(&mut Epoch) -> T,
+    ) -> T {
+        let mut agents = self.known(sender);
         let epochs = match agents.get_mut(agent) {
             Some(epochs) => epochs,
             None => agents.entry(agent.to_owned()).or_default(),
@@ -181,22 +191,23 @@ impl Admission {
         then(&mut epochs[last])
     }
 
-    fn agents(&self) -> MutexGuard<'_, HashMap<String, Vec<Epoch>>> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self, sender: SenderKind) -> MutexGuard<'_, HashMap<String, Vec<Epoch>>> {
+        let known = if sender == SenderKind::Otlp { &self.otlp } else { &self.agents };
+        known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ticket {
     /// The batch has come to its end: its senders are told.
     pub(crate) fn settle(self, fate: Fate) {
-        self.admission.leave(&self.origin.identity, Some(fate));
+        self.admission.leave(self.sender, &self.origin.identity, Some(fate));
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         // Nothing waits any more once it was settled.
-        self.admission.leave(&self.origin.identity, None);
+        self.admission.leave(self.sender, &self.origin.identity, None);
     }
 }
 
@@ -237,13 +248,15 @@ mod tests {
 
     use super::*;
 
+    const AGENT: SenderKind = SenderKind::Agent;
+
     fn identity(seq: u64) -> Identity {
         Identity { agent: "web01".into(), epoch: 7, seq }
     }
 
     fn enter(admission: &Admission, seq: u64) -> (Entry, oneshot::Receiver<Fate>) {
         let (done, fate) = oneshot::channel();
-        (admission.enter(&identity(seq), done), fate)
+        (admission.enter(AGENT, &identity(seq), done), fate)
     }
 
     #[test]
@@ -253,7 +266,7 @@ mod tests {
         let (second, mut second_fate) = enter(&admission, 1);
         assert_eq!((first, second), (Entry::New { gap: None }, Entry::Waits));
         assert_eq!(first_fate.try_recv(), Err(TryRecvError::Empty));
-        admission.leave(&identity(1), Some(Fate::DeadLettered));
+        admission.leave(AGENT, &identity(1), Some(Fate::DeadLettered));
         assert_eq!(first_fate.try_recv(), Ok(Fate::DeadLettered));
         assert_eq!(second_fate.try_recv(), Ok(Fate::DeadLettered));
         let (third, mut third_fate) = enter(&admission, 1);
@@ -268,8 +281,8 @@ mod tests {
             drop(enter(&admission, 1));
         }
         let (_, mut last) = enter(&admission, 1);
-        assert_eq!(admission.agents()["web01"][0].under_way[&1].len(), 2, "the first and the last");
-        admission.leave(&identity(1), Some(Fate::Stored));
+        assert_eq!(admission.known(AGENT)["web01"][0].under_way[&1].len(), 2, "the first and the last");
+        admission.leave(AGENT, &identity(1), Some(Fate::Stored));
         assert_eq!(last.try_recv(), Ok(Fate::Stored));
     }
 
@@ -277,7 +290,7 @@ mod tests {
     fn an_abandoned_batch_may_come_again() {
         let admission = Admission::default();
         let (_, mut fate) = enter(&admission, 1);
-        admission.leave(&identity(1), None);
+        admission.leave(AGENT, &identity(1), None);
         assert_eq!(fate.try_recv(), Err(TryRecvError::Closed));
         assert_eq!(enter(&admission, 1).0, Entry::New { gap: None });
     }
@@ -294,18 +307,29 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_otlp_do_not_push_out_what_is_known_of_an_agent() {
+        let admission = Admission::default();
+        admission.stored_before("web01", 7, 10);
+        for epoch in 100..120 {
+            let request = Identity { epoch, ..identity(0) };
+            admission.enter(SenderKind::Otlp, &request, oneshot::channel().0);
+        }
+        assert_eq!(enter(&admission, 13).0, Entry::New { gap: Some(Gap { first: 11, last: 12 }) });
+    }
+
+    #[test]
     fn forgets_idle_epochs_only() {
         let admission = Admission::default();
         let (done, _fate) = oneshot::channel();
         let old = Identity { epoch: 1, ..identity(1) };
-        assert_eq!(admission.enter(&old, done), Entry::New { gap: None });
+        assert_eq!(admission.enter(AGENT, &old, done), Entry::New { gap: None });
         for epoch in 2..20 {
             let identity = Identity { epoch, ..identity(1) };
-            admission.enter(&identity, oneshot::channel().0);
-            admission.leave(&identity, Some(Fate::Stored));
+            admission.enter(AGENT, &identity, oneshot::channel().0);
+            admission.leave(AGENT, &identity, Some(Fate::Stored));
         }
-        assert_eq!(admission.enter(&old, oneshot::channel().0), Entry::Waits);
-        assert!(admission.agents()["web01"].len() <= EPOCHS_MAX);
+        assert_eq!(admission.enter(AGENT, &old, oneshot::channel().0), Entry::Waits);
+        assert!(admission.known(AGENT)["web01"].len() <= EPOCHS_MAX);
     }
 
     proptest! {

@@ -7,7 +7,8 @@
 //! Limits: length of a frame (`event::FRAME_BYTES_MAX`, refused before anything is allocated); the time of one; the frames that
 //! are read at once, of all connections ([`FRAMES_BYTES_MAX`]) and of one host's ([`HOST_FRAMES_BYTES_MAX`]); batches and
 //! bytes under way on a connection (`limits.window_batches`, `window_bytes`) and the bytes of all connections together
-//! ([`IN_FLIGHT_BYTES_MAX`]): beyond them it reads no further, and TCP holds the agent back; silence.
+//! ([`IN_FLIGHT_BYTES_MAX`]) and of one host's ([`HOST_IN_FLIGHT_BYTES_MAX`]): beyond them it reads no further, and TCP holds the
+//! agent back; silence.
 //!
 //! What it never does: drop a batch, look into a record, or believe what a batch says of its host.
 
@@ -34,6 +35,8 @@ use crate::tls::Peer;
 
 /// Decompressed bytes under way on all connections together: what a fleet that comes back after a night may cost in memory.
 const IN_FLIGHT_BYTES_MAX: usize = 256 << 20;
+/// ... and on those of one host: two windows as they are shipped, its own and one that a broken line left behind.
+const HOST_IN_FLIGHT_BYTES_MAX: usize = IN_FLIGHT_BYTES_MAX / 4;
 /// Frames that are read or wait to be decoded, all together; one counts with its length before its body is read.
 const FRAMES_BYTES_MAX: usize = 128 << 20;
 /// ... and those of one host: that of its agent, and one that a broken line left behind. A host that claims frames and does
@@ -106,6 +109,7 @@ pub(crate) struct Intake {
     frames: Arc<Semaphore>,
     host_frames: Shares,
     in_flight: Arc<Semaphore>,
+    host_in_flight: Shares,
     sequences: Sequences,
     connections: AtomicU64,
 }
@@ -144,12 +148,15 @@ enum Refusal {
     Drill { drill_id: String },
 }
 
+/// What a batch under way takes: a place and bytes of its connection, bytes of its host, bytes of all.
+type Window = [OwnedSemaphorePermit; 4];
+
 /// A batch under way. Its permits make room again when it is dropped.
 struct Pending {
     identity: Identity,
     since: Instant,
     fate: oneshot::Receiver<Fate>,
-    _window: [OwnedSemaphorePermit; 3],
+    _window: Window,
 }
 
 impl Intake {
@@ -162,6 +169,7 @@ impl Intake {
             frames: Arc::new(Semaphore::new(units(FRAMES_BYTES_MAX))),
             host_frames: Shares::new(units(HOST_FRAMES_BYTES_MAX)),
             in_flight: Arc::new(Semaphore::new(units(IN_FLIGHT_BYTES_MAX))),
+            host_in_flight: Shares::new(units(HOST_IN_FLIGHT_BYTES_MAX)),
             sequences: Sequences::default(),
             connections: AtomicU64::new(1),
         })
@@ -247,6 +255,7 @@ struct Reading<'a> {
     connection: u64,
     /// Of all connections of the host.
     frames: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
     batches: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
@@ -264,6 +273,7 @@ impl<'a> Reading<'a> {
             peer,
             connection,
             frames: intake.host_frames.of(&peer.host),
+            in_flight: intake.host_in_flight.of(&peer.host),
             batches: Arc::new(Semaphore::new(intake.limits.window_batches)),
             bytes: Arc::new(Semaphore::new(units(intake.limits.window_bytes))),
         }
@@ -292,24 +302,23 @@ impl<'a> Reading<'a> {
     }
 
     /// The next batch, once there is room for it.
-    async fn next<R: AsyncRead + Unpin>(
-        &self,
-        read: &mut R,
-    ) -> Result<(Batch, [OwnedSemaphorePermit; 3]), Ending> {
+    async fn next<R: AsyncRead + Unpin>(&self, read: &mut R) -> Result<(Batch, Window), Ending> {
         let place = room(&self.batches, 1).await?;
         let length = self.length(read).await?;
         // Room for the largest body before it is known how large this one is; the rest is given back.
         let largest = units(BATCH_BYTES_MAX);
         let mut bytes = room(&self.bytes, largest).await?;
         let frame = self.frame(read, length).await?;
+        let mut of_host = room(&self.in_flight, largest).await?;
         let mut in_flight = room(&self.intake.in_flight, largest).await?;
         let batch = Batch::decode(&frame.bytes).map_err(|error| Ending::refused(0, error.into()))?;
         METRICS.wire_bytes.inc_by(wide(frame.bytes.len()));
         let excess = largest - units(batch.body_bytes());
-        drop(bytes.split(excess));
-        drop(in_flight.split(excess));
+        for permit in [&mut bytes, &mut of_host, &mut in_flight] {
+            drop(permit.split(excess));
+        }
         self.check(&batch)?;
-        Ok((batch, [place, bytes, in_flight]))
+        Ok((batch, [place, bytes, of_host, in_flight]))
     }
 
     /// A frame of so many bytes, once there is room for it.
@@ -367,7 +376,7 @@ impl<'a> Reading<'a> {
     async fn deliver(
         &self,
         batch: Batch,
-        window: [OwnedSemaphorePermit; 3],
+        window: Window,
         pending: &mpsc::Sender<Pending>,
     ) -> Result<(), Ending> {
         let identity = Identity::of(&batch);
@@ -392,7 +401,7 @@ impl<'a> Reading<'a> {
 }
 
 impl Pending {
-    fn new(identity: Identity, fate: oneshot::Receiver<Fate>, window: [OwnedSemaphorePermit; 3]) -> Self {
+    fn new(identity: Identity, fate: oneshot::Receiver<Fate>, window: Window) -> Self {
         METRICS.in_flight.inc();
         Self { identity, since: Instant::now(), fate, _window: window }
     }

@@ -307,6 +307,29 @@ async fn a_host_that_claims_frames_leaves_room_for_the_others() {
 }
 
 #[tokio::test]
+async fn a_host_whose_batches_wait_leaves_room_for_the_others() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let line = vec![b'x'; 65_000];
+    let mut connections = Vec::new();
+    let mut waiting = Vec::new();
+    for seq in 1..=8 {
+        if seq % 4 == 1 {
+            connections.push(bench.agent("web01", false).await);
+        }
+        let agent = connections.last_mut().unwrap();
+        send_frame(agent, &message(header("web01", seq), &[line.as_slice(); 127])).await;
+        waiting.push(bench.next().await);
+    }
+    let mut same_host = bench.agent("web01", false).await;
+    send_frame(&mut same_host, &message(header("web01", 9), &[b"x"])).await;
+    let mut other = bench.agent("web02", false).await;
+    send_frame(&mut other, &message(header("web02", 1), &[b"x"])).await;
+    assert_eq!(bench.next().await.batch.header.agent, "web02");
+    waiting.remove(0).done.send(Fate::Stored).unwrap();
+    assert_eq!(bench.next().await.batch.header.seq, 9, "its turn comes");
+}
+
+#[tokio::test]
 async fn a_gap_is_told_again_when_the_connection_broke_before_there_was_room_for_its_batch() {
     let mut bench = Bench::new(Limits { queue_batches: 1, ..Limits::default() }).await;
     let mut agent = bench.agent("pressed", false).await;
