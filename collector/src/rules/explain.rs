@@ -33,7 +33,7 @@ Examples:
   vonggac rules explain rule.yml events.json                      the first event of the file
   vonggac rules explain rule.yml Security.evtx --number 4711      the record 4711 of an EVTX file
   vonggac rules explain 'SSH brute force' auth.log --rules rules/sigma --number 3
-  journalctl -o cat -u ssh | tail -n 1 | vonggac rules explain rule.yml - --product linux --service sshd
+  journalctl -o cat -u ssh -n 1 | vonggac rules explain rule.yml - --product linux --service sshd
 
 Each line says yes or no, what was asked, and what the event has. A first line `#! format=syslog product=linux` is read as
 in samples (vonggac rules test --help).
