@@ -175,20 +175,20 @@ fn reports(site: &Site, id: &str) -> Result<()> {
 }
 
 fn follows_the_deadlines(site: &Site, id: &str) -> Result<()> {
-    assert_eq!(standings(site, id)?, ["incident open", "serious-incident open"]);
+    assert_eq!(standings(site, id)?, ["serious-incident open", "incident open"]);
     done(site, &["incident", "sent", id, "serious-incident", "--text", "12/BC-TTDL"])?;
-    assert_eq!(standings(site, id)?, ["incident open", "serious-incident met"]);
+    assert_eq!(standings(site, id)?, ["serious-incident met", "incident open"]);
     // What is sent later brings it up to date; what was an error is taken back.
     done(site, &["incident", "sent", id, "serious-incident", "--text", "13/BC-TTDL"])?;
-    assert_eq!(shown(site, id)?["deadlines"][1]["sent"].as_array().map(Vec::len), Some(2));
+    assert_eq!(shown(site, id)?["deadlines"][0]["sent"].as_array().map(Vec::len), Some(2));
     done(site, &["incident", "sent", id, "serious-incident", "--withdraw", "--text", "of another"])?;
-    assert_eq!(standings(site, id)?, ["incident open", "serious-incident open"]);
+    assert_eq!(standings(site, id)?, ["serious-incident open", "incident open"]);
     done(site, &["incident", "sent", id, "serious-incident", "--text", "12/BC-TTDL"])?;
     // It turns out that it was detected four days ago, and what was sent just now was late.
     done(site, &["incident", "set", id, "detected_at=4d", "classes=serious,personal_data"])?;
     assert_eq!(
         standings(site, id)?,
-        ["incident overdue", "serious-incident missed", "personal-data overdue"]
+        ["serious-incident missed", "incident overdue", "personal-data overdue"]
     );
     let (code, text, _) = answer(site, &["incident"])?;
     assert!(code == 1 && text.contains("2 reports overdue") && text.contains("late by "), "{text}");
@@ -232,6 +232,7 @@ fn an_alert_is_of_one_incident(site: &Site) -> Result<()> {
     codes.sort_unstable();
     assert_eq!(codes, [0, 2]);
     let opened = answer(site, &["incident", "open", "--title", "a third", "--system", "qlvb"])?.1;
+    assert!(opened.starts_with("opened ") && opened.contains("in 3 days\n3 entries by "), "{opened}");
     let id = opened
         .split_once("opened ")
         .and_then(|(_, rest)| rest.split_once(';'))

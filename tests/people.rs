@@ -49,7 +49,9 @@ const EVENTS: &str = r"INSERT INTO events (ts, ts_received, ts_quality, kind, pa
     (now64(6) - 2400, now64(6), 'event', 'sshd', 'parsed', 'web01', 'web01', '/var/log/auth.log', 'portal', 1, 0, 90,
      ['rule-one'], 'root', toIPv6('192.0.2.7'), 255, 'Failed password for ĐỖ from 192.0.2.7', ''),
     (now64(6) - 600, now64(6), 'event', 'syslog', 'raw', 'db01', 'db01', '/var/log/x', '', 1, 0, 90, [], '', toIPv6('::'), 255,
-     'evil \x1B[2J\n2026-01-01 forged', 'evil \x1B[2J\xFF')";
+     'evil \x1B[2J\n2026-01-01 forged', 'evil \x1B[2J\xFF'),
+    (now64(6) - 300, now64(6), 'event', 'hunt', 'parsed', 'hunt-x', 'hunt-x', 'hunt', '', 1, 0, 90, ['rule-hunt'], '', toIPv6('::'),
+     255, '{}', '')";
 
 /// The exit code and what was printed.
 fn answer(site: &Site, arguments: &[&str]) -> Result<(i32, String)> {
@@ -83,7 +85,19 @@ fn answers_questions_about_alerts_events_and_itself() -> Result<()> {
     filters_events(&site)?;
     explains_an_alert(&site)?;
     lets_no_text_out_unescaped(&site)?;
+    says_what_was_expected(&site)?;
     tells_its_state(&mut site)
+}
+
+/// A word in the place of an id, and nothing to be done.
+fn says_what_was_expected(site: &Site) -> Result<()> {
+    let output = site.vonggac(&["alert", "list"])?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("hexadecimal digits") && said.contains("`vonggac alerts` lists"), "{said}");
+    let (code, said) = answer(site, &["notifications", "retry", "--all"])?;
+    assert!(code == 0 && said.starts_with("no message was given up"), "{said}");
+    Ok(())
 }
 
 fn filters_alerts(site: &Site) -> Result<()> {
@@ -137,6 +151,9 @@ fn filters_events(site: &Site) -> Result<()> {
         (&["--rule", "rule-o"], &["web01"]),
         (&["--since", "20m"], &["db01"]),
         (&["--limit", "1"], &["db01"]),
+        (&["--hunts"], &["web01", "db01", "hunt-x"]),
+        (&["--kind", "hunt"], &["hunt-x"]),
+        (&["--rule", "rule-hunt"], &["hunt-x"]),
         (&["--text", "' OR 1=1 --"], &[]),
     ] {
         assert_eq!(column(site, &[&["events"], filter].concat(), "host")?, expected, "{filter:?}");

@@ -3,10 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match collector::run(collector::Cli::parse()) {
+    match collector::run(collector::Cli::typed()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("vonggac: {}", collector::in_words(&error));

@@ -53,7 +53,7 @@ const EXAMPLES: &str = "\
 Examples:
   vonggac scan /evidence                              every file below it, with the configured rules
   vonggac scan Security.evtx --rules sigma/rules      one file, with SigmaHQ's rules
-  vonggac scan /evidence --severity high --timeline   the course of the attack: by host, technique and time
+  vonggac scan /evidence --severity high --timeline   the attack by host, technique and time
   vonggac scan /evidence --format json | jq -r .rule_title | sort | uniq -c | sort -n
   vonggac scan export.json.gz --format csv > findings.csv
   vonggac scan /evidence --exit-code >/dev/null && page-someone

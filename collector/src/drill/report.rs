@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::drill::recording::Recording;
 use crate::drill::score::{Score, StepScore};
-use crate::people::{counted, json_line, shown};
+use crate::people::table::{self, Column, Terminal};
+use crate::people::{Tone, counted, json_line, shown};
 
 /// False alerts that a page lists; JSON has all.
 const FALSE_SHOWN: usize = 20;
@@ -56,20 +56,14 @@ pub(crate) fn text(recording: &Recording, drill_id: &str, score: &Score) -> Stri
 
 /// All drills of a run, one line each.
 pub(crate) fn table(scores: &[(&Recording, Score)]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header([
-        "drill",
-        "detected",
-        "grave false alerts",
-        "events",
-        "lost",
-        "doubled",
-        "line to alert",
-        "verdict",
-    ]);
+    let headings =
+        ["drill", "detected", "grave false alerts", "events", "lost", "doubled", "line to alert", "verdict"];
+    // The events and how fast it was are on each drill's page, too.
+    let spared = |heading: &str| ["events", "line to alert"].iter().position(|spare| *spare == heading);
+    let mut columns = headings.map(|heading| Column::new(heading).spared(spared(heading)));
     for (recording, score) in scores {
-        table.add_row([
-            shown(&recording.name),
+        let cells = [
+            recording.name.clone(),
             format!("{} of {}", score.detected, score.detected + score.missed),
             score.grave().to_string(),
             score.events_stored.to_string(),
@@ -77,9 +71,10 @@ pub(crate) fn table(scores: &[(&Recording, Score)]) -> String {
             score.events_doubled.to_string(),
             score.time_to_alert_ms.p50.map_or_else(|| "-".to_owned(), |p50| format!("p50 {}", seconds(p50))),
             passed(score).to_owned(),
-        ]);
+        ];
+        columns.iter_mut().zip(&cells).for_each(|(column, cell)| column.push(cell, Tone::Plain));
     }
-    format!("{}\n", table.trim_fmt())
+    table::written(&columns, Terminal::of_stdout())
 }
 
 fn passed(score: &Score) -> &'static str {

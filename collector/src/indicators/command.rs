@@ -15,7 +15,7 @@ use serde_json::json;
 use super::load::{self, Loaded, Report};
 use crate::clock::now;
 use crate::config::{ConfigArg, FeedFormat, IndicatorFeed};
-use crate::people::{configuration, json_line, print_text, shown};
+use crate::people::{configuration, counted, json_line, print_text, shown};
 
 /// As much of a file as tells what it is.
 const HEAD_BYTES: u64 = 4096;
@@ -149,7 +149,8 @@ fn text(loaded: &Loaded) -> String {
         describe(report, &mut out);
     }
     let (count, bytes) = (loaded.indicators.len(), loaded.indicators.bytes());
-    let _infallible = writeln!(out, "{count} indicators in {} MiB", bytes.div_ceil(1 << 20));
+    let indicators = counted(u64::try_from(count).unwrap_or(u64::MAX), "indicator");
+    let _infallible = writeln!(out, "{indicators} in {} MiB", bytes.div_ceil(1 << 20));
     out
 }
 
@@ -157,7 +158,8 @@ fn describe(report: &Report, out: &mut String) {
     let kinds = IndicatorKind::ALL.iter().zip(report.kinds).filter(|(_, count)| *count > 0);
     let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{count} {}", kind.as_str())).collect();
     let kinds = if kinds.is_empty() { "no indicator".to_owned() } else { kinds.join(", ") };
-    let _infallible = writeln!(out, "{}: {kinds}; from {} files", shown(&report.feed), report.files);
+    let files = counted(report.files, "file");
+    let _infallible = writeln!(out, "{}: {kinds}; from {files}", shown(&report.feed));
     for problem in &report.problems {
         let _infallible = writeln!(out, "  not read: {}", shown(&problem.to_string()));
     }

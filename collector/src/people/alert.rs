@@ -12,27 +12,29 @@ use crate::config::{Config, ConfigArg};
 use crate::history::{self, Entry};
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::deed::{self, Deed, PREFIX_CHARS_MIN};
-use crate::people::escape::{json_line, shown, shown_bytes};
+use crate::people::escape::{json_line, shown};
 use crate::people::filter::{Bound, Filter, shown_address};
 use crate::people::output::print_text;
+use crate::people::page::Page;
 use crate::people::rule::{Words, words};
 use crate::people::select::{as_address, as_iso, as_map, as_texts, counted, unhex};
+use crate::people::table::Terminal;
 use crate::people::when::{Clock, MICROS_PER_S, iso};
 
 /// How many alerts an ambiguous beginning lists.
 const CANDIDATES_MAX: usize = 5;
 /// `vonggac events` of the commands proposed look so much further back and ahead: an alert seldom starts the story.
 const AROUND: Micros = 5 * 60 * MICROS_PER_S;
-/// Width of the names before the values.
-const NAME_CHARS: usize = 12;
 
 const EXAMPLES: &str = "\
 Examples:
   vonggac alert 8c1f2a90                 the beginning of an id is enough when only one alert has it
   vonggac alert 8c1f2a90 --format json   for programs: one object, nothing left out
-  vonggac alert ack 8c1f2a90             somebody looks at it; writing needs the writer's password: the daemon's user or root
+  vonggac alert ack 8c1f2a90             somebody looks at it
   vonggac alert assign 8c1f2a90 --to lan
   vonggac alert close 8c1f2a90 --verdict false_positive --text \"scanner of the health department\"
+
+Acting on an alert writes, and needs the writer's password: the daemon's user or root.
 
 Exit codes: 0 shown; 1 no alert has that id, or more than one has that beginning; 2 the question could not be answered.";
 
@@ -225,7 +227,11 @@ async fn history(reader: &Reader, id: &str) -> Result<Vec<Entry>> {
 fn show(alert: &Alert, handling: &Handling, config: &Config, format: Format, clock: &Clock) -> Result<()> {
     let rule = words(config, &alert.rule_path, &alert.rule_id);
     match format {
-        Format::Text => print_text(&explained(alert, rule.as_ref(), handling, clock)),
+        Format::Text => {
+            let mut page = Page::for_terminal(Terminal::of_stdout());
+            explain(&mut page, alert, rule.as_ref(), handling, clock);
+            print_text(&page.into_text())
+        }
         Format::Json => {
             let next = alert.next_commands(rule.as_ref());
             let explained = Explained { alert, rule: rule.as_ref(), handling, next };
@@ -236,7 +242,7 @@ fn show(alert: &Alert, handling: &Handling, config: &Config, format: Format, clo
 
 fn not_one(id: &str, alerts: &[Alert], clock: &Clock) -> String {
     if alerts.is_empty() {
-        return format!("vonggac: no alert has an id that begins with {}\n", shown(id));
+        return format!("vonggac: {}\n", deed::no_alert(id));
     }
     let mut out = format!("vonggac: more than one alert has an id that begins with {}:\n", shown(id));
     for alert in alerts.iter().take(CANDIDATES_MAX) {
@@ -250,8 +256,7 @@ fn not_one(id: &str, alerts: &[Alert], clock: &Clock) -> String {
 }
 
 /// The page for eyes. Every value is escaped by [`Page`].
-fn explained(alert: &Alert, rule: Option<&Words>, handling: &Handling, clock: &Clock) -> String {
-    let mut page = Page::default();
+fn explain(page: &mut Page, alert: &Alert, rule: Option<&Words>, handling: &Handling, clock: &Clock) {
     page.title(&format!("{}  {}", alert.priority, alert.rule_title));
     page.section("What");
     page.line("alert", &alert.id);
@@ -289,7 +294,6 @@ fn explained(alert: &Alert, rule: Option<&Words>, handling: &Handling, clock: &C
     alert.samples.iter().for_each(|line| page.raw(&unhex(line)));
     page.section("Next");
     alert.next_commands(rule).iter().for_each(|command| page.raw(command.as_bytes()));
-    page.0
 }
 
 fn named(name: &str, id: &str, otherwise: &str) -> String {
@@ -360,30 +364,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", shown(word).replace('\'', r"'\''"))
 }
 
-/// Text under headings, each value on a line of its own.
-#[derive(Default)]
-pub(super) struct Page(pub(super) String);
-
 impl Page {
-    pub(super) fn title(&mut self, text: &str) {
-        self.push(&format!("{}\n", shown(text)));
-    }
-
-    pub(super) fn section(&mut self, name: &str) {
-        self.push(&format!("\n{name}\n"));
-    }
-
-    /// Nothing for an empty value.
-    pub(super) fn line(&mut self, name: &str, value: &str) {
-        if !value.is_empty() {
-            self.push(&format!("  {name:NAME_CHARS$} {}\n", shown(value)));
-        }
-    }
-
-    pub(super) fn raw(&mut self, line: &[u8]) {
-        self.push(&format!("  {}\n", shown_bytes(line)));
-    }
-
     fn handling(&mut self, alert: &Alert, handling: &Handling, clock: &Clock) {
         self.line("status", &alert.status);
         self.line("assigned to", &alert.assignee);
@@ -412,10 +393,6 @@ impl Page {
         rule.description.lines().for_each(|line| self.line("description", line));
         rule.falsepositives.iter().for_each(|line| self.line("harmless if", line));
         rule.references.iter().for_each(|line| self.line("see", line));
-    }
-
-    fn push(&mut self, text: &str) {
-        self.0.push_str(text);
     }
 }
 
@@ -489,7 +466,9 @@ mod tests {
 
     #[test]
     fn explains_on_one_page_and_escapes_every_value() {
-        let page = explained(&alert(), None, &handling(), &Clock::new(true));
+        let mut page = Page::default();
+        explain(&mut page, &alert(), None, &handling(), &Clock::new(true));
+        let page = page.into_text();
         assert!(!page.chars().any(|char| char != '\n' && crate::people::escape::is_unsafe(char)));
         for part in [
             "P1  SSH brute force\n",

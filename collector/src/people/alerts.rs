@@ -25,15 +25,15 @@ const DUE: usize = 10;
 
 const EXAMPLES: &str = "\
 Examples:
-  vonggac alerts                                  what happened within the last day, the most urgent first
-  vonggac alerts --since 1h --severity high       rules of severity high and critical, within the last hour
+  vonggac alerts                                  the last day, the most urgent first
+  vonggac alerts --since 1h --severity high       rules of severity high and critical
   vonggac alerts --priority P2 --level 3          P1 and P2 on systems of level 3 and above
   vonggac alerts --address 10.20.0.0/16 --since today
   vonggac alerts --since 5m --priority P1 --exit-code >/dev/null && page-someone
   vonggac alerts --format json | jq -r .id        for programs: one object a line
   vonggac alerts --drill all                      drills as well
   vonggac alerts --status new --since 1w          what nobody has looked at yet
-  vonggac alerts --overdue --since 30d            what should have been acknowledged, contained or closed by now
+  vonggac alerts --overdue --since 30d            what should have been done by now
   vonggac alerts verify                           did anybody change what people did with alerts
 
 Exit codes: 0 answered, with or without alerts (with --exit-code: at least one alert); 1 only with --exit-code: none;
@@ -177,6 +177,8 @@ impl Listed for Alert {
         "due",
         "id",
     ];
+    const PROSE: &'static [&'static str] = &["system", "what", "status", "due"];
+    const SPARE: &'static [&'static str] = &["level", "severity", "hits", "system", "due", "status", "who"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![

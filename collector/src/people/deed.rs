@@ -144,7 +144,8 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
         }
         let about = |id| Entry { alert_id: id, ..entry.clone() };
         let entries = ids.into_iter().map(about).collect();
-        Chain::hold(&config, &writer)?.append(entries, target.on_behalf.as_deref()).await?;
+        let entries = Chain::hold(&config, &writer)?.append(entries, target.on_behalf.as_deref()).await?;
+        print_text(&written(&entries))?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -228,12 +229,25 @@ pub(super) async fn resolve(reader: &Reader, prefix: &str) -> Result<Result<Stri
     filter.and("startsWith(a.id, {})", Bound::Text(prefix.clone()));
     let sql = format!("SELECT DISTINCT a.id AS id FROM alerts AS a WHERE {} LIMIT 2", filter.sql());
     let mut found = reader.rows::<Id>(&sql, &filter).await?;
-    let begins = format!("an id that begins with {}", shown(&prefix));
     Ok(match (found.pop(), found.pop()) {
         (Some(only), None) => Ok(only.id),
-        (None, _) => Err(format!("no alert has {begins}")),
-        (Some(_), Some(_)) => Err(format!("more than one alert has {begins}")),
+        (None, _) => Err(no_alert(&prefix)),
+        (Some(_), Some(_)) => {
+            Err(format!("more than one alert has an id that begins with {}", shown(&prefix)))
+        }
     })
+}
+
+/// Why there is no such alert. What is no beginning of an id was meant to be something else.
+pub(super) fn no_alert(prefix: &str) -> String {
+    if prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return format!("no alert has an id that begins with {prefix}");
+    }
+    format!(
+        "{} is no alert's id: hexadecimal digits (0-9, a-f) are expected; `vonggac alerts` lists alerts with their ids, \
+         `vonggac alert --help` what can be done with one",
+        shown(prefix)
+    )
 }
 
 /// This machine's chain, held for one writer: what is read while it is held is not changed by another on this machine.
@@ -252,8 +266,9 @@ impl<'w> Chain<'w> {
         Ok(Self { file, host, writer })
     }
 
-    /// Appends entries, all of them or none, with who decided, and from which account and machine it is typed.
-    pub(super) async fn append(mut self, entries: Vec<Entry>, on_behalf: Option<&str>) -> Result<()> {
+    /// Appends entries, all of them or none, with who decided, and from which account and machine it is typed; gives them back
+    /// as they stand in the chain.
+    pub(super) async fn append(mut self, entries: Vec<Entry>, on_behalf: Option<&str>) -> Result<Vec<Entry>> {
         let login = login()?;
         let actor = actor(on_behalf, &login)?;
         // A writer that died behind its insert left the file some entries behind.
@@ -268,19 +283,23 @@ impl<'w> Chain<'w> {
             chained.push(entry);
         }
         if chained.is_empty() {
-            return Ok(());
+            return Ok(chained);
         }
         self.writer.insert_all("alert_history", &chained).await?;
         self.file
             .replace(head)
             .context("the entries are stored, but the head of the history is not remembered")?;
-        let said = chained.iter().map(|entry| {
-            let (action, subject, actor) =
-                (shown(&entry.action), shown(&entry.alert_id), shown(&entry.actor));
-            format!("{action} {subject} by {actor} ({})\n", entry.head())
-        });
-        print_text(&said.collect::<String>())
+        Ok(chained)
     }
+}
+
+/// A line for each entry that was written, with what `vonggac alerts verify` checks it by.
+pub(super) fn written(entries: &[Entry]) -> String {
+    let line = |entry: &Entry| {
+        let (action, subject, actor) = (shown(&entry.action), shown(&entry.alert_id), shown(&entry.actor));
+        format!("{action} {subject} by {actor} ({})\n", entry.head())
+    };
+    entries.iter().map(line).collect()
 }
 
 async fn newest(reader: &Reader, chain: &str) -> Result<Option<Entry>> {
@@ -335,6 +354,14 @@ mod tests {
         assert!(remark(&"x".repeat(TEXT_CHARS_MAX)).is_ok());
         assert!(remark(&"x".repeat(TEXT_CHARS_MAX + 1)).is_err());
         assert!(name("--to", "a\nb").is_err());
+    }
+
+    #[test]
+    fn a_word_is_no_id() {
+        assert_eq!(no_alert("8c1f"), "no alert has an id that begins with 8c1f");
+        let said = no_alert("list\u{1b}");
+        assert!(said.starts_with("list\\x1b is no alert's id: hexadecimal digits"), "{said}");
+        assert!(said.contains("`vonggac alerts` lists alerts"), "{said}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::people::books::Books;
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed;
 use crate::people::filter::{Bound, Filter};
-use crate::people::output::{Listed, OutputArgs, Tone, print};
+use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
 use crate::people::select::counted;
 use crate::people::when::{Clock, day};
 
@@ -236,6 +236,8 @@ impl Owed {
 impl Listed for Owed {
     const HEADINGS: &'static [&'static str] =
         &["due", "system", "level", "duty", "what", "every", "last done", "by"];
+    const PROSE: &'static [&'static str] = &["what", "by"];
+    const SPARE: &'static [&'static str] = &["level", "every", "last done", "by"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
@@ -282,6 +284,8 @@ fn record(done: &Done) -> Result<ExitCode> {
         text: format!("{} {text}", done.on),
         ..Entry::default()
     };
-    block_on(deed::Chain::hold(&config, &writer)?.append(vec![entry], done.on_behalf.as_deref()))?;
+    let entries =
+        block_on(deed::Chain::hold(&config, &writer)?.append(vec![entry], done.on_behalf.as_deref()))?;
+    print_text(&deed::written(&entries))?;
     Ok(ExitCode::SUCCESS)
 }

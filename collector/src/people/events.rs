@@ -18,15 +18,19 @@ use crate::people::when::{Clock, When};
 /// Characters of a message in the table; the rest of it is in JSON, CSV and --raw.
 const MESSAGE_CHARS: usize = 400;
 
+/// The kind of what hunts record.
+const HUNT: &str = "hunt";
+
 const EXAMPLES: &str = "\
 Examples:
   vonggac events --host web01 --since 15m              what happened on a host
   vonggac events --address 192.0.2.7 --since 1d        what an address did, as source or destination
-  vonggac events --text 'failed password' --since 1d   whole words, in any case, found through the index
-  vonggac events --contains passw --since 1h           any part of the message; reads every message of that time
+  vonggac events --text 'failed password' --since 1d   whole words, in any case, by the index
+  vonggac events --contains passw --since 1h           any part of the message; slower
   vonggac events --kind sshd --since today --limit 1000
-  vonggac events --rule 5f1d2c3b --since 1d            what a rule matched, or what alerts of a correlation cite
-  vonggac events --host web01 --raw                    the log lines themselves, control characters written out
+  vonggac events --rule 5f1d2c3b --since 1d            what a rule matched, what alerts cite
+  vonggac events --host web01 --raw                    the log lines themselves
+  vonggac events --hunts --since 1d                    with the records of hunts
   vonggac events --since 1h --format json | jq -r .message
 
 Exit codes: 0 answered, with or without events (with --exit-code: at least one event); 1 only with --exit-code: none;
@@ -71,6 +75,9 @@ pub(crate) struct Args {
     /// The id of a rule that matched, or its beginning; of a correlation: the events that its alerts cite, five of each
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
+    /// Also the records of hunts: that one ran, and the rows it found. --kind hunt and --rule show them without
+    #[arg(long, help_heading = "Filters")]
+    hunts: bool,
     #[command(flatten)]
     drill: DrillArg,
     /// At most so many rows
@@ -127,6 +134,8 @@ const COLUMNS: &str = "concat(a.agent, ':', leftPad(lower(hex(a.epoch)), 16, '0'
 
 impl Listed for Event {
     const HEADINGS: &'static [&'static str] = &["time ({zone})", "host", "kind", "what", "who", "message"];
+    const PROSE: &'static [&'static str] = &["what", "message"];
+    const SPARE: &'static [&'static str] = &["what", "kind", "who"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![
@@ -191,6 +200,10 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
     }
     if let Some(words) = &args.text {
         by_words(&mut filter, words);
+    }
+    // A hunt is a question of ours: its records are no log of a host.
+    if !args.hunts && args.kind.is_none() && args.rule.is_none() {
+        filter.and("a.kind != {}", Bound::Text(HUNT.to_owned()));
     }
     args.drill.apply(&mut filter);
     Ok(filter)

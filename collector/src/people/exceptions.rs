@@ -25,10 +25,10 @@ use crate::rules;
 
 const EXAMPLES: &str = "\
 Examples:
-  vonggac exceptions check            are the files right; what has expired; which rules and systems does nobody know
-  vonggac exceptions list             each with its owner, its last day, how many hits it swallowed, and when the last
+  vonggac exceptions check            are the files right, what has expired, what is not known
+  vonggac exceptions list             each with its owner, its last day, what it swallowed
   vonggac exceptions list --format json | jq 'select(.swallowed == 0) | .id'
-  vonggac alerts --format json | jq -r 'select(.silence != \"\") | .id'   alerts that nobody was notified of
+  vonggac alerts --format json | jq -r 'select(.silence != \"\") | .id'   nobody was notified
 
 A file, or the *.toml of a folder, that `exceptions` in the configuration names; SIGHUP loads it anew:
 
@@ -36,7 +36,7 @@ A file, or the *.toml of a folder, that `exceptions` in the configuration names;
   id = \"vulnerability-scanner\"
   owner = \"Lan\"
   reason = \"the health department scans its portal each Sunday\"
-  expires = \"2027-03-31\"              # the last day, or a time with or without its zone; at most 366 days from now
+  expires = \"2027-03-31\"              # the last day, or a time; at most 366 days from now
   rules = [\"ID\"]                      # of what is given, each must hold, by one of its values
   systems = [\"portal\"]
   hosts = [\"web*\"]                    # * stands for any text; case does not matter
@@ -164,6 +164,8 @@ const USAGE: &str = "\
 impl Listed for Listing {
     const HEADINGS: &'static [&'static str] =
         &["kind", "id", "owner", "expires ({zone})", "status", "swallowed", "last ({zone})", "reason"];
+    const PROSE: &'static [&'static str] = &["owner", "reason"];
+    const SPARE: &'static [&'static str] = &["last ({zone})", "kind", "owner", "swallowed"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         let last = if self.last_hit == 0 { "-".to_owned() } else { clock.shown(self.last_hit) };

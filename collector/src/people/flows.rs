@@ -20,9 +20,9 @@ const EXAMPLES: &str = "\
 Examples:
   vonggac flows --address 192.0.2.7 --since 1d               what an address did, at either end
   vonggac flows --address 10.20.0.10 --peer 203.0.113.0/24   two ends, in either order
-  vonggac flows --port 3389 --direction inbound --since 7d   who came to remote desktops from outside
+  vonggac flows --port 3389 --direction inbound --since 7d   who came to remote desktops
   vonggac flows --name example.net --since 1d                by the name in TLS, HTTP or DNS
-  vonggac flows --address 192.0.2.7 --since 7d --by pair     summed up by both ends, port and application
+  vonggac flows --address 192.0.2.7 --since 7d --by pair     summed up by ends, port, application
   vonggac flows --since 1h --by source                       who sent most
   vonggac flows --community-id '1:LQU9qZlK+B5F3KDmev6m5PMibrg='
 
@@ -152,6 +152,8 @@ const COLUMNS: &str = "toUnixTimestamp64Micro(a.ts) AS ts, toUnixTimestamp64Micr
 impl Listed for Flow {
     const HEADINGS: &'static [&'static str] =
         &["time ({zone})", "lasted", "from", "to", "what", "state", "sent", "got", "name"];
+    const PROSE: &'static [&'static str] = &["name"];
+    const SPARE: &'static [&'static str] = &["state", "got", "lasted", "sent", "name"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         let what = if self.app.is_empty() { &self.proto } else { &self.app };
@@ -188,6 +190,8 @@ struct Sum {
 impl Listed for Sum {
     const HEADINGS: &'static [&'static str] =
         &["what", "conversations", "peers", "sent", "got", "first ({zone})", "last"];
+    const PROSE: &'static [&'static str] = &["what"];
+    const SPARE: &'static [&'static str] = &["got", "peers", "first ({zone})", "sent"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![

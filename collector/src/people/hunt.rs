@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
-use comfy_table::{Table, presets};
 use event::Micros;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,9 +14,14 @@ use crate::config::ConfigArg;
 use crate::hunts::{self, Hunt, Window};
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::escape::{json_line, shown};
-use crate::people::output::{Listed, OutputArgs, print, print_text};
+use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
+use crate::people::select::counted;
+use crate::people::table::{self, Column, Terminal};
 use crate::people::when::{Clock, MICROS_PER_S, When};
 use crate::run_hunts::{Found, find};
+
+/// The first columns of a hunt say who and whom: they are never left out.
+const WHO: usize = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,6 +87,7 @@ struct Row {
 
 impl Listed for Row {
     const HEADINGS: &'static [&'static str] = &["hunt", "every", "looks back", "title"];
+    const PROSE: &'static [&'static str] = &["title"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         vec![self.hunt.clone(), span(self.every_s), span(self.window_s), self.title.clone()]
@@ -107,7 +112,8 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
             window_s: window / MICROS_PER_S,
         })
         .collect();
-    print(&rows, &args.output, &Clock::new(args.output.utc), "")?;
+    let count = counted(u64::try_from(rows.len()).unwrap_or(u64::MAX), "hunt");
+    print(&rows, &args.output, &Clock::new(args.output.utc), &count)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -130,19 +136,22 @@ fn lines(rows: &[Map<String, Value>]) -> Result<String> {
 }
 
 fn table(hunt: &Hunt, found: &Found) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    if let Some(first) = found.rows.first() {
-        table.set_header(first.keys().map(|key| shown(key)));
-    }
+    let names: Vec<&String> = found.rows.first().into_iter().flat_map(Map::keys).collect();
+    // What a hunt selects first matters most.
+    let spared = |at: usize| (at >= WHO).then(|| names.len().saturating_sub(at));
+    let mut columns: Vec<Column> =
+        names.iter().enumerate().map(|(at, name)| Column::new(name).spared(spared(at))).collect();
     for row in &found.rows {
-        table.add_row(row.values().map(|value| match value {
-            Value::String(text) => shown(text),
-            other => shown(&other.to_string()),
-        }));
+        for (column, value) in columns.iter_mut().zip(row.values()) {
+            match value {
+                Value::String(text) => column.push(text, Tone::Plain),
+                other => column.push(&other.to_string(), Tone::Plain),
+            }
+        }
     }
     let more = if found.cut { ", and more than a run takes" } else { "" };
-    format!("{}\n{}: {} found{more}\n", table.trim_fmt(), shown(&hunt.title), found.rows.len())
+    let rows = table::written(&columns, Terminal::of_stdout());
+    format!("{rows}{}: {} found{more}\n", shown(&hunt.title), found.rows.len())
 }
 
 /// A number of seconds as people say it.

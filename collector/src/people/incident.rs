@@ -40,7 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   vonggac incident open --title \"Webshell on the portal\" --class serious 8c1f2a90 5b21c0de
   vonggac incident                                  those that are not closed, and what is due next
-  vonggac incident show ab12 --lang vi              one of them; the beginning or the end of its id is enough
+  vonggac incident show ab12 --lang vi              one of them; its beginning or end will do
   vonggac incident set ab12 cause=\"upload without a check\" effect=\"two hours without the portal\"
   vonggac incident sent ab12 serious-incident --text \"12/BC-TTDL, by the document system\"
   vonggac incident report ab12 --format docx -o initial.docx
@@ -353,6 +353,8 @@ fn told_next(next: &str, due: Micros, at_once: bool, clock: &Clock) -> String {
 impl Listed for Row {
     const HEADINGS: &'static [&'static str] =
         &["incident", "detected ({zone})", "system", "level", "title", "status", "next", "missed"];
+    const PROSE: &'static [&'static str] = &["title", "next"];
+    const SPARE: &'static [&'static str] = &["missed", "level", "status", "system"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         let next = told_next(&self.next, self.next_due, self.at_once, clock);
@@ -360,8 +362,8 @@ impl Listed for Row {
         vec![
             self.id.clone(),
             clock.shown(self.detected_at),
-            self.system.clone(),
-            self.level.to_string(),
+            if self.system.is_empty() { "-".to_owned() } else { self.system.clone() },
+            if self.level == 0 { "-".to_owned() } else { self.level.to_string() },
             format!("{}{drill}", self.title),
             self.status.clone(),
             next,
@@ -582,7 +584,7 @@ fn check(incident: &Incident, entries: &[Entry], books: &Books) -> Result<Incide
 }
 
 async fn append(chain: Chain<'_>, entries: Vec<Entry>, by: &By) -> Result<ExitCode> {
-    chain.append(entries, by.on_behalf.as_deref()).await?;
+    print_text(&deed::written(&chain.append(entries, by.on_behalf.as_deref()).await?))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -36,7 +36,7 @@ const STATE: usize = 8;
 
 const EXAMPLES: &str = "\
 Examples:
-  vonggac links                      every line: capacity, the 95th percentile of yesterday's samples, days in a row above 90 %
+  vonggac links                      capacity, 95th percentile of yesterday, days above 90 %
   vonggac links --days 90            as far as flows are kept
   vonggac links xa-mau               day by day
 
@@ -245,6 +245,8 @@ impl Listed for Line {
         "days full",
         "state",
     ];
+    const PROSE: &'static [&'static str] = &["name", "organisation"];
+    const SPARE: &'static [&'static str] = &["organisation", "name", "Mbit/s", "days full"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         let capacity = if self.mbps < self.mbps_min {

@@ -21,12 +21,14 @@ mod links;
 mod noise;
 mod notifications;
 mod output;
+mod page;
 mod report;
 mod rule;
 pub(crate) mod scrape;
 mod select;
 mod status;
 mod systems;
+pub(crate) mod table;
 mod verify;
 mod when;
 

@@ -15,7 +15,7 @@ use crate::people::when::{Clock, When};
 
 const EXAMPLES: &str = "\
 Examples:
-  vonggac rules noise                    alerts closed within the last four weeks, the rule with most false positives first
+  vonggac rules noise                    the last four weeks, most false positives first
   vonggac rules noise --since 1w --min 5
   vonggac rules noise --format csv
 
@@ -61,6 +61,8 @@ struct Noise {
 impl Listed for Noise {
     const HEADINGS: &'static [&'static str] =
         &["rule", "closed", "true", "false", "benign", "duplicate", "false share", "id"];
+    const PROSE: &'static [&'static str] = &["rule"];
+    const SPARE: &'static [&'static str] = &["duplicate", "benign", "id"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         let counts = [self.closed, self.true_positives, self.false_positives, self.benigns, self.duplicates];

@@ -26,11 +26,11 @@ const RETRIES_MAX: u64 = 1_000;
 
 const EXAMPLES: &str = "\
 Examples:
-  vonggac notifications                         what people were told within the last day, and what not
+  vonggac notifications                    what people were told within the last day, and what not
   vonggac notifications --status gave_up --since 4w
-  vonggac notifications retry 8c1f2a90          send again what was given up (its message's id, or a beginning)
+  vonggac notifications retry 8c1f2a90     send again what was given up: its message's id
   vonggac notifications retry --all
-  vonggac notifications test telegram           a message about nothing, and the receiver's answer
+  vonggac notifications test telegram      a message about nothing, and the receiver's answer
 
 Targets stand in the configuration; a webhook, a mail and a chat service:
 
@@ -41,7 +41,7 @@ Targets stand in the configuration; a webhook, a mail and a chat service:
   [[notifications.targets]]
   name = \"soc-mail\"
   priority = \"P3\"                    # and more urgent ones
-  interval_s = 300                   # messages are so far apart; one tells of all that came meanwhile
+  interval_s = 300                   # messages are so far apart, each tells of all since
   [notifications.targets.mail]
   server = \"mail.example.vn\"         # tls = \"starttls\" (port 587), \"implicit\" (465) or \"none\" (25)
   user = \"soc\"
@@ -155,6 +155,8 @@ struct GivenUp {
 impl Listed for Told {
     const HEADINGS: &'static [&'static str] =
         &["last attempt ({zone})", "target", "status", "attempts", "alerts", "message", "answer"];
+    const PROSE: &'static [&'static str] = &["answer"];
+    const SPARE: &'static [&'static str] = &["attempts", "alerts"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![
@@ -228,6 +230,9 @@ fn retry(args: &RetryArgs) -> Result<ExitCode> {
                 }
             }
         }
+        if found.is_empty() {
+            print_text("no message was given up: there is nothing to send again\n")?;
+        }
         for message in found {
             take_up(&config, &writer, message).await?;
         }
@@ -294,7 +299,26 @@ fn test(args: &TestArgs) -> Result<ExitCode> {
 
 fn target<'c>(config: &'c Config, name: &str) -> Result<&'c NotificationTarget> {
     let targets = &config.notifications.targets;
-    let known = || targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ");
     let found = targets.iter().find(|target| target.name == name);
-    found.with_context(|| format!("no target is named {}; there are: {}", shown(name), known()))
+    found.with_context(|| {
+        let known = targets.iter().map(|target| shown(&target.name)).collect::<Vec<_>>().join(", ");
+        let name = shown(name);
+        if known.is_empty() {
+            return format!(
+                "no target is named {name}: the configuration has none; `vonggac notifications --help` shows what one looks like"
+            );
+        }
+        format!("no target is named {name}; there are: {known}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_that_there_is_no_target_at_all() {
+        let said = target(&Config::default(), "x").unwrap_err().to_string();
+        assert!(said.starts_with("no target is named x: the configuration has none;"), "{said}");
+    }
 }

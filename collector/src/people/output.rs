@@ -1,22 +1,27 @@
 //! Rows for people and for programs: a table, JSON lines or CSV on standard output.
 //!
-//! - Table: fitted to the terminal and coloured there (unless NO_COLOR is set); piped, the same columns at full length, with
-//!   no colour, no frame and no tab. One row is always one line when piped.
+//! - Table: fitted to the terminal and coloured there (unless NO_COLOR is set), see [`crate::people::table`]; piped, every column
+//!   at full length, with no colour, no frame and no tab. One row is always one line when piped.
 //! - JSON: one object a line, exact, times in ISO 8601 UTC.
-//! - CSV (RFC 4180): the same fields as JSON. A cell that a spreadsheet would run as a formula gets an apostrophe in front.
+//! - CSV (RFC 4180), every cell in quotes: the same fields as JSON, text made [`harmless`] for spreadsheets.
 //!
 //! What came out of a log is escaped in all three ([`crate::people::escape`]). A reader who closes the pipe early (`| head`)
 //! ends the output without an error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anyhow::Result;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::people::escape::{shown, write_json};
+use crate::people::table::{self, Column, Terminal, wrapped};
 use crate::people::when::Clock;
+
+pub(crate) use crate::people::table::Tone;
+
+/// What a formula begins with, as wide characters, too (East Asian input takes them for the same); and what keeps it from being one.
+const FORMULA: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\''];
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -46,6 +51,11 @@ pub(crate) trait Listed: Serialize + Default {
     /// Headings of the table; `{zone}` becomes the name of the time zone.
     const HEADINGS: &'static [&'static str];
 
+    /// Those of free text, which wrap between words where the terminal is narrow; all others are kept whole.
+    const PROSE: &'static [&'static str] = &[];
+    /// Those that a narrow terminal may leave out, the least important first.
+    const SPARE: &'static [&'static str] = &[];
+
     /// The row's cells, as many as there are headings. They need not be escaped.
     fn cells(&self, clock: &Clock) -> Vec<String>;
 
@@ -55,30 +65,10 @@ pub(crate) trait Listed: Serialize + Default {
     }
 }
 
-/// What a cell's colour says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tone {
-    Plain,
-    Good,
-    Notice,
-    Alarm,
-}
-
-impl Tone {
-    fn color(self) -> Option<Color> {
-        match self {
-            Self::Plain => None,
-            Self::Good => Some(Color::Green),
-            Self::Notice => Some(Color::Yellow),
-            Self::Alarm => Some(Color::Red),
-        }
-    }
-}
-
 /// Writes the rows to standard output; `summary` ends a table and is left out for programs.
 pub(crate) fn print<T: Listed>(rows: &[T], args: &OutputArgs, clock: &Clock, summary: &str) -> Result<()> {
     let stdout = io::stdout();
-    let terminal = stdout.is_terminal();
+    let terminal = Terminal::of_stdout();
     let mut out = io::BufWriter::new(stdout.lock());
     let written = write(&mut out, rows, args.format, clock, terminal, summary);
     closed_early(written.and_then(|()| Ok(out.flush()?)))
@@ -114,7 +104,7 @@ fn write<T: Listed>(
     rows: &[T],
     format: Format,
     clock: &Clock,
-    terminal: bool,
+    terminal: Option<Terminal>,
     summary: &str,
 ) -> Result<()> {
     match format {
@@ -125,58 +115,37 @@ fn write<T: Listed>(
         Format::Csv => write_csv(out, rows),
         Format::Table => {
             if !rows.is_empty() {
-                write_table(out, &table(rows, clock, terminal))?;
+                out.write_all(table(rows, clock, terminal).as_bytes())?;
             }
-            Ok(writeln!(out, "{summary}")?)
+            let room = terminal.map_or(usize::MAX, |terminal| terminal.chars);
+            Ok(writeln!(out, "{}", wrapped(summary, room).join("\n"))?)
         }
     }
 }
 
-fn write_table(out: &mut impl Write, table: &Table) -> Result<()> {
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-fn table<T: Listed>(rows: &[T], clock: &Clock, terminal: bool) -> Table {
-    let mut table = Table::new();
-    if terminal {
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    } else {
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    }
-    let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if !coloured {
-        table.force_no_tty();
-        if let Some(width) = terminal.then(terminal_width).flatten() {
-            table.set_width(width);
-        }
-    }
-    let headings = T::HEADINGS.iter().map(|heading| heading.replace("{zone}", &clock.zone_name()));
-    table.set_header(headings.map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
+fn table<T: Listed>(rows: &[T], clock: &Clock, terminal: Option<Terminal>) -> String {
+    debug_assert!(T::PROSE.iter().chain(T::SPARE).all(|name| T::HEADINGS.contains(name)));
+    let mut columns: Vec<Column> = T::HEADINGS
+        .iter()
+        .map(|heading| {
+            Column::new(&heading.replace("{zone}", &clock.zone_name()))
+                .prose(T::PROSE.contains(heading))
+                .spared(T::SPARE.iter().position(|spare| spare == heading))
+        })
+        .collect();
     for row in rows {
-        table.add_row(row.cells(clock).iter().enumerate().map(|(column, text)| {
-            let cell = Cell::new(shown(text));
-            match row.tone(column).color() {
-                Some(color) if coloured => cell.fg(color),
-                _ => cell,
-            }
-        }));
+        for (at, (column, text)) in columns.iter_mut().zip(row.cells(clock)).enumerate() {
+            column.push(&text, row.tone(at));
+        }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
-}
-
-/// The terminal's width is only asked for by the table when it may colour.
-fn terminal_width() -> Option<u16> {
-    Table::new().set_content_arrangement(ContentArrangement::Dynamic).width()
+    table::written(&columns, terminal)
 }
 
 fn write_csv<T: Listed>(out: &mut impl Write, rows: &[T]) -> Result<()> {
-    let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+    let mut csv = csv::WriterBuilder::new()
+        .quote_style(csv::QuoteStyle::Always)
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(out);
     csv.write_record(fields(&T::default())?.keys())?;
     for row in rows {
         csv.write_record(fields(row)?.values().map(csv_cell))?;
@@ -191,7 +160,7 @@ fn fields<T: Listed>(row: &T) -> Result<serde_json::Map<String, Value>> {
     }
 }
 
-/// Text as it is, lists joined by "; ", the rest as JSON; escaped, and never a formula.
+/// Text as it is, lists joined by "; ", numbers as they are, the rest as JSON; escaped, and never a formula.
 fn csv_cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
@@ -206,9 +175,22 @@ fn csv_cell(value: &Value) -> String {
 }
 
 /// Text for a cell of a spreadsheet: escaped, and never a formula.
+///
+/// Where lists are parted by semicolons, as they are in Vietnamese, a spreadsheet that opens the file ends a cell at each
+/// semicolon, within quotes or not. So wherever a cell may begin (the beginning, and behind a semicolon, both with blanks or
+/// without) an apostrophe goes before each of [`FORMULA`]. As that has the apostrophe itself, taking one away there gives the
+/// text back.
 pub(crate) fn harmless(text: &str) -> String {
-    let text = shown(text);
-    if text.starts_with(['=', '+', '-', '@', '\'']) { format!("'{text}") } else { text }
+    let mut out = String::with_capacity(text.len());
+    let mut begins = true;
+    for char in shown(text).chars() {
+        if begins && FORMULA.contains(&char) {
+            out.push('\'');
+        }
+        begins = char == ';' || (begins && char.is_whitespace());
+        out.push(char);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -234,7 +216,7 @@ mod tests {
 
     fn written(rows: &[Line], format: Format) -> String {
         let mut out = Vec::new();
-        write(&mut out, rows, format, &Clock::new(true), false, "done").unwrap();
+        write(&mut out, rows, format, &Clock::new(true), None, "done").unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -254,7 +236,7 @@ mod tests {
     #[test]
     fn a_reader_who_leaves_is_no_failure() {
         for format in [Format::Table, Format::Json, Format::Csv] {
-            let written = write(&mut Gone, &[line("a")], format, &Clock::new(true), false, "done");
+            let written = write(&mut Gone, &[line("a")], format, &Clock::new(true), None, "done");
             assert!(written.is_err(), "{format:?}");
             assert!(closed_early(written).is_ok(), "{format:?}");
         }
@@ -299,8 +281,38 @@ mod tests {
     fn writes_no_formula_into_a_spreadsheet() {
         assert_eq!(
             written(&[line("=cmd|' /C calc'!A0")], Format::Csv),
-            "host,text\r\nweb01,'=cmd|' /C calc'!A0\r\n"
+            "\"host\",\"text\"\r\n\"web01\",\"'=cmd|' /C calc'!A0\"\r\n"
         );
-        assert_eq!(written(&[], Format::Csv), "host,text\r\n");
+        assert_eq!(written(&[], Format::Csv), "\"host\",\"text\"\r\n");
+    }
+
+    #[test]
+    fn a_list_parted_by_semicolons_is_no_formula_either() {
+        for (text, expected) in [
+            ("x;=HYPERLINK(1)", "x;'=HYPERLINK(1)"),
+            ("x; +1;-2;  @a", "x; '+1;'-2;  '@a"),
+            (" =1", " '=1"),
+            ("'=1;'x", "''=1;''x"),
+            ("＝1", "'＝1"),
+            ("a=b; c-d, -e", "a=b; c-d, -e"),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
+        let list = serde_json::json!(["a", "=b", "c"]);
+        assert_eq!(csv_cell(&list), "a; '=b; c");
+        assert_eq!(csv_cell(&serde_json::json!(-5)), "-5", "a number is one");
+    }
+
+    proptest! {
+        #[test]
+        fn an_apostrophe_can_be_taken_away_again(text in "[a; =+@'\\-]{0,30}") {
+            let cell = harmless(&text);
+            let parts: Vec<String> = cell.split(';').map(|part| {
+                let (blanks, rest) = part.split_at(part.len() - part.trim_start().len());
+                prop_assert!(!rest.starts_with(['=', '+', '-', '@']), "{}", cell);
+                Ok(format!("{blanks}{}", rest.strip_prefix('\'').unwrap_or(rest)))
+            }).collect::<Result<_, TestCaseError>>()?;
+            prop_assert_eq!(parts.join(";"), text);
+        }
     }
 }

@@ -48,7 +48,7 @@ Examples:
   vonggac report monthly --date 2026-10-15 --lang en      October 2026
   vonggac report levels --format csv                      Mẫu 08 of NĐ 331: the year to 14 December
   vonggac report drill --date 2026-11-26 --format md      drills of that half year
-  vonggac report period --since 2026-11-01 --until 2026-11-20   from a day to another, beside as many days before
+  vonggac report period --since 2026-11-01 --until 2026-11-20   beside the days before
 
 Pictures are in HTML; the other formats have the numbers as tables. Without --date the last period that is over is taken.
 Exit codes: 0 written; 2 it could not be.";

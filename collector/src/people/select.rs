@@ -111,9 +111,15 @@ pub(crate) fn grouped(number: u64) -> String {
     out
 }
 
-/// `1 alert`, `2 alerts`.
+/// `1 alert`, `2 alerts`, `2 queries`, `2 addresses`.
 pub(crate) fn counted(number: u64, one: &str) -> String {
-    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+    let noun = match one.strip_suffix('y') {
+        _ if number == 1 => one.to_owned(),
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ if ["s", "x", "ch", "sh"].iter().any(|end| one.ends_with(end)) => format!("{one}es"),
+        _ => format!("{one}s"),
+    };
+    format!("{} {noun}", grouped(number))
 }
 
 #[cfg(test)]
@@ -124,6 +130,16 @@ mod tests {
     fn counts_for_people() {
         assert_eq!(counted(1, "alert"), "1 alert");
         assert_eq!(counted(0, "alert"), "0 alerts");
+        for (one, several) in [
+            ("entry", "2 entries"),
+            ("day", "2 days"),
+            ("address", "2 addresses"),
+            ("match", "2 matches"),
+            ("end", "2 ends"),
+        ] {
+            assert_eq!(counted(2, one), several);
+            assert_eq!(counted(1, one), format!("1 {one}"));
+        }
         assert_eq!(counted(1_234_567, "event"), "1,234,567 events");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_000), "1,000");

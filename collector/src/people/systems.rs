@@ -26,13 +26,13 @@ use crate::priority::Levels;
 
 const EXAMPLES: &str = "\
 Examples:
-  vonggac systems list                            every system: who owns it, its approved and its computed level
-  vonggac systems show cong-dvc --lang vi         why it has its level, rule by rule, by every decree
+  vonggac systems list                            every system, its approved and computed level
+  vonggac systems show cong-dvc --lang vi         why it has its level, by every decree
   vonggac systems level --format csv              levels by every decree, for a spreadsheet
   vonggac systems level --date 2024-06-01         as on that day
   vonggac systems check --systems new-systems/    before an inventory is put into place
-  vonggac systems coverage                        which log sources must report, and which are silent
-  vonggac systems reclassify --since 30d --dry-run  what of the last 30 days would move to another system or level";
+  vonggac systems coverage                        which sources must report, which are silent
+  vonggac systems reclassify --since 30d --dry-run  what would get another system or level";
 
 /// The information systems: their levels and why, faults of the inventory, log sources that must report, classifying anew
 #[derive(Debug, clap::Args)]

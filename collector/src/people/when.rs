@@ -135,14 +135,18 @@ impl Clock {
     }
 }
 
-/// A length of time that is not negative, with one unit.
+/// A length of time that is not negative, with one unit, of which it says the nearest number: what is due in three days is due
+/// in three days a moment later, too.
 fn roughly(micros: Micros) -> String {
-    let seconds = micros / MICROS_PER_S;
-    match seconds {
-        ..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+    let nearest = |unit_s: Micros| {
+        let unit = unit_s.saturating_mul(MICROS_PER_S);
+        micros.saturating_add(unit / 2).checked_div(unit).unwrap_or_default()
+    };
+    match (nearest(1), nearest(60), nearest(3_600)) {
+        (seconds @ ..120, _, _) => format!("{seconds} s"),
+        (_, minutes @ ..120, _) => format!("{minutes} min"),
+        (_, _, hours @ ..48) => format!("{hours} h"),
+        _ => format!("{} days", nearest(86_400)),
     }
 }
 
@@ -223,6 +227,25 @@ mod tests {
         assert_eq!(clock.shown_ms(micros), "2026-08-19 14:30:05.123");
         assert_eq!(clock.zone_name(), "+07");
         assert_eq!(clock.age(micros), "12 h ago");
+        assert_eq!(clock.until(micros), "late by 12 h");
         assert_eq!(iso(micros), "2026-08-19T07:30:05.123456Z");
+    }
+
+    #[test]
+    fn says_the_nearest_number_of_one_unit() {
+        let s = MICROS_PER_S;
+        for (micros, expected) in [
+            (0, "0 s"),
+            (119 * s, "119 s"),
+            (120 * s - 1, "2 min"),
+            (899 * s, "15 min"),
+            (7_200 * s - 1, "2 h"),
+            (2 * 86_400 * s - 1, "2 days"),
+            (3 * 86_400 * s, "3 days"),
+            (3 * 86_400 * s - 5 * s, "3 days"),
+            (60 * 3_600 * s - 1, "2 days"),
+        ] {
+            assert_eq!(roughly(micros), expected, "{micros}");
+        }
     }
 }

@@ -31,8 +31,8 @@ const EXAMPLES: &str = "\
 Examples:
   vonggac rules explain rule.yml events.json                      the first event of the file
   vonggac rules explain rule.yml Security.evtx --number 4711      the record 4711 of an EVTX file
-  vonggac rules explain 'SSH login failed' auth.log --number 3    a rule by its title, among those that are configured
-  journalctl -o cat -u ssh | tail -n 1 | vonggac rules explain rule.yml - --product linux --service sshd
+  vonggac rules explain 'SSH login failed' auth.log --number 3    a rule by its title
+  journalctl -o cat -u ssh -n 1 | vonggac rules explain rule.yml - --product linux --service sshd
 
 Each line says yes or no, what was asked, and what the event has. A first line `#! format=syslog product=linux` is read as
 in samples (vonggac rules test --help).

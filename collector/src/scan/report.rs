@@ -73,6 +73,8 @@ impl<'f> Row<'f> {
 impl Listed for Row<'_> {
     const HEADINGS: &'static [&'static str] =
         &["time ({zone})", "severity", "host", "rule", "techniques", "what", "where"];
+    const PROSE: &'static [&'static str] = &["rule", "what", "where"];
+    const SPARE: &'static [&'static str] = &["techniques", "where", "what"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         let mut what: Vec<String> = (self.matched.iter().take(FIELDS_SHOWN))
@@ -137,6 +139,8 @@ impl Stage {
 impl Listed for Stage {
     const HEADINGS: &'static [&'static str] =
         &["host", "first ({zone})", "last", "technique", "tactics", "severity", "matches", "rules"];
+    const PROSE: &'static [&'static str] = &["tactics", "rules"];
+    const SPARE: &'static [&'static str] = &["tactics", "last", "matches"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         vec![

@@ -7,15 +7,15 @@ use event::Micros;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::case::{self, Member};
-use super::{
-    By, append, check, come, entry, fact, joined, next, open_books, read_value, system, title, told_next,
-};
+use super::{By, check, come, entry, fact, joined, next, open_books, read_value, system, title, told_next};
 use crate::history::Entry;
 use crate::incident::{Fact, Incident, incidents, words};
 use crate::people::books::Books;
 use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed::{self, Chain};
+use crate::people::escape::shown;
 use crate::people::output::print_text;
+use crate::people::select::counted;
 use crate::people::when::{Clock, When, iso};
 
 /// Ids that are tried before it is given up: another incident of the same day has one of 65,536 each.
@@ -59,9 +59,9 @@ pub(super) fn run(args: &Open) -> Result<ExitCode> {
         };
         let known = incidents(&case::entries(writer.reader()).await?);
         let (incident, entries) = entries(args, &members, &known, &books, &clock)?;
-        let done = append(chain, entries, &args.by).await?;
-        print_text(&opened(&incident, &books, &clock))?;
-        Ok(done)
+        let entries = chain.append(entries, args.by.on_behalf.as_deref()).await?;
+        print_text(&format!("{}{}", opened(&incident, &books, &clock), written(&entries)))?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 
@@ -136,6 +136,13 @@ fn opened(incident: &Incident, books: &Books, clock: &Clock) -> String {
         told_next(&term.deadline.provision.id, term.due.unwrap_or_default(), term.is_at_once(), clock)
     });
     format!("opened {}; next: {}\n", incident.id, next.unwrap_or_else(|| "nothing is due".to_owned()))
+}
+
+/// What is in the history now: the hash of the last entry stands for those before it.
+fn written(entries: &[Entry]) -> String {
+    let Some(last) = entries.last() else { return String::new() };
+    let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    format!("{} by {} ({})\n", counted(count, "entry"), shown(&last.actor), last.head())
 }
 
 /// What all alerts share; empty without an alert.

@@ -8,8 +8,10 @@ use crate::history::Entry;
 use crate::incident::{Closed, Sent, Standing, Term};
 use crate::inventory::System;
 use crate::level::Lang;
-use crate::people::alert::Page;
 use crate::people::books::Books;
+use crate::people::output::Tone;
+use crate::people::page::Page;
+use crate::people::table::{Column, Terminal};
 use crate::people::when::{Clock, iso};
 
 /// Everything, for programs.
@@ -61,8 +63,7 @@ pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: 
         ended_at: incident.ended_at.map(iso),
         closed: incident.closed.as_ref(),
         decree: books.decree(incident).map_or("", |decree| &decree.id),
-        deadlines: books
-            .terms(&case.incident)
+        deadlines: by_time(books.terms(&case.incident))
             .iter()
             .map(|term| DeadlineObject::of(term, now, lang))
             .collect(),
@@ -70,6 +71,12 @@ pub(super) fn object<'c>(case: &'c Case, books: &'c Books, clock: &Clock, lang: 
         alerts: &case.members,
         history: &case.entries,
     }
+}
+
+/// What is due first comes first, what has no time last.
+fn by_time(mut terms: Vec<Term<'_>>) -> Vec<Term<'_>> {
+    terms.sort_by_key(|term| (term.due.is_none(), term.due));
+    terms
 }
 
 impl<'c> DeadlineObject<'c> {
@@ -88,7 +95,7 @@ impl<'c> DeadlineObject<'c> {
 /// The page for eyes. Every value is escaped by [`Page`].
 pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> String {
     let incident = &case.incident;
-    let mut page = Page::default();
+    let mut page = Page::for_terminal(Terminal::of_stdout());
     page.title(&format!("{}  {}", incident.id, incident.title));
     page.section("What");
     page.line("status", incident.status());
@@ -112,7 +119,7 @@ pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Str
         |decree| decree.title.of(lang).to_owned(),
     );
     page.section(&format!("Reports ({decree})"));
-    for term in books.terms(&case.incident) {
+    for term in by_time(books.terms(&case.incident)) {
         page.line(&term.deadline.provision.id, &told(&term, clock, lang));
         page.line("", &format!("{}: {}", term.article(lang), term.deadline.provision.text.of(lang)));
         let unsure = term.deadline.provision.unsure.as_ref();
@@ -124,16 +131,31 @@ pub(super) fn page(case: &Case, books: &Books, clock: &Clock, lang: Lang) -> Str
         page.line(&field.id, &format!("{}: {value}", field.what.trim_end_matches('.')));
     }
     page.section(&format!("Alerts ({})", case.members.len()));
-    for member in &case.members {
-        let Member { id, priority, rule_title, host, status, .. } = member;
-        let at = clock.shown(member.created_at);
-        page.raw(format!("{at}  {priority}  {status}  {host}  {rule_title}  {id}").as_bytes());
+    if !case.members.is_empty() {
+        page.table(&alerts(&case.members, clock));
     }
     page.section("History");
     for entry in &case.entries {
         page.line(&entry.action, &format!("{} by {}: {}", clock.shown(entry.at), entry.actor, entry.text));
     }
-    page.0
+    page.into_text()
+}
+
+fn alerts(members: &[Member], clock: &Clock) -> Vec<Column> {
+    let mut columns = vec![
+        Column::new(&format!("alerted ({})", clock.zone_name())),
+        Column::new("prio"),
+        Column::new("status").spared(Some(1)),
+        Column::new("host").spared(Some(0)),
+        Column::new("what").prose(true),
+        Column::new("id"),
+    ];
+    for Member { id, created_at, priority, rule_title, host, status, .. } in members {
+        let at = clock.shown(*created_at);
+        let cells: [&str; 6] = [&at, priority, status, host, rule_title, id];
+        columns.iter_mut().zip(cells).for_each(|(column, cell)| column.push(cell, Tone::Plain));
+    }
+    columns
 }
 
 /// How a deadline stands, with its time.

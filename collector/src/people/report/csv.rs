@@ -1,5 +1,5 @@
-//! A report as CSV (RFC 4180), for spreadsheets: each table under a line with its title, an empty line between them. A cell
-//! that a spreadsheet would run as a formula gets an apostrophe in front.
+//! A report as CSV (RFC 4180), for spreadsheets: each table under a line with its title, an empty line between them. Every cell
+//! is in quotes, and made [`harmless`].
 
 use anyhow::Result;
 
@@ -9,7 +9,8 @@ use crate::people::report::page::{Block, Fact, Page, Table};
 type Writer = csv::Writer<Vec<u8>>;
 
 pub(super) fn write(page: &Page) -> Result<String> {
-    let mut out = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    let mut out =
+        csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).flexible(true).from_writer(Vec::new());
     row(&mut out, &[&page.title])?;
     row(&mut out, &[&page.subtitle])?;
     for block in &page.blocks {
@@ -51,11 +52,14 @@ mod tests {
 
     #[test]
     fn a_formula_is_text() {
-        let rows = vec![vec!["=cmd|' /C calc'!A0".to_owned(), "a,\"b\"".to_owned()]];
+        let rows = vec![vec!["=cmd|' /C calc'!A0".to_owned(), "a,\"b\";=c".to_owned()]];
         let table =
             Table { title: "t".into(), headings: vec!["x".into(), "y".into()], rows, ..Table::default() };
         let page = Page { title: "T".into(), blocks: vec![Block::Table(table)], ..Page::default() };
         let text = write(&page).unwrap();
-        assert!(text.ends_with("t\nx,y\n'=cmd|' /C calc'!A0,\"a,\"\"b\"\"\"\n"), "{text}");
+        assert!(
+            text.ends_with("\"t\"\n\"x\",\"y\"\n\"'=cmd|' /C calc'!A0\",\"a,\"\"b\"\";'=c\"\n"),
+            "{text}"
+        );
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn page(inventory: &Inventory, levels: &Levels, period: Period, lang:
     if missing > 0 {
         page.text(lang.pick(
             format!("{missing} ô còn trống: danh mục hệ thống chưa ghi (mục [system.dossier])."),
-            format!("{missing} cells are empty: the inventory does not say ([system.dossier])."),
+            format!("Cells that are empty, as the inventory does not say ([system.dossier]): {missing}."),
         ));
     }
     let decree = levels

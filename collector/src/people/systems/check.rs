@@ -50,6 +50,8 @@ impl From<Finding> for Row {
 
 impl Listed for Row {
     const HEADINGS: &'static [&'static str] = &["where", "grade", "about", "key", "finding"];
+    const PROSE: &'static [&'static str] = &["where", "finding"];
+    const SPARE: &'static [&'static str] = &["key", "about"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         let grade = match self.grade {

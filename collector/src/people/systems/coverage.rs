@@ -158,6 +158,8 @@ impl Listed for Row {
         "silent since {zone}",
         "demanded by",
     ];
+    const PROSE: &'static [&'static str] = &["demanded by"];
+    const SPARE: &'static [&'static str] = &["level", "last by", "silent since {zone}", "demanded by"];
 
     fn cells(&self, clock: &Clock) -> Vec<String> {
         let age = |micros: Micros| if micros == 0 { "never".to_owned() } else { clock.age(micros) };

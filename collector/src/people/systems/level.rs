@@ -70,6 +70,8 @@ impl Row {
 impl Listed for Row {
     const HEADINGS: &'static [&'static str] =
         &["system", "decree", "approved", "level", "articles", "rules", "review", "missing"];
+    const PROSE: &'static [&'static str] = &["decree", "articles", "rules", "review", "missing"];
+    const SPARE: &'static [&'static str] = &["rules", "review", "articles"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         let in_force = if self.in_force { " (in force)" } else { "" };

@@ -77,6 +77,8 @@ impl Row {
 impl Listed for Row {
     const HEADINGS: &'static [&'static str] =
         &["system", "name", "owner", "operator", "approved", "computed", "by", "hosts", "networks"];
+    const PROSE: &'static [&'static str] = &["name", "owner", "operator", "by"];
+    const SPARE: &'static [&'static str] = &["networks", "hosts", "operator", "by", "owner"];
 
     fn cells(&self, _clock: &Clock) -> Vec<String> {
         let approved = if self.approved == 0 { "-".into() } else { self.approved.to_string() };
