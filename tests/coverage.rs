@@ -166,7 +166,7 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
     let counted =
         "table,system,before,after\r\nevents,,2,1\r\nevents,lan,0,1\r\nevents,old,2,0\r\nevents,web,0,2\r\n";
     let dry = ask(&["--dry-run"])?;
-    assert!(dry.starts_with(counted), "{dry}");
+    assert!(dry.replace('"', "").starts_with(counted), "{dry}");
     assert_eq!(events()?, before, "a dry run changes nothing");
     assert_eq!(ask(&[])?, dry);
     assert_eq!(events()?, "0\tweb\t3\t31\n1\tweb\t3\t90\n2\tlan\t0\t90\n3\t\t0\t31\n4\told\t1\t31");
@@ -178,7 +178,7 @@ fn what_is_stored_gets_the_systems_of_todays_inventory() -> Result<()> {
     );
     let due = "SELECT ack_due <= now64(6) + INTERVAL 1 HOUR FROM alerts FINAL WHERE id = 'byhost'";
     assert_eq!(site.number(due)?, 1, "as soon as P2 wants it");
-    let again = ask(&[])?;
+    let again = ask(&[])?.replace('"', "");
     assert!(again.contains("events,web,2,2") && again.contains("alerts,old,1,1"), "{again}");
     std::fs::write(site.path("systems.toml"), "")?;
     let refused = site.vonggac(&["systems", "reclassify"])?;

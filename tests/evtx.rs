@@ -518,7 +518,10 @@ fn a_folder_of_evidence_is_read_whatever_is_in_it() -> Result<()> {
 
     let output = small.scan(&["--severity", "high", "--format", "csv"])?;
     let said = String::from_utf8(output.stdout)?;
-    assert!(said.starts_with("ts,severity,host,rule_id,") && said.lines().count() == 4, "{said}");
+    assert!(
+        said.starts_with("\"ts\",\"severity\",\"host\",\"rule_id\",") && said.lines().count() == 4,
+        "{said}"
+    );
     assert_eq!(
         String::from_utf8(small.scan(&["--threads", "1"])?.stdout)?,
         String::from_utf8(small.scan(&[])?.stdout)?

@@ -168,10 +168,10 @@ fn answers_by_command(site: &Site) -> Result<()> {
     let text = String::from_utf8(check.stdout)?;
     assert_eq!(check.status.code(), Some(1), "one pattern is not understood: {text}");
     for part in [
-        "c2: 2 address; from 1 files",
+        "c2: 2 address; from 1 file\n",
         "partner: 1 address, 1 sha256",
         "AND",
-        "1 addresses of whoever",
+        "1 whose address is anybody's",
         "1 expired",
     ] {
         ensure!(text.contains(part), "{part:?} in\n{text}");

@@ -167,7 +167,7 @@ fn describe(report: &Report, out: &mut String) {
         let _infallible = writeln!(out, "  not understood: {}", shown(&fault.to_string()));
     }
     for (what, count) in [
-        ("addresses of whoever uses them (private, loopback ...): left out", report.local),
+        ("whose address is anybody's (private, loopback ...): left out", report.local),
         ("not meant for detection: passed over", report.passed_over),
         ("named before by the same feed", report.repeated),
         ("expired: match only what happened before", report.expired),
