@@ -1,7 +1,8 @@
 //! The groups of one correlation: found by their values, and known in the order in which they were last touched.
 //!
-//! A group is known by a hash of 128 bits of its realm and its values, so its size does not depend on how long a name somebody types. Two
-//! of a million groups share a hash by chance once in 10^26 correlators, and the hash has a seed that nobody can foresee.
+//! A group is known by a hash of 128 bits of its realm and its values, so its size does not depend on how long a name somebody
+//! types. Two of a million groups share a hash by chance once in 10^26 correlators, and the hash has a seed that nobody can
+//! foresee.
 //!
 //! Groups stand in one list of slots, linked by their numbers: touching one and letting go of the quietest costs the same
 //! however many there are.
