@@ -310,6 +310,9 @@ impl Thread {
         let header = &batch.header;
         METRICS.received.with_label_values(&[&header.agent]).inc_by(seen.counts.iter().sum());
         METRICS.matches.inc_by(u64::try_from(matches).unwrap_or_default());
+        if seen.doubted > 0 {
+            METRICS.doubted.with_label_values(&[&header.agent]).inc_by(seen.doubted);
+        }
         if self.sources.len() < SOURCES_MAX && !self.sources.contains(&header.source) {
             self.sources.insert(header.source.clone());
         }
@@ -328,6 +331,8 @@ const STATUSES: [ParseStatus; 3] = [ParseStatus::Parsed, ParseStatus::Envelope, 
 struct Seen {
     /// By how far they were understood.
     counts: [u64; STATUSES.len()],
+    /// Whose line names a host that its sender may not speak for.
+    doubted: u64,
     /// Of the first and of the last.
     times: Option<(Micros, Micros)>,
 }
@@ -438,9 +443,7 @@ impl<'b> Pass<'b> {
         let by_name = self.sender.by_name(&row.hostname);
         let by_address = || self.sender.by_address(row.dst_ip.0, row.src_ip.0);
         let system = ends.and_then(Ends::concerned).or(by_name).or_else(by_address);
-        if by_name.is_none() && self.sender.is_doubted(&row.hostname) {
-            METRICS.doubted.with_label_values(&[&identity.agent]).inc();
-        }
+        self.seen.doubted += u64::from(self.sender.is_doubted(&row.hostname));
         self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_name.is_some()));
         let places: &'b Places = self.places;
         let place = places.of(system);
