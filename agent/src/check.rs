@@ -116,6 +116,7 @@ mod tests {
     #[test]
     fn warns_of_a_memory_file_system() {
         if !is_on(Path::new("/dev/shm"), &MEMORY) {
+            eprintln!("SKIPPED: warns_of_a_memory_file_system: /dev/shm is none here");
             return;
         }
         assert!(

@@ -76,12 +76,8 @@ enum Command {
         /// Folder for the files; made if it is missing
         #[arg(long)]
         dir: PathBuf,
-        /// Name or address under which agents reach the collector; may be given several times
-        #[arg(long = "host", required = true, value_name = "NAME")]
-        hosts: Vec<String>,
-        /// Days for which the collector's certificate is valid
-        #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
-        days: u32,
+        #[command(flatten)]
+        own: OwnArgs,
     },
     /// Make the collector's certificate anew (collector.crt, collector.key), with the authority that is there
     ///
@@ -90,12 +86,8 @@ enum Command {
         /// Folder of the authority; the files are put there, too
         #[arg(long)]
         dir: PathBuf,
-        /// Name or address under which agents reach the collector; may be given several times
-        #[arg(long = "host", required = true, value_name = "NAME")]
-        hosts: Vec<String>,
-        /// Days for which it is valid
-        #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
-        days: u32,
+        #[command(flatten)]
+        own: OwnArgs,
     },
     /// Make the certificate of a host (HOST.crt, HOST.key)
     ///
@@ -113,6 +105,17 @@ enum Command {
         #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
     },
+}
+
+/// What the collector's own certificate says.
+#[derive(Debug, ClapArgs)]
+struct OwnArgs {
+    /// Name or address under which agents reach the collector; may be given several times
+    #[arg(long = "host", required = true, value_name = "NAME")]
+    hosts: Vec<String>,
+    /// Days for which the collector's certificate is valid
+    #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
 }
 
 /// A certificate and its key, as files.
@@ -146,11 +149,11 @@ pub struct Authority {
 /// Runs the subcommand.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Init { dir, hosts, days } => {
+        Command::Init { dir, own: OwnArgs { hosts, days } } => {
             init(&dir, &hosts, days)?;
             print_init(&dir, &hosts, days);
         }
-        Command::Collector { dir, hosts, days } => {
+        Command::Collector { dir, own: OwnArgs { hosts, days } } => {
             let issued = collector(&dir, &hosts, days)?;
             let (certificate, key) = (issued.certificate.display(), issued.key.display());
             println!("Made {certificate} and {key} for {}, valid {days} days.", hosts.join(", "));
