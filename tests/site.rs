@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -68,12 +69,22 @@ pub(crate) fn present(program: &str, package: &str, test: &str) -> bool {
     found
 }
 
-/// A port that was free a moment ago.
+/// Ports below those that the kernel gives to connections: one of these could be taken by any connection before it is bound.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A port that is free, for TCP and UDP, and that no other test of this run gets.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("a free port")
-        .port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Two runs at once begin at different places.
+    let start = std::process::id().wrapping_mul(211);
+    let ports = PORTS.end - PORTS.start;
+    let next = || GIVEN.fetch_add(1, Ordering::Relaxed);
+    let port = || u16::try_from(PORTS.start + start.wrapping_add(next()) % ports).expect("a port");
+    let is_free = |port: &u16| {
+        let address = ("127.0.0.1", *port);
+        std::net::TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok()
+    };
+    PORTS.map(|_| port()).find(is_free).expect("a free port")
 }
 
 /// Waits until `done` gives a value.
