@@ -71,9 +71,13 @@ def child_of(parent):
     return None
 
 
-def wait(what, condition):
+def wait(what, condition, *processes):
+    """Until a condition holds; not for what a process would have to do that has ended."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
+        ended = [process for process in processes if process.poll() is not None]
+        if ended:
+            sys.exit(f"waited in vain: {what}; {ended[0].args[0]} ended with {ended[0].returncode}: {pathlib.Path(ended[0].log).read_text()[-2000:]}")
         try:
             if condition():
                 return
@@ -109,7 +113,9 @@ class Site:
 
     def start(self, name, *arguments):
         log = open(self.folder / f"{name}.log", "ab")
-        return subprocess.Popen([ROOT / "target/release" / name, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([ROOT / "target/release" / name, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT)
+        process.log = log.name
+        return process
 
     def ready(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/ready") as answer:
@@ -144,7 +150,7 @@ def main():
         collector = site.start("vonggac", "serve", "--config", f"{folder}/vonggac.toml")
         agent = None
         try:
-            wait("the collector is ready", site.ready)
+            wait("the collector is ready", site.ready, collector)
             store = child_of(collector.pid)
             pids = {"collector": collector.pid, "store": store}
             before = {name: cpu_seconds(pid) for name, pid in pids.items()}
@@ -153,7 +159,7 @@ def main():
             agent = site.start("vonggac-agent", "--config", f"{folder}/agent.toml")
             pids["agent"] = agent.pid
             before["agent"] = 0.0
-            wait("every line is stored", lambda: site.number("SELECT count() FROM events") >= options.lines)
+            wait("every line is stored", lambda: site.number("SELECT count() FROM events") >= options.lines, collector, agent)
             seconds = time.monotonic() - start
             stored = site.number("SELECT count() FROM events")
             millions = options.lines / 1e6
@@ -165,7 +171,7 @@ def main():
                 all_cpu += cpu
                 print(
                     f"{name:<10} {cpu:>8.2f} {cpu / millions:>11.2f} {cpu / (total_bytes / 1e9):>9.2f}"
-                    f" {idle.get(name, float('nan')):>9.1f} {memory_mib(pids[name], 'VmHWM'):>9.1f}"
+                    f" {f'{idle[name]:.1f}' if name in idle else '-':>9} {memory_mib(pids[name], 'VmHWM'):>9.1f}"
                 )
             print(f"pipeline: {options.lines / seconds:.0f} events/s, {all_cpu / millions:.2f} CPU-s per million events")
             if stored != options.lines:
