@@ -83,12 +83,15 @@ pub enum FilledBy {
 pub struct Dictionary {
     /// In the order of the table's columns.
     pub fields: Vec<CoreField>,
-    by_native: HashMap<String, HashMap<String, usize>>,
+    by_native: HashMap<String, Columns>,
 }
 
 /// The names under which one log source fills columns. Look it up once per event, or once per batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Natives<'d>(Option<&'d HashMap<String, usize>>);
+pub struct Natives<'d>(Option<&'d Columns>);
+
+/// Columns by native name. Nobody outside adds names, so the hash needs no defence.
+type Columns = HashMap<String, usize, foldhash::fast::FixedState>;
 
 impl Dictionary {
     /// The dictionary that is compiled in.
@@ -104,13 +107,13 @@ impl Dictionary {
     /// Reads a dictionary in the form of `fields.toml`.
     pub fn read(text: &str) -> Result<Self, DictionaryError> {
         let fields = toml::from_str::<File>(text)?.field;
-        let mut by_native = HashMap::new();
+        let mut by_native = HashMap::<_, Columns>::new();
         for (index, field) in fields.iter().enumerate() {
             if fields.iter().take(index).any(|other| other.name == field.name) {
                 return Err(DictionaryError::Doubled { column: field.name.clone() });
             }
             for (service, natives) in &field.native {
-                let known: &mut HashMap<String, usize> = by_native.entry(service.clone()).or_default();
+                let known = by_native.entry(service.clone()).or_default();
                 for native in natives {
                     if let Some(first) = known.insert(native.clone(), index) {
                         return Err(ambiguous(native, service, fields.get(first), field));
