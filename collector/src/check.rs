@@ -14,6 +14,7 @@ use anyhow::Context;
 use crate::certificates::Certificates;
 use crate::clock::now;
 use crate::config::{Config, ConfigArg, ConfigError};
+use crate::people::counted;
 use crate::{engine, exceptions, hunts, indicators, notifications, rules, store};
 
 /// The daemon starts, but not all is in force.
@@ -47,18 +48,17 @@ pub(crate) fn run(argument: &ConfigArg) -> ExitCode {
         eprintln!("vonggac: warning: {warning}");
     }
     let path = argument.path();
-    let (path, errors, warnings) = (path.display(), found.errors.len(), found.warnings.len());
-    if errors > 0 {
-        eprintln!("vonggac: {path}: does not start: {errors} errors must be mended; {warnings} warnings");
-        return ExitCode::from(ERRORS);
+    let (path, verdict) = (path.display(), found.verdict());
+    match (found.errors.len(), found.warnings.len()) {
+        (0, 0) => {
+            println!("{path}: {verdict}");
+            ExitCode::SUCCESS
+        }
+        (errors, _) => {
+            eprintln!("vonggac: {path}: {verdict}");
+            ExitCode::from(if errors > 0 { ERRORS } else { WARNINGS })
+        }
     }
-    let loaded = format!("{} rules and {} indicators load", found.rules, found.indicators);
-    if warnings > 0 {
-        eprintln!("vonggac: {path}: starts, with {warnings} warnings: {loaded}");
-        return ExitCode::from(WARNINGS);
-    }
-    println!("{path}: all is well, {loaded}");
-    ExitCode::SUCCESS
 }
 
 impl Findings {
@@ -73,6 +73,18 @@ impl Findings {
         found.tls(config);
         found.content(config);
         found
+    }
+
+    /// What it comes to, in a line.
+    fn verdict(&self) -> String {
+        let of = |count: usize, noun| counted(u64::try_from(count).unwrap_or(u64::MAX), noun);
+        let (errors, warnings) = (of(self.errors.len(), "error"), of(self.warnings.len(), "warning"));
+        let loaded = format!("loaded: {}, {}", of(self.rules, "rule"), of(self.indicators, "indicator"));
+        match (self.errors.is_empty(), self.warnings.is_empty()) {
+            (false, _) => format!("does not start: {errors} to be mended; {warnings}"),
+            (true, false) => format!("starts, with {warnings}; {loaded}"),
+            (true, true) => format!("all is well; {loaded}"),
+        }
     }
 
     fn tls(&mut self, config: &Config) {
@@ -129,6 +141,24 @@ fn writable(folder: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_what_it_found() {
+        let found = |errors: usize, warnings: usize| Findings {
+            errors: vec![String::new(); errors],
+            warnings: vec![String::new(); warnings],
+            rules: 1,
+            indicators: 2_000,
+        };
+        for (errors, warnings, verdict) in [
+            (0, 0, "all is well; loaded: 1 rule, 2,000 indicators"),
+            (0, 1, "starts, with 1 warning; loaded: 1 rule, 2,000 indicators"),
+            (1, 0, "does not start: 1 error to be mended; 0 warnings"),
+            (2, 1, "does not start: 2 errors to be mended; 1 warning"),
+        ] {
+            assert_eq!(found(errors, warnings).verdict(), verdict);
+        }
+    }
 
     #[test]
     fn finds_whether_a_folder_could_be_made_and_leaves_nothing_behind() {

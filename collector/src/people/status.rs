@@ -137,7 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut checks = collector(&config, &clock);
     match store(&config, &clock, silent_since, args.disk_free_min) {
         Ok(found) => checks.extend(found),
-        Err(error) => checks.push(Check::new("store", State::Unreachable, format!("{error:#}"))),
+        Err(error) => checks.push(Check::new("store", State::Unreachable, in_words(&error))),
     }
     let worst = checks.iter().map(|check| check.state).max().unwrap_or_default();
     print(&checks, &args.output, &clock, &summary(&checks))?;

@@ -47,7 +47,8 @@ pub(super) fn certificates(samples: &[Sample], clock: &Clock) -> Check {
             parts.push(format!("those of {} hold for 30 days and more", counted(wide(known), "host")));
         }
         late if late > HOSTS_SHOWN => {
-            parts.push(format!("{} more hosts soon", late.saturating_sub(HOSTS_SHOWN)));
+            let more = counted(wide(late.saturating_sub(HOSTS_SHOWN)), "more host");
+            parts.push(format!("{more} soon"));
         }
         _ => {}
     }
@@ -60,7 +61,10 @@ impl Ends {
         let when = clock.shown(expires.saturating_mul(MICROS_PER_S));
         match left {
             ..0 => format!("{whose} EXPIRED at {when}"),
-            left => format!("{whose} until {when} ({} days)", left / 86_400),
+            left => {
+                let days = counted(u64::try_from(left / 86_400).unwrap_or_default(), "day");
+                format!("{whose} until {when} ({days})")
+            }
         }
     }
 }
@@ -130,7 +134,7 @@ pub(super) fn hunts(samples: &[Sample], clock: &Clock) -> Vec<Check> {
 
 /// Metrics are floating-point numbers; these are counts and seconds.
 #[expect(clippy::cast_possible_truncation, reason = "saturates, and what is beyond is nonsense")]
-fn whole(value: f64) -> i64 {
+pub(super) fn whole(value: f64) -> i64 {
     value as i64
 }
 

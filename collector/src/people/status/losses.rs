@@ -1,26 +1,29 @@
 //! Counters that do not move when all is well. What is gone or may be gone is wrong; what was only delayed, turned away or may be
 //! another's fault is worth a look. The test sees to it that no metric whose name speaks of a loss is forgotten here.
 
+use super::daemon::whole;
 use super::{Check, State};
 use crate::people::scrape::Sample;
+use crate::people::select::counted;
 
 /// A metric that is zero when all is well.
 struct Loss {
     metric: &'static str,
     check: &'static str,
     state: State,
-    meaning: &'static str,
+    /// What is counted, in the singular, and what became of it.
+    what: (&'static str, &'static str),
     /// What was counted too early: it is taken off.
     less: Option<&'static str>,
 }
 
 impl Loss {
-    const fn wrong(metric: &'static str, check: &'static str, meaning: &'static str) -> Self {
-        Self { metric, check, state: State::Wrong, meaning, less: None }
+    const fn wrong(metric: &'static str, check: &'static str, what: (&'static str, &'static str)) -> Self {
+        Self { metric, check, state: State::Wrong, what, less: None }
     }
 
-    const fn notice(metric: &'static str, check: &'static str, meaning: &'static str) -> Self {
-        Self { metric, check, state: State::Notice, meaning, less: None }
+    const fn notice(metric: &'static str, check: &'static str, what: (&'static str, &'static str)) -> Self {
+        Self { metric, check, state: State::Notice, what, less: None }
     }
 
     const fn less(self, metric: &'static str) -> Self {
@@ -42,7 +45,9 @@ impl Loss {
         let labels: Vec<&str> =
             moved.iter().map(|(labels, _)| *labels).filter(|labels| !labels.is_empty()).collect();
         let labels = if labels.is_empty() { String::new() } else { format!(" ({})", labels.join("; ")) };
-        let detail = || format!("{total} {}{labels} since the collector started", self.meaning);
+        let (noun, fate) = self.what;
+        let total = counted(u64::try_from(whole(total)).unwrap_or_default(), noun);
+        let detail = || format!("{total} {fate}{labels} since the collector started");
         (!moved.is_empty()).then(|| Check::new(self.check, self.state, detail()))
     }
 }
@@ -60,63 +65,71 @@ const LOSSES: &[Loss] = &[
     Loss::wrong(
         "vonggac_intake_missing_batches_total",
         "gaps",
-        "batches missing in agents' sequence numbers",
+        ("batch", "missing in agents' sequence numbers"),
     ),
-    Loss::wrong("vonggac_agent_reported_lost_bytes_total", "agents", "bytes that agents report as lost"),
-    Loss::wrong("vonggac_agent_reported_lost_records_total", "agents", "records that agents report as lost"),
-    Loss::wrong("vonggac_otlp_rejected_records_total", "OTLP", "records rejected"),
-    Loss::wrong("vonggac_alert_notices_dropped_total", "notices", "notices of the collector dropped"),
+    Loss::wrong("vonggac_agent_reported_lost_bytes_total", "agents", ("byte", "that agents report as lost")),
+    Loss::wrong(
+        "vonggac_agent_reported_lost_records_total",
+        "agents",
+        ("record", "that agents report as lost"),
+    ),
+    Loss::wrong("vonggac_otlp_rejected_records_total", "OTLP", ("record", "rejected")),
+    Loss::wrong("vonggac_alert_notices_dropped_total", "notices", ("notice", "of the collector dropped")),
     Loss::wrong(
         "vonggac_exporter_kernel_dropped_total",
         "flows",
-        "datagrams of flow records dropped by the kernel",
+        ("datagram", "of flow records dropped by the kernel"),
     ),
     Loss::wrong(
         "vonggac_exporter_dropped_datagrams_total",
         "flows",
-        "datagrams of flow records dropped undecoded",
+        ("datagram", "of flow records dropped undecoded"),
     ),
-    Loss::wrong("vonggac_exporter_dropped_records_total", "flows", "flow records dropped"),
+    Loss::wrong("vonggac_exporter_dropped_records_total", "flows", ("flow record", "dropped")),
     Loss::wrong(
         "vonggac_exporter_sets_dropped_total",
         "flows",
-        "sets of flow records whose template never came",
+        ("set", "of flow records whose template never came"),
     ),
     Loss::notice(
         "vonggac_exporter_sets_unread_total",
         "flows",
-        "sets of flow records that their template does not fit",
+        ("set", "of flow records that their template does not fit"),
     ),
-    Loss::notice("vonggac_exporter_malformed_total", "flows", "messages of exporters that could not be read"),
-    Loss::notice("vonggac_exporter_missing_total", "flows", "numbers missing in sequences of exporters")
+    Loss::notice(
+        "vonggac_exporter_malformed_total",
+        "flows",
+        ("message", "of exporters that could not be read"),
+    ),
+    Loss::notice("vonggac_exporter_missing_total", "flows", ("number", "missing in sequences of exporters"))
         .less("vonggac_exporter_reordered_total"),
     Loss::notice(
         "vonggac_exporter_streams_forgotten_total",
         "flows",
-        "streams of exporters forgotten with their templates",
+        ("stream", "of exporters forgotten with all templates"),
     ),
-    Loss::notice("vonggac_exporter_receive_errors_total", "flows", "failures to receive flow records"),
-    Loss::notice("vonggac_exporter_refused_total", "flows", "datagrams and sessions refused"),
+    Loss::notice("vonggac_exporter_receive_errors_total", "flows", ("failure", "to receive flow records")),
+    Loss::notice("vonggac_exporter_refused_total", "flows", ("refusal", "of datagrams and sessions")),
     Loss::notice(
         "vonggac_alert_correlation_evicted_groups",
         "correlation",
-        "groups or events dropped by a limit",
+        ("eviction", "of groups or events by a limit"),
     ),
-    Loss::notice("vonggac_alert_evicted_total", "grouping", "alerts closed early by a limit"),
-    Loss::notice("vonggac_store_repeats_total", "inserts", "inserts repeated"),
-    Loss::notice("vonggac_store_refused_total", "inserts", "inserts refused by the store as bad data"),
+    Loss::notice("vonggac_alert_evicted_total", "grouping", ("alert", "closed early by a limit")),
+    Loss::notice("vonggac_store_repeats_total", "inserts", ("insert", "repeated")),
+    Loss::notice("vonggac_store_refused_total", "inserts", ("insert", "refused by the store as bad data")),
     Loss::notice(
         "vonggac_embedded_store_restarts_total",
         "embedded store",
-        "unwanted ends of the embedded store",
+        ("unwanted end", "of the embedded store"),
     ),
-    Loss::notice("vonggac_intake_refused_total", "refused", "frames refused"),
+    Loss::notice("vonggac_intake_refused_total", "refused", ("frame", "refused")),
     Loss::notice(
         "vonggac_intake_unsettled_total",
         "unsettled",
-        "batches neither stored nor dead-lettered, which come again",
+        ("batch", "neither stored nor dead-lettered: to come again"),
     ),
-    Loss::notice("vonggac_door_turned_away_total", "turned away", "connections turned away"),
+    Loss::notice("vonggac_door_turned_away_total", "turned away", ("connection", "turned away")),
 ];
 
 #[cfg(test)]
@@ -201,6 +214,6 @@ mod tests {
             losses(&[sample(missing, "exporter=\"a\"", 3.0), sample(late, "exporter=\"a\"", reordered)])
         };
         assert_eq!(told(3.0)[0].state, State::Ok);
-        assert!(told(2.0)[0].detail.starts_with("1 numbers missing"), "{:?}", told(2.0));
+        assert!(told(2.0)[0].detail.starts_with("1 number missing"), "{:?}", told(2.0));
     }
 }
