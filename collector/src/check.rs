@@ -13,8 +13,9 @@ use anyhow::Context;
 
 use crate::certificates::Certificates;
 use crate::clock::now;
-use crate::config::{Config, ConfigArg, ConfigError};
+use crate::config::{Config, ConfigArg};
 use crate::people::counted;
+use crate::store_client::{ClientError, client};
 use crate::{engine, exceptions, hunts, indicators, notifications, rules, store};
 
 /// The daemon starts, but not all is in force.
@@ -64,7 +65,7 @@ pub(crate) fn run(argument: &ConfigArg) -> ExitCode {
 impl Findings {
     fn of(config: &Config) -> Self {
         let mut found = Self::default();
-        found.errors.extend(password(config).err().map(|error| format!("clickhouse.password_file: {error}")));
+        found.errors.extend(way_to_store(config).err().map(|error| error.to_string()));
         found.errors.extend(store::check(config).err().map(|error| error.to_string()));
         found
             .errors
@@ -112,9 +113,9 @@ impl Findings {
     }
 }
 
-/// The embedded store makes its own password at its first start; that of another one must be there.
-fn password(config: &Config) -> Result<(), ConfigError> {
-    config.clickhouse.url.as_ref().map_or(Ok(()), |_| config.endpoint().password().map(drop))
+/// The embedded store makes its own password at its first start; that of another one must be there, and so must its authority.
+fn way_to_store(config: &Config) -> Result<(), ClientError> {
+    config.clickhouse.url.as_ref().map_or(Ok(()), |_| client(&config.endpoint()).map(drop))
 }
 
 /// Whether the embedded store would find its library, and place for its data.

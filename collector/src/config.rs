@@ -175,6 +175,8 @@ pub struct ClickHouse {
     pub url: Option<String>,
     pub user: String,
     pub password_file: Option<PathBuf>,
+    /// Authorities to believe instead of those of the host, where `url` is https. PEM.
+    pub ca: Option<PathBuf>,
     pub database: String,
 }
 
@@ -256,6 +258,7 @@ pub struct Endpoint {
     pub url: String,
     pub user: String,
     pub password_file: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     pub database: String,
 }
 
@@ -288,6 +291,7 @@ impl Config {
                 url: url.clone(),
                 user: self.clickhouse.user.clone(),
                 password_file: self.clickhouse.password_file.clone(),
+                ca: self.clickhouse.ca.clone(),
                 database: self.clickhouse.database.clone(),
             },
             None => self.embedded_endpoint("vonggac", "writer.password"),
@@ -312,6 +316,7 @@ impl Config {
             url: format!("http://{}", self.store.listen),
             user: user.into(),
             password_file: Some(self.store_dir().join(password_file)),
+            ca: None,
             database: self.clickhouse.database.clone(),
         }
     }
@@ -326,6 +331,7 @@ impl Config {
             .chain(&mut self.hunts)
             .chain(&mut self.exceptions)
             .chain(&mut self.clickhouse.password_file)
+            .chain(&mut self.clickhouse.ca)
             .chain(&mut self.store.library)
             .chain(self.notifications.paths());
         for path in paths {
@@ -350,14 +356,10 @@ impl Config {
         if self.rules.is_empty() {
             return invalid("rules", "at least one folder".into(), "none".into());
         }
-        if let Some(url) = &self.clickhouse.url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
-        {
-            return invalid("clickhouse.url", "http://HOST:PORT or https://HOST:PORT".into(), url.clone());
-        }
         if let Some((key, expected, found)) = self
-            .exporters
+            .clickhouse
             .fault()
+            .or_else(|| self.exporters.fault())
             .or_else(|| feeds::fault(&self.indicators))
             .or_else(|| self.notifications.fault())
             .or_else(|| listen::clash(self))
@@ -419,6 +421,20 @@ impl Endpoint {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+impl ClickHouse {
+    /// What is wrong, if anything: the key, what was expected, what was found.
+    fn fault(&self) -> Option<(&'static str, &'static str, String)> {
+        let url = self.url.as_deref();
+        if let Some(url) = url.filter(|url| !(url.starts_with("http://") || url.starts_with("https://"))) {
+            return Some(("clickhouse.url", "http://HOST:PORT or https://HOST:PORT", url.to_owned()));
+        }
+        // Who names an authority believes that somebody is asked for its certificate.
+        let is_asked = url.is_some_and(|url| url.starts_with("https://"));
+        let found = url.unwrap_or("none").to_owned();
+        (self.ca.is_some() && !is_asked).then_some(("clickhouse.ca", "clickhouse.url with https", found))
     }
 }
 
@@ -538,7 +554,7 @@ impl Default for Tls {
 
 impl Default for ClickHouse {
     fn default() -> Self {
-        Self { url: None, user: "vonggac".into(), password_file: None, database: "vonggac".into() }
+        Self { url: None, user: "vonggac".into(), password_file: None, ca: None, database: "vonggac".into() }
     }
 }
 
@@ -642,6 +658,7 @@ mod tests {
             .collect();
         let config = parse(&uncommented).unwrap();
         assert_eq!(config.endpoint().url, "https://clickhouse.example.vn:8443");
+        assert_eq!(config.endpoint().ca.as_deref(), Some(Path::new("/etc/vonggac/clickhouse-ca.crt")));
         assert_eq!(config.indicators.len(), 2);
         assert_eq!(config.notifications.targets.len(), 3);
         let chat = config.notifications.targets[2].http.as_ref().unwrap();
@@ -684,7 +701,6 @@ mod tests {
             ),
             ("[alert]\nwindow_s = 86401", "alert.window_s: expected a number from 1 to 86400, found 86401"),
             ("[store]\nlisten = \"0.0.0.0:8123\"", "store.listen: expected a loopback address"),
-            ("[clickhouse]\nurl = \"localhost\"", "clickhouse.url: expected http://HOST:PORT"),
             ("[clickhouse]\ndatabase = \"a; DROP\"", "clickhouse.database: expected a name"),
             ("[exporters]\nenabled = true", "exporters.allow: expected at least one network"),
             (
@@ -729,6 +745,22 @@ mod tests {
             assert!(error.starts_with("/site/etc/vonggac.toml: "), "{error}");
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn rejects_a_clickhouse_that_cannot_be_asked_or_whose_certificate_nobody_asks_for() {
+        for (keys, expected) in [
+            ("url = \"localhost\"", "clickhouse.url: expected http://HOST:PORT or https://HOST:PORT"),
+            (
+                "url = \"http://c:8123\"\nca = \"ca.crt\"",
+                "clickhouse.ca: expected clickhouse.url with https, found http://c:8123",
+            ),
+            ("ca = \"ca.crt\"", "clickhouse.ca: expected clickhouse.url with https, found none"),
+        ] {
+            let error = rejected(&format!("[clickhouse]\n{keys}"));
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(parse("[clickhouse]\nurl = \"https://c:8443\"\nca = \"ca.crt\"").is_ok());
     }
 
     #[test]

@@ -17,8 +17,9 @@ use hyper::Uri;
 use prometheus::{Histogram, IntCounter};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::config::{ConfigError, Endpoint};
+use crate::config::Endpoint;
 use crate::metrics;
+use crate::store_client::{self, ClientError};
 
 /// An answer to one insert. 20,000 rows with the text index take a busy store some seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -75,15 +76,9 @@ pub(crate) struct Insert {
 }
 
 /// A client of the store. Rows are not validated against the table: the schema is checked when the collector starts.
-pub(crate) fn client(endpoint: &Endpoint) -> Result<Client, ConfigError> {
+pub(crate) fn client(endpoint: &Endpoint) -> Result<Client, ClientError> {
     LazyLock::force(&METRICS);
-    Ok(Client::default()
-        .with_url(&endpoint.url)
-        .with_user(&endpoint.user)
-        .with_password(endpoint.password()?)
-        .with_database(&endpoint.database)
-        .with_compression(compression(&endpoint.url))
-        .with_validation(false))
+    Ok(store_client::client(endpoint)?.with_compression(compression(&endpoint.url)).with_validation(false))
 }
 
 /// None within this host, where it costs more than the bytes that it saves: a tenth of what the collector needs at all.

@@ -60,6 +60,7 @@ mod share;
 #[cfg(test)]
 mod site;
 mod store;
+mod store_client;
 mod supervise;
 mod tls;
 mod wait_store;
@@ -88,4 +89,5 @@ pub use migrate::MigrateError;
 pub use priority::LevelsError;
 pub use recover::RecoverError;
 pub use store::{Pipeline, StartError, check as check_store, start as start_store};
+pub use store_client::ClientError;
 pub use tls::{Peer, PeerError, TlsError, server_config};

@@ -270,6 +270,7 @@ mod tests {
             url: String::new(),
             user: "vonggac".into(),
             password_file: Some(path),
+            ca: None,
             database: String::new(),
         };
         assert_eq!(credentials(&endpoint).unwrap(), r"USER 'vonggac' PASSWORD 'it\'s \\ me'");

@@ -45,6 +45,7 @@ use crate::priority::{Levels, LevelsError};
 use crate::publish_systems::{Load, PublishSystems};
 use crate::recover::{self, RecoverError};
 use crate::row::Filler;
+use crate::store_client::ClientError;
 use crate::watch_coverage::{Newsroom, WatchCoverage};
 use crate::write_alerts::WriteAlerts;
 use crate::write_events::WriteEvents;
@@ -59,6 +60,8 @@ const QUEUE_BATCHES: usize = 16;
 pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error(transparent)]
     Inventory(#[from] InventoryError),
     #[error(transparent)]

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clickhouse::error::Error;
 use tracing::{info, warn};
 
@@ -24,8 +23,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) async fn wait_store(config: &Config, phases: &Phases) -> anyhow::Result<()> {
     let Some(url) = &config.clickhouse.url else { return Ok(()) };
     // The database of the configuration is made later.
-    let client =
-        insert::client(&config.endpoint()).context("clickhouse.password_file")?.with_database("default");
+    let client = insert::client(&config.endpoint())?.with_database("default");
     let mut wait = WAIT_FIRST;
     while let Some(reason) = silence(client.query_raw("SELECT 1").execute()).await {
         let reason = format!("the store at {url} (clickhouse.url) does not answer: {reason}");

@@ -13,10 +13,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, ConfigArg, Endpoint};
-use crate::insert::{Insert, Refused, client};
+use crate::insert::{Insert, Refused};
 use crate::people::filter::{Bound, Filter};
 use crate::people::when::MICROS_PER_S;
 use crate::row_binary::{Encode, encoded};
+use crate::store_client::{ClientError, client};
 
 /// A question to the store takes no longer: a person waits, and a script must not hang on a dead connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,28 +32,29 @@ pub(crate) struct Reader {
 impl Reader {
     /// Prepares a connection; nothing is sent yet.
     pub(crate) fn open(config: &Config) -> Result<Self> {
-        let Endpoint { url, user, password_file: _, database } = config.reader_endpoint();
-        let embedded = config.clickhouse.url.is_none();
-        let password = config.reader_endpoint().password().with_context(|| match embedded {
-            true => "the store's password for readers is not there or not readable: `vonggac serve` writes it at its first \
-                     start, and only its own user and root may read it; deploy/INSTALL.md gives it to a group of readers",
-            false => "the password that clickhouse.password_file names",
-        })?;
-        let client =
-            Client::default().with_url(&url).with_user(user).with_password(password).with_database(database);
-        Ok(Self { client, url, embedded })
+        let advice = "the store's password for readers is not there or not readable: `vonggac serve` writes it at its first \
+                      start, and only its own user and root may read it; deploy/INSTALL.md gives it to a group of readers";
+        Self::at(config, config.reader_endpoint(), advice)
     }
 
     /// The same questions, asked as the writer.
     fn open_as_writer(config: &Config) -> Result<Self> {
-        let endpoint = config.endpoint();
+        let advice = "this command writes to the store, and you may not read the writer's password: become the user of \
+                      `vonggac serve` or root (`sudo -u vonggac vonggac ...`)";
+        Self::at(config, config.endpoint(), advice)
+    }
+
+    /// `advice`: why the embedded store's password may not be there.
+    fn at(config: &Config, endpoint: Endpoint, advice: &'static str) -> Result<Self> {
         let embedded = config.clickhouse.url.is_none();
-        let client = client(&endpoint).with_context(|| match embedded {
-            true => "this command writes to the store, and you may not read the writer's password: become the user of \
-                     `vonggac serve` or root (`sudo -u vonggac vonggac ...`)",
-            false => "this command writes to the store: you need the password that clickhouse.password_file names",
-        })?;
-        Ok(Self { client: client.with_validation(true), url: endpoint.url, embedded })
+        let client = match client(&endpoint) {
+            Err(ClientError::Password(error)) if embedded => Err(error).context(advice)?,
+            Err(ClientError::Password(error)) => {
+                Err(error).context("the password that clickhouse.password_file names")?
+            }
+            made => made?,
+        };
+        Ok(Self { client, url: endpoint.url, embedded })
     }
 
     /// All rows of a query whose WHERE holds `filter`'s conditions.
