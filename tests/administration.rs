@@ -41,25 +41,30 @@ fn configure(site: &Site, from: &str, to: &str) -> Result<()> {
     Ok(std::fs::write(path, text.replace(from, to))?)
 }
 
+/// Has the site read rules of a folder of its own. The folder.
+fn a_few_rules(site: &Site) -> Result<String> {
+    let rules = site.path("rules");
+    std::fs::create_dir(&rules)?;
+    configure(
+        site,
+        &format!("rules = [\"{}\"]", site::root().join("rules/sigma").display()),
+        "rules = [\"rules\"]",
+    )?;
+    for entry in std::fs::read_dir(site::root().join("rules/sigma/hunt"))? {
+        let path = entry?.path();
+        let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
+        std::fs::copy(&path, format!("{rules}/{name}"))?;
+    }
+    Ok(rules)
+}
+
 #[test]
 fn what_only_looks_well_is_told() -> Result<()> {
     if !site::engine_present("administration") {
         return Ok(());
     }
     let mut site = Site::start("")?;
-    let rules = site.path("rules");
-    std::fs::create_dir(&rules)?;
-    configure(
-        &site,
-        &format!("rules = [\"{}\"]", site::root().join("rules/sigma").display()),
-        "rules = [\"rules\"]",
-    )?;
-    let rule = site::root().join("rules/sigma/hunt");
-    for entry in std::fs::read_dir(rule)? {
-        let path = entry?.path();
-        let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
-        std::fs::copy(&path, format!("{rules}/{name}"))?;
-    }
+    let rules = a_few_rules(&site)?;
     assert_eq!(said(&site, &["serve", "--check"])?.0, 0);
     site.end_collector()?;
     site.start_collector()?;
@@ -200,9 +205,10 @@ fn a_clickhouse_that_comes_up_later_is_waited_for() -> Result<()> {
     let clickhouse =
         format!("[clickhouse]\nurl = \"{url}\"\npassword_file = \"data/store/writer.password\"\n\n[store]\n");
     configure(&site, "[store]\n", &clickhouse)?;
+    let rules = a_few_rules(&site)?;
 
     let config = site.path("vonggac.toml");
-    let _collector = start(&site, &["serve", "--config", &config])?;
+    let collector = start(&site, &["serve", "--config", &config])?;
     let address = site.metrics_address();
     let waiting = until("the collector says for what it waits", || {
         let answer = http_get(&address, "/ready")?;
@@ -215,11 +221,17 @@ fn a_clickhouse_that_comes_up_later_is_waited_for() -> Result<()> {
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("runs but is not ready") && text.contains("clickhouse.url"), "{text}");
 
+    // What it is told meanwhile it does when it runs.
+    std::fs::write(format!("{rules}/broken.yml"), "title: [")?;
+    let told = Command::new("kill").args(["-HUP", &collector.0.id().to_string()]).status()?;
+    assert!(told.success(), "kill: {told}");
+
     let listen = url.trim_start_matches("http://");
     let _store = start(&site, &["store", "--data-dir", &site.path("data"), "--listen", listen])?;
     until("the collector is ready", || {
         Ok(http_get(&address, "/ready")?.starts_with("HTTP/1.1 200").then_some(()))
-    })
+    })?;
+    until("the rules were loaded anew", || Ok((check(&site, "rules")?.0 == "wrong").then_some(())))
 }
 
 /// As deploy/INSTALL.md gives it to people who look.

@@ -3,7 +3,8 @@
 //! Start: configuration, `/metrics`, certificates and rules, the store (started here, or waited for), the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself; if something in rules,
+//! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself, after a start that is under
+//! way; if something in rules,
 //! inventory, hunts or exceptions does not load, or a file of indicators cannot be read, it is reported, and what was loaded before
 //! stays.
 //!
@@ -87,7 +88,6 @@ struct Signals {
 }
 
 /// What a signal means.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Told {
     End,
     Reload,
@@ -336,9 +336,12 @@ impl Signals {
         }
     }
 
-    /// Comes back when the daemon is told to end.
+    /// Comes back when the daemon is told to end. That it shall load anew is left to be heard when it runs.
     async fn end(&mut self) {
-        while self.next().await != Told::End {}
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
