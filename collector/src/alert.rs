@@ -190,12 +190,8 @@ impl Alerts {
         let all_go_on = self.correlator.adopt(&rules.engine);
         self.rules = rules;
         if !all_go_on {
-            let hits = self.runtime.block_on(recover::correlated_hits(
-                &self.client,
-                &self.rules.engine,
-                &self.site.filler,
-                now,
-            ));
+            let ask = || recover::correlated_hits(&self.client, &self.rules.engine, &self.site.filler, now);
+            let hits = self.runtime.block_on(recover::insist(ask));
             self.remember(hits, now);
         }
     }

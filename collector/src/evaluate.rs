@@ -167,7 +167,9 @@ impl Evaluate {
             first = first.min(received.saturating_sub(OTLP_REPEATED_WITHIN));
             last = last.max(*received);
         }
-        let stored = self.runtime.block_on(recover::stored_records(&self.client, identity, first..=last));
+        let range = first..=last;
+        let ask = || recover::stored_records(&self.client, identity, &range);
+        let stored = self.runtime.block_on(recover::insist(ask));
         if !stored.is_empty() {
             let known = u64::try_from(stored.len()).unwrap_or_default();
             METRICS.known.with_label_values(&[&identity.agent]).inc_by(known);

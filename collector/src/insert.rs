@@ -39,7 +39,7 @@ const NO_RIGHT: [u32; 3] = [164, 497, 516];
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     repeats: metrics::counter(
         "vonggac_store_repeats_total",
-        "Inserts repeated because the store gave no yes.",
+        "Inserts and questions on the way of batches repeated because the store gave no yes or no answer.",
     ),
     refused: metrics::counter("vonggac_store_refused_total", "Inserts that the store refused as bad data."),
     seconds: metrics::histogram(
@@ -151,6 +151,16 @@ impl Insert {
         hash.update(rows);
         format!("{:032x}", hash.digest128())
     }
+}
+
+/// A question on the way of batches got no answer, and is asked again: it holds them up as an insert does.
+pub(crate) fn count_repeat() {
+    METRICS.repeats.inc();
+}
+
+#[cfg(test)]
+pub(crate) fn repeats() -> u64 {
+    METRICS.repeats.get()
 }
 
 fn is_bad_data(error: &Error) -> bool {

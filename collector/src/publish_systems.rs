@@ -181,7 +181,10 @@ impl PublishSystems {
     /// Writes an inventory unless the store has it as the last one, and makes the dictionaries anew. Comes back when the store
     /// has answered.
     pub(crate) async fn publish(&self, load: Load, now: Micros) {
-        let (last, digest) = recover::last_inventory(&self.client).await.unwrap_or_default();
+        let (last, digest) = match recover::last_inventory(&self.client).await {
+            Ok(last) => last.unwrap_or_default(),
+            Err(error) => return tracing::error!("the inventory is not published: {error}"),
+        };
         if digest != load.digest() {
             // The last one counts, also when the clock was ahead for the one before.
             let rows = load.into_rows(now.max(last.saturating_add(1)));

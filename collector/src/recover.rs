@@ -12,7 +12,8 @@
 //!   They come in the order of the events' time: where events were late, a correlation of correlations may take a firing for
 //!   new that was not.
 //!
-//! Every question is repeated until the store answers.
+//! Every question is repeated until the store answers. What it refuses for good (a table, or a right that is missing) stops the
+//! start; while the collector runs such a question is repeated, too ([`insist`]), because rights are mended and nothing may be lost.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clickhouse::error::Error;
 use clickhouse::{Client, Row};
 use detect::{Engine, EventKey, Kind, Rule};
 use event::{Event, LogSource, Micros, ParseStatus, TsQuality, Value};
@@ -34,10 +36,17 @@ use crate::coverage::CoverageRow;
 use crate::dead_letter;
 use crate::flow_row::FlowColumn;
 use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
+use crate::insert;
+use crate::log::said;
 use crate::row::{Filler, Table, VALUES_SEPARATOR};
 
-/// Between two tries of a question.
-const WAIT: Duration = Duration::from_millis(500);
+/// First and longest wait between two tries of a question: a restarted embedded store answers after half a second, and a log in
+/// which one line comes after the other for hours cannot be read.
+const WAIT_FIRST: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// ClickHouse's codes for what no second try mends: UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, UNKNOWN_DATABASE, READONLY, ACCESS_DENIED,
+/// AUTHENTICATION_FAILED.
+const FINAL: [u32; 6] = [47, 60, 81, 164, 497, 516];
 /// Between two looks whether inserts still run.
 const LOOK: Duration = Duration::from_millis(200);
 /// An insert of a collector that is gone ends when its connection does. One that is still there after this has hung.
@@ -60,6 +69,8 @@ pub enum RecoverError {
         QUIET_TIMEOUT.as_secs()
     )]
     Busy { database: String, running: u64 },
+    #[error("the store does not say {what}: {reason}")]
+    Refused { what: &'static str, reason: String },
 }
 
 /// How far an agent is stored.
@@ -77,7 +88,8 @@ pub(crate) async fn until_quiet(client: &Client, database: &str) -> Result<(), R
     let sql = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND current_database = ?";
     let deadline = tokio::time::Instant::now() + QUIET_TIMEOUT;
     loop {
-        let running: u64 = answer("running inserts", || client.query(sql).bind(database).fetch_one()).await;
+        let running: u64 =
+            answer("which inserts run", || client.query(sql).bind(database).fetch_one()).await?;
         if running == 0 {
             return Ok(());
         }
@@ -92,8 +104,8 @@ pub(crate) async fn until_quiet(client: &Client, database: &str) -> Result<(), R
 pub(crate) async fn stored_records(
     client: &Client,
     identity: &Identity,
-    range: RangeInclusive<Micros>,
-) -> Vec<u32> {
+    range: &RangeInclusive<Micros>,
+) -> Result<Vec<u32>, RecoverError> {
     let of_table = |table: &str| {
         format!(
             "SELECT record FROM {table} WHERE host = ? AND agent = ? AND epoch = ? AND seq = ? \
@@ -103,7 +115,7 @@ pub(crate) async fn stored_records(
     let tables: String = Table::ALL.map(|table| of_table(table.as_str())).concat();
     let sql = tables + "SELECT record FROM dead_letters WHERE agent = ? AND epoch = ? AND seq = ?";
     let Identity { agent, epoch, seq } = identity;
-    answer("a batch that was sent again", || {
+    answer("what it has of a batch that was sent again", || {
         let query = Table::ALL.iter().fold(client.query(&sql), |query, _| {
             let query = query.bind(agent).bind(agent).bind(epoch).bind(seq);
             query.bind(range.start()).bind(range.end())
@@ -114,22 +126,23 @@ pub(crate) async fn stored_records(
 }
 
 /// The alerts that may get further hits.
-pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Vec<AlertRow> {
+pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Result<Vec<AlertRow>, RecoverError> {
     let since = u64::try_from(now.saturating_sub(IDLE_MAX)).unwrap_or_default();
     let sql = "SELECT ?fields FROM alerts FINAL WHERE version >= ? ORDER BY version DESC LIMIT ?";
     let limit = u64::try_from(OPEN_MAX).unwrap_or(u64::MAX);
-    answer("open alerts", || client.query(sql).bind(since).bind(limit).fetch_all()).await
+    answer("which alerts are open", || client.query(sql).bind(since).bind(limit).fetch_all()).await
 }
 
 /// When the inventory that was loaded last was, and its digest; none when the store has none.
-pub(crate) async fn last_inventory(client: &Client) -> Option<(Micros, String)> {
+pub(crate) async fn last_inventory(client: &Client) -> Result<Option<(Micros, String)>, RecoverError> {
     let sql = "SELECT toUnixTimestamp64Micro(loaded_at), digest FROM systems_history ORDER BY loaded_at DESC LIMIT 1";
-    answer("the inventory", || client.query(sql).fetch_optional()).await
+    answer("which inventory it has", || client.query(sql).fetch_optional()).await
 }
 
 /// What is known of log sources.
-pub(crate) async fn coverage(client: &Client) -> Vec<CoverageRow> {
-    answer("coverage", || client.query("SELECT ?fields FROM coverage FINAL").fetch_all()).await
+pub(crate) async fn coverage(client: &Client) -> Result<Vec<CoverageRow>, RecoverError> {
+    answer("which log sources reported", || client.query("SELECT ?fields FROM coverage FINAL").fetch_all())
+        .await
 }
 
 /// What the store refused of a batch.
@@ -145,25 +158,25 @@ struct Dead {
 }
 
 /// The dead letters of batches, as far back as alerts are opened again, of the last [`DEAD_BATCHES_MAX`].
-pub(crate) async fn dead_letters(client: &Client, now: Micros) -> Vec<Notice> {
+pub(crate) async fn dead_letters(client: &Client, now: Micros) -> Result<Vec<Notice>, RecoverError> {
     let since = now.saturating_sub(IDLE_MAX);
     let sql = "SELECT agent, epoch, seq, any(d.source) AS source, toString(any(d.drill_id)) AS drill, uniqExact(d.record) AS rows, \
             max(d.dead_at) AS at \
         FROM dead_letters AS d WHERE dead_at >= fromUnixTimestamp64Micro(?, 'UTC') AND d.source != ? \
         GROUP BY agent, epoch, seq ORDER BY at DESC LIMIT ?";
     let ask = || client.query(sql).bind(since).bind(dead_letter::ALERTS).bind(DEAD_BATCHES_MAX).fetch_all();
-    let dead: Vec<Dead> = answer("dead letters", ask).await;
+    let dead: Vec<Dead> = answer("which dead letters it has", ask).await?;
     let notice = |Dead { agent, epoch, seq, source, drill, rows, at }: Dead| {
         let identity = Identity { agent, epoch, seq };
         let origin = Arc::new(Origin { identity, source, drill_id: drill, received: at });
         Notice::DeadLetters { origin, rows: usize::try_from(rows).unwrap_or(usize::MAX), at }
     };
-    dead.into_iter().map(notice).collect()
+    Ok(dead.into_iter().map(notice).collect())
 }
 
 /// How far each agent is stored, in the epochs that it used last, the oldest first. Nothing but these is held in the store's
 /// memory at once, however many epochs there are.
-pub(crate) async fn agents(client: &Client) -> Vec<AgentSeq> {
+pub(crate) async fn agents(client: &Client) -> Result<Vec<AgentSeq>, RecoverError> {
     let sql = format!(
         "SELECT agent, last.2 AS epoch, last.3 AS seq, last.4 AS is_missed FROM (SELECT agent, arrayJoin(groupArraySorted({EPOCHS_MAX})( \
             (-toUnixTimestamp64Micro(last_seen), epoch, seq, toBool(sender = ? AND drill_id = '')))) AS last \
@@ -173,7 +186,7 @@ pub(crate) async fn agents(client: &Client) -> Vec<AgentSeq> {
         let query = client.query(&sql).bind(SenderKind::Agent.as_str());
         query.bind(SenderKind::Otlp.as_str()).fetch_all()
     };
-    answer("agents", ask).await
+    answer("how far each agent is stored", ask).await
 }
 
 /// An event that rules of correlations matched.
@@ -199,11 +212,11 @@ pub(crate) async fn correlated_hits(
     engine: &Engine,
     filler: &Filler,
     now: Micros,
-) -> Vec<detect::Hit> {
+) -> Result<Vec<detect::Hit>, RecoverError> {
     let material = |rule: &&Arc<Rule>| rule.kind == Kind::Detection && engine.is_correlated(rule);
     let rules: Vec<&Arc<Rule>> = engine.rules().iter().filter(material).collect();
     if rules.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let ids: Vec<&str> = rules.iter().map(|rule| &*rule.id).collect();
     let since = now.saturating_sub(engine.reach().min(RECALL_MAX));
@@ -212,7 +225,7 @@ pub(crate) async fn correlated_hits(
     for table in Table::ALL {
         let sql = recall_sql(engine, filler, &rules, table);
         let ask = || client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
-        events.extend(answer("windows of correlations", ask).await);
+        events.extend(answer("what windows of correlations held", ask).await?);
     }
     events.sort_by_key(|event| (event.ts, event.seq, event.record));
     let newest = events.len().saturating_sub(RECALLED_MAX);
@@ -220,7 +233,7 @@ pub(crate) async fn correlated_hits(
         let matched = rules.iter().filter(|rule| event.rules.contains(&rule.id));
         matched.filter_map(|rule| event.hit(engine, rule, filler))
     });
-    hits.collect()
+    Ok(hits.collect())
 }
 
 fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>], table: Table) -> String {
@@ -281,16 +294,93 @@ fn typed(text: &str) -> Value<'_> {
     }
 }
 
-async fn answer<T, F, A>(what: &str, mut ask: F) -> T
+/// Asks until there is an answer, while the collector runs: what is on its way waits.
+pub(crate) async fn insist<T, F, A>(mut ask: F) -> T
 where
     F: FnMut() -> A,
-    A: Future<Output = clickhouse::error::Result<T>>,
+    A: Future<Output = Result<T, RecoverError>>,
 {
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(error) => tracing::warn!(what, %error, "the store is asked again"),
+            Err(error) => tracing::error!("{error}; batches wait"),
         }
-        tokio::time::sleep(WAIT).await;
+        insert::count_repeat();
+        tokio::time::sleep(WAIT_MAX).await;
+    }
+}
+
+async fn answer<T, F, A>(what: &'static str, mut ask: F) -> Result<T, RecoverError>
+where
+    F: FnMut() -> A,
+    A: Future<Output = clickhouse::error::Result<T>>,
+{
+    let mut wait = WAIT_FIRST;
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if is_final(&error) => {
+                return Err(RecoverError::Refused { what, reason: said(&error) });
+            }
+            Err(error) => {
+                tracing::warn!("the store does not say {what}, and is asked again: {}", said(&error));
+            }
+        }
+        insert::count_repeat();
+        tokio::time::sleep(wait).await;
+        wait = wait.saturating_mul(2).min(WAIT_MAX);
+    }
+}
+
+/// Whether the same question would get the same answer.
+fn is_final(error: &Error) -> bool {
+    match error {
+        Error::BadResponse(text) => insert::code(text).is_some_and(|code| FINAL.contains(&code)),
+        // The rows are not what the table should hold.
+        Error::InvalidUtf8Encoding(_) | Error::SchemaMismatch(_) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn refused(code: u32) -> Error {
+        Error::BadResponse(format!("Code: {code}. DB::Exception: no (NO)"))
+    }
+
+    #[test]
+    fn only_what_no_second_try_mends_is_final() {
+        for transient in [refused(241), Error::TimedOut, Error::BadResponse("502 Bad Gateway".into())] {
+            assert!(!is_final(&transient), "{transient}");
+        }
+        for lasting in [refused(497), refused(60), Error::SchemaMismatch("a".into())] {
+            assert!(is_final(&lasting), "{lasting}");
+        }
+    }
+
+    /// Asks for what is refused so at first, and is there the second time.
+    async fn asked(error: fn() -> Error) -> (Result<u32, RecoverError>, u32) {
+        let asked = Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            std::future::ready(if asked.get() == 1 { Err(error()) } else { Ok(7) })
+        };
+        (answer("how it is", ask).await, asked.get())
+    }
+
+    #[tokio::test]
+    async fn asks_again_until_there_is_an_answer_or_a_refusal() {
+        let before = insert::repeats();
+        let (answer, times) = asked(|| refused(241)).await;
+        assert_eq!((answer.unwrap(), times), (7, 2));
+        assert!(insert::repeats() > before, "what waits is seen");
+        let (answer, times) = asked(|| refused(497)).await;
+        let error = answer.unwrap_err().to_string();
+        assert!(error.starts_with("the store does not say how it is: "), "{error}");
+        assert_eq!(times, 1);
     }
 }

@@ -158,12 +158,12 @@ pub async fn start(config: &Config, engine: Engine) -> Result<Pipeline, StartErr
     let systems = Systems::new(config, &client, &site)?;
     systems.clone().publish().await;
     let admission = Arc::new(Admission::default());
-    let agents = recover::agents(&client).await;
+    let agents = recover::agents(&client).await?;
     for agent in &agents {
         admission.stored_before(&agent.agent, agent.epoch, agent.seq);
     }
-    let alerts = alerts(config, &client, &site).await;
-    let coverage = recover::coverage(&client).await;
+    let alerts = alerts(config, &client, &site).await?;
+    let coverage = recover::coverage(&client).await?;
     let mut pipeline = join(config, &client, systems, admission, (alerts, coverage))?;
     let missed = agents.into_iter().rev().filter(|agent| agent.is_missed);
     pipeline.agents = missed.map(|agent| agent.agent).collect();
@@ -177,18 +177,18 @@ fn site(config: &Config, engine: Engine) -> Result<Site, StartError> {
     Ok(Site::new(inventory, levels, (filler, FlowFiller::new()?), RuleSet::new(engine)))
 }
 
-async fn alerts(config: &Config, client: &Client, site: &Arc<Site>) -> Alerts {
+async fn alerts(config: &Config, client: &Client, site: &Arc<Site>) -> Result<Alerts, RecoverError> {
     let window = Micros::try_from(config.alert.window_s).unwrap_or(Micros::MAX).saturating_mul(1_000_000);
-    let open = recover::open_alerts(client, now()).await;
+    let open = recover::open_alerts(client, now()).await?;
     let grouping = Grouping::new(site.levels.clone(), window, open);
     let mut alerts = Alerts::new(grouping, Arc::clone(site), client.clone(), Handle::current());
     let rules = site.rules.current();
-    let hits = recover::correlated_hits(client, &rules.engine, &site.filler, now()).await;
+    let hits = recover::correlated_hits(client, &rules.engine, &site.filler, now()).await?;
     alerts.remember(hits, now());
-    for notice in recover::dead_letters(client, now()).await {
+    for notice in recover::dead_letters(client, now()).await? {
         alerts.notice(notice, now());
     }
-    alerts
+    Ok(alerts)
 }
 
 /// Starts the stages, from the last to the first.

@@ -116,7 +116,7 @@ const LOSSES: &[Loss] = &[
         ("eviction", "of groups or events by a limit"),
     ),
     Loss::notice("vonggac_alert_evicted_total", "grouping", ("alert", "closed early by a limit")),
-    Loss::notice("vonggac_store_repeats_total", "inserts", ("insert", "repeated")),
+    Loss::notice("vonggac_store_repeats_total", "inserts", ("repeat", "of inserts and questions")),
     Loss::notice("vonggac_store_refused_total", "inserts", ("insert", "refused by the store as bad data")),
     Loss::notice(
         "vonggac_embedded_store_restarts_total",
