@@ -8,8 +8,8 @@ use anyhow::bail;
 pub(super) const LIBRARY_ENV: &str = "VONGGAC_CHDB";
 const FILE: &str = "libchdb.so";
 
-/// Looks for the library: as told, by the environment, beside the program, in the data folder, in the folder of
-/// `deploy/fetch-engine`.
+/// Looks for the library: as told, by the environment, beside the program, in the data folder. Never in the current folder: whoever
+/// may write there would have his program run.
 pub(super) fn find(told: Option<&Path>, data_dir: &Path) -> anyhow::Result<PathBuf> {
     let told = told.map(PathBuf::from).or_else(|| std::env::var_os(LIBRARY_ENV).map(PathBuf::from));
     let places = told.map_or_else(|| usual(data_dir), |path| vec![path]);
@@ -26,11 +26,10 @@ pub(super) fn find(told: Option<&Path>, data_dir: &Path) -> anyhow::Result<PathB
 }
 
 fn usual(data_dir: &Path) -> Vec<PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|program| Some(program.parent()?.parent()?.join("lib").join(FILE)));
-    let here = Path::new(".vonggac/lib").join(FILE);
-    beside.into_iter().chain([data_dir.join("lib").join(FILE), here]).collect()
+    let program = std::env::current_exe().unwrap_or_default();
+    let beside = program.parent().and_then(Path::parent).map(|prefix| prefix.join("lib"));
+    let beside = beside.into_iter().flat_map(|lib| [lib.join("vonggac"), lib]);
+    beside.chain([data_dir.join("lib")]).map(|folder| folder.join(FILE)).collect()
 }
 
 #[cfg(test)]
@@ -44,7 +43,10 @@ mod tests {
     }
 
     #[test]
-    fn looks_in_the_data_folder() {
-        assert!(usual(Path::new("/data")).contains(&PathBuf::from("/data/lib/libchdb.so")));
+    fn looks_beside_the_program_and_in_the_data_folder_and_nowhere_that_depends_on_the_current_one() {
+        let places = usual(Path::new("/data"));
+        assert!(places.iter().all(|place| place.is_absolute()), "{places:?}");
+        assert!(places[0].ends_with("lib/vonggac/libchdb.so"), "{places:?}");
+        assert_eq!(places.last().unwrap(), Path::new("/data/lib/libchdb.so"));
     }
 }

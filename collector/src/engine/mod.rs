@@ -64,7 +64,7 @@ pub(crate) struct Args {
     /// Loopback address to listen on; port 0 takes a free one, which is printed
     #[arg(long, default_value = "127.0.0.1:8123", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// The engine, libchdb.so [default: $VONGGAC_CHDB, ../lib beside the program, DATA_DIR/lib, .vonggac/lib]
+    /// The engine, libchdb.so [default: $VONGGAC_CHDB, ../lib/vonggac and ../lib beside the program, DATA_DIR/lib]
     #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
     /// What statements may use together; the process itself takes some 200 MB more
