@@ -1,8 +1,10 @@
 //! The agent under what loses lines elsewhere: rotation of both kinds, kill -9, a collector that comes and goes, a full
 //! window, a torn ledger; and under collectors that it must not trust. A real agent process against a sink that remembers.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -572,6 +574,45 @@ fn check_asks_for_a_certificate_of_drills_where_one_is_named() -> Result<()> {
     write_identity(scene.folder.path(), &scene.authority, &scene.authority.issue_with("web01", unit)?)?;
     let (code, text) = scene.said(&["--check"])?;
     assert!(code == Some(0) && text.ends_with("good\n"), "{text}");
+    Ok(())
+}
+
+/// Root may read everything: where it runs the test, another user asks.
+#[test]
+fn check_tells_what_may_not_be_read_from_what_is_not_there() -> Result<()> {
+    let scene = Scene::new()?;
+    let config = std::fs::read_to_string(scene.path("agent.toml"))?;
+    let sources = "[[source]]\npaths = [\"closed.log\", \"shut/a.log\", \"*/b.log\", \"absent.log\"]\n";
+    std::fs::write(scene.path("agent.toml"), format!("{config}{sources}"))?;
+    std::fs::create_dir(scene.path("shut"))?;
+    for name in ["closed.log", "shut/a.log", "shut/b.log"] {
+        std::fs::write(scene.path(name), "a line\n")?;
+    }
+    let agent = scene.path("vonggac-agent");
+    std::fs::copy(program("vonggac-agent"), &agent)?;
+    for name in ["closed.log", "shut"] {
+        std::fs::set_permissions(scene.path(name), Permissions::from_mode(0o000))?;
+    }
+    let mut command = Command::new(&agent);
+    if std::fs::metadata("/proc/self")?.uid() == 0 {
+        const NOBODY: u32 = 65_534;
+        for entry in std::fs::read_dir(scene.folder.path())? {
+            chown(entry?.path(), Some(NOBODY), Some(NOBODY))?;
+        }
+        chown(scene.folder.path(), Some(NOBODY), Some(NOBODY))?;
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.arg("--check").arg("--config").arg(scene.path("agent.toml")).output()?;
+    std::fs::set_permissions(scene.path("shut"), Permissions::from_mode(0o700))?;
+    let text = String::from_utf8([output.stdout, output.stderr].concat())?;
+    for expected in [
+        format!("{}   (warning: 1 cannot be read: ", scene.path("closed.log").display()),
+        format!("{}: files out of sight: ", scene.path("shut/a.log").display()),
+        format!("{}: files out of sight: ", scene.path("*/b.log").display()),
+    ] {
+        assert!(text.contains(&expected), "{expected} in {text}");
+    }
+    assert!(!text.contains("absent.log: files out of sight"), "{text}");
     Ok(())
 }
 

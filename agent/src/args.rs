@@ -12,7 +12,7 @@ Usage: vonggac-agent [--config FILE] [--check]
 
   --config FILE  configuration (default: /etc/vonggac/agent.toml; deploy/agent.toml explains it)
   --check        say what is wrong in the configuration, with the certificate (authority, dates, usage) and with this host (data_dir,
-                 interfaces, files that each pattern matches), and end
+                 interfaces, files that each pattern matches and whether they may be read), and end
   --help         this text
   --version      the version
 

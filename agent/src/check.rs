@@ -1,7 +1,8 @@
 //! What `--check` finds beside the configuration's own rules: on this host, now. A start finds the same and goes on as far as it can.
 //!
-//! Nothing is opened, made or sent: packets and the collector are not asked.
+//! Nothing is read, made or sent: logs are opened to see whether they may be, packets and the collector are not asked.
 
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use rustls_pki_types::UnixTime;
 use crate::capture::check_interfaces;
 use crate::config::Config;
 use crate::limits::CERTIFICATE_WARNING;
+use crate::open::open;
 use crate::tls::{certificate_until, day};
 
 /// File systems that a restart of the host empties: statfs(2), `f_type`.
@@ -34,14 +36,51 @@ pub fn findings(config: &Config, now: SystemTime) -> Vec<Finding> {
     found.extend(of_certificate(config, now));
     found.extend(of_data_dir(&config.data_dir));
     found.extend(check_interfaces(&config.capture).err().map(|error| Finding::Wrong(format!("{error:#}"))));
+    let paths = config.sources.iter().flat_map(|source| &source.paths);
+    found.extend(paths.filter_map(|pattern| out_of_sight(pattern)).map(Finding::Doubtful));
     found
 }
 
-/// Each pattern of the sources, with the number of files that it matches now.
-pub fn patterns(config: &Config) -> Vec<(&str, usize)> {
+/// A pattern of the sources, and what there is of it now.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Pattern<'a> {
+    pub pattern: &'a str,
+    pub files: usize,
+    /// Files that cannot be opened, and why the first of them cannot.
+    pub closed: usize,
+    pub reason: Option<String>,
+}
+
+/// Each pattern of the sources.
+pub fn patterns(config: &Config) -> Vec<Pattern<'_>> {
     let patterns =
         config.sources.iter().flat_map(|source| source.paths.iter().map(move |pattern| (source, pattern)));
-    patterns.map(|(source, pattern)| (pattern.as_str(), source.files(pattern).count())).collect()
+    patterns
+        .map(|(source, pattern)| {
+            let mut found = Pattern { pattern, files: 0, closed: 0, reason: None };
+            for path in source.files(pattern) {
+                found.files += 1;
+                if let Err(error) = open(&path) {
+                    found.closed += 1;
+                    found.reason.get_or_insert_with(|| format!("{}: {error}", path.display()));
+                }
+            }
+            found
+        })
+        .collect()
+}
+
+/// Where a pattern may match more than is seen: a folder on its way that this user may not look into.
+fn out_of_sight(pattern: &str) -> Option<String> {
+    let levels = Path::new(pattern).ancestors().filter_map(Path::to_str);
+    let found = levels.flat_map(|level| glob::glob(level).into_iter().flatten());
+    let mut denied = found.filter_map(|found| match found {
+        // A name within it is looked up: a folder may be listed and yet be closed.
+        Ok(folder) => std::fs::metadata(folder.join(".")).err().map(|error| (folder, error)),
+        Err(error) => Some((error.path().to_owned(), io::Error::from(error))),
+    });
+    let (folder, error) = denied.find(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied)?;
+    Some(format!("source: {pattern}: files out of sight: {}: {error}", folder.display()))
 }
 
 fn of_certificate(config: &Config, now: SystemTime) -> Option<Finding> {
@@ -134,6 +173,7 @@ mod tests {
         let all = format!("{shown}/*");
         let none = format!("{shown}/x.log");
         let config = Config::parse(&format!("[[source]]\npaths = [\"{all}\", \"{none}\"]\n")).unwrap();
-        assert_eq!(patterns(&config), [(all.as_str(), 3), (none.as_str(), 0)]);
+        let found = |pattern, files| Pattern { pattern, files, closed: 0, reason: None };
+        assert_eq!(patterns(&config), [found(&all, 3), found(&none, 0)]);
     }
 }

@@ -29,7 +29,7 @@ mod tls;
 mod zone;
 
 pub use args::{Action, HELP};
-pub use check::{Finding, findings, patterns};
+pub use check::{Finding, Pattern, findings, patterns};
 pub use config::{Config, ConfigError};
 pub use run::run;
 pub use tls::Identity;

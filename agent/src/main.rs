@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use agent::{Action, Config, Finding, HELP, Identity, check_zone};
+use agent::{Action, Config, Finding, HELP, Identity, Pattern, check_zone};
 use anyhow::{Result, ensure};
 
 fn main() -> ExitCode {
@@ -43,9 +43,13 @@ fn check(path: &Path) -> Result<()> {
     let config = Config::load(path)?;
     let identity = Identity::load(&config)?;
     println!("this host is {}, the collector {}", identity.agent, config.collector.address);
-    for (pattern, files) in agent::patterns(&config) {
-        let hint = if files == 0 { "   (warning: nothing to read)" } else { "" };
-        println!("{files:>6} files  {pattern}{hint}");
+    for Pattern { pattern, files, closed, reason } in agent::patterns(&config) {
+        let hint = match (files, reason) {
+            (0, _) => "   (warning: nothing to read)".to_owned(),
+            (_, None) => String::new(),
+            (_, Some(reason)) => format!("   (warning: {closed} cannot be read: {reason})"),
+        };
+        println!("{files:>6} {}  {pattern}{hint}", if files == 1 { "file " } else { "files" });
     }
     let mut wrongs = 0;
     for finding in agent::findings(&config, SystemTime::now()) {
