@@ -17,7 +17,7 @@ use anyhow::Context;
 use detect::Engine;
 use rustls::ServerConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::watch::{Sender, channel};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -46,6 +46,7 @@ use crate::store::{self, Pipeline};
 use crate::supervise::Supervisor;
 use crate::tls::server_config;
 use crate::wait_store::wait_store;
+use crate::watch::watch;
 use crate::watch_clocks::WatchClocks;
 use crate::watch_links::WatchLinks;
 use crate::watch_obligations::WatchObligations;
@@ -77,7 +78,7 @@ struct Daemon {
     /// A stage for each target.
     notifications: JoinSet<()>,
     doors: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    stop: Sender<bool>,
 }
 
 /// What makes the daemon end or look again.
@@ -148,15 +149,14 @@ impl Daemon {
         take_indicators(indicators, &pipeline);
         let (exceptions, faults) = load_exceptions(&config);
         take_exceptions(exceptions, faults, &pipeline);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = channel(false);
         let hunts = Some(start_hunts(&config, hunts, &pipeline)?);
         let client = insert::client(&config.endpoint())?;
         let notifications = notifications::start(&config.notifications, channels, &client, &pipeline.bell);
-        let clocks = WatchClocks { reader: Reader::open(&config)?, stop: stopped.clone() };
         let mut doors = JoinSet::new();
-        doors.spawn(clocks.run());
-        doors.spawn(WatchLinks::new(&config, &client, stopped.clone())?.run());
-        doors.spawn(WatchObligations::new(&config, &client, stopped.clone())?.run());
+        doors.spawn(watch(WatchClocks(Reader::open(&config)?), stopped.clone()));
+        doors.spawn(watch(WatchLinks::new(&config, &client)?, stopped.clone()));
+        doors.spawn(watch(WatchObligations::new(&config, &client)?, stopped.clone()));
         let mut daemon = Self { config, supervisor, pipeline, hunts, notifications, doors, stop };
         daemon.open_intake(intake_tls, stopped.clone()).await?;
         if daemon.config.otlp.enabled {

@@ -10,14 +10,11 @@ use anyhow::Result;
 use clickhouse::Row;
 use prometheus::{IntCounter, IntGaugeVec};
 use serde::Deserialize;
-use tracing::warn;
 
-use crate::door::Stop;
 use crate::metrics;
 use crate::people::{Filter, Reader};
+use crate::watch::Watch;
 
-/// The shortest clock of the table of priorities is of minutes.
-const EVERY: Duration = Duration::from_secs(60);
 const PRIORITIES: [&str; 5] = ["P1", "P2", "P3", "P4", "P5"];
 const CLOCKS: [&str; 3] = ["acknowledge", "contain", "close"];
 
@@ -38,11 +35,8 @@ struct Metrics {
     failures: IntCounter,
 }
 
-/// The stage.
-pub(crate) struct WatchClocks {
-    pub(crate) reader: Reader,
-    pub(crate) stop: Stop,
-}
+/// See [`watch`](crate::watch).
+pub(crate) struct WatchClocks(pub(crate) Reader);
 
 #[derive(Debug, Deserialize, Row)]
 struct Late {
@@ -51,28 +45,20 @@ struct Late {
     alerts: u64,
 }
 
-impl WatchClocks {
-    /// Runs until told to stop.
-    pub(crate) async fn run(mut self) {
-        loop {
-            match self.ask().await {
-                Ok(late) => tell(&late),
-                Err(error) => {
-                    METRICS.failures.inc();
-                    warn!("late alerts are not counted: {error:#}");
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                _ = self.stop.wait_for(|stop| *stop) => return,
-            }
-        }
-    }
+impl Watch for WatchClocks {
+    /// The shortest clock of the table of priorities is of minutes.
+    const EVERY: Duration = Duration::from_secs(60);
+    const UNTOLD: &'static str = "late alerts are not counted";
 
-    async fn ask(&self) -> Result<Vec<Late>> {
+    async fn round(&mut self) -> Result<()> {
         let sql = "SELECT c.priority AS priority, c.clock AS clock, count() AS alerts FROM alert_clocks AS c \
             WHERE c.state = 'missed' AND toUnixTimestamp64Micro(c.done_at) = 0 AND c.drill_id = '' GROUP BY priority, clock";
-        self.reader.rows(sql, &Filter::default()).await
+        tell(&self.0.rows(sql, &Filter::default()).await?);
+        Ok(())
+    }
+
+    fn failures() -> &'static IntCounter {
+        &METRICS.failures
     }
 }
 

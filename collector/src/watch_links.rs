@@ -5,31 +5,28 @@
 //! days is not asked for again. When the store or the inventory does not answer, figures and table stay as they were, and the
 //! failure is counted.
 
-use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clickhouse::{Client, Row};
 use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use prometheus::{GaugeVec, IntCounter, IntGaugeVec};
 use serde::Deserialize;
-use tracing::warn;
 
-use crate::clock::{today, version_after, zone};
+use crate::clock::{today, zone};
 use crate::config::Config;
-use crate::door::Stop;
-use crate::insert::{Insert, Refused};
 use crate::inventory::{Inventory, Link};
 use crate::link::{Day, full_days};
 use crate::metrics;
+use crate::mirror::{Mirror, Mirrored};
 use crate::people::{Reader, link_days};
-use crate::row_binary::{Encode, encode, encoded};
+use crate::row_binary::encode;
+use crate::watch::Watch;
 
-/// A day is over once a day.
-const EVERY: Duration = Duration::from_secs(3_600);
 /// Days that are looked at: two weeks hold seven in a row.
 const DAYS: i64 = 14;
 
@@ -83,63 +80,40 @@ struct LinkDay {
 
 encode!(LinkDay { link, day, name, organisation, mbps, mbps_min, sent, received, percent, samples, version });
 
-/// The stage.
+/// See [`watch`](crate::watch).
 pub(crate) struct WatchLinks {
-    config: Config,
+    systems: PathBuf,
     reader: Reader,
-    stored: Client,
-    insert: Insert,
-    stop: Stop,
-    /// As the store has them, by link and day; none before the first round.
-    written: Option<HashMap<(String, String), LinkDay>>,
-    /// The highest version that was read or written.
-    version: u64,
+    written: Mirror<LinkDay>,
 }
 
-impl WatchLinks {
-    pub(crate) fn new(config: &Config, client: &Client, stop: Stop) -> Result<Self> {
-        LazyLock::force(&METRICS);
-        let insert = Insert::new(client, "link_days", &LinkDay::COLUMNS.join(", "));
-        let reader = Reader::open(config)?;
-        Ok(Self {
-            config: config.clone(),
-            reader,
-            stored: client.clone(),
-            insert,
-            stop,
-            written: None,
-            version: 0,
-        })
+impl Mirrored for LinkDay {
+    const TABLE: &'static str = "link_days";
+    /// Link and day.
+    type Key = (String, String);
+
+    fn key(&self) -> Self::Key {
+        (self.link.clone(), self.day.clone())
     }
 
-    /// Runs until told to stop.
-    pub(crate) async fn run(mut self) {
-        loop {
-            if let Err(error) = self.round(today(), &zone()).await {
-                METRICS.failures.inc();
-                warn!("how full lines are is not told: {error:#}");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                _ = self.stop.wait_for(|stop| *stop) => return,
-            }
-        }
+    fn version(&mut self) -> &mut u64 {
+        &mut self.version
     }
+}
 
-    async fn round(&mut self, today: Date, zone: &TimeZone) -> Result<()> {
-        let systems = self.config.systems.clone();
+impl Watch for WatchLinks {
+    /// A day is over once a day.
+    const EVERY: Duration = Duration::from_secs(3_600);
+    const UNTOLD: &'static str = "how full lines are is not told";
+
+    async fn round(&mut self) -> Result<()> {
+        let (today, zone) = (today(), zone());
+        let systems = self.systems.clone();
         let inventory = tokio::task::spawn_blocking(move || Inventory::open(&systems)).await??;
-        if self.written.is_none() {
-            let rows: Vec<LinkDay> =
-                self.stored.query("SELECT ?fields FROM link_days FINAL").fetch_all().await?;
-            self.version = rows.iter().map(|row| row.version).max().unwrap_or_default();
-            self.written =
-                Some(rows.into_iter().map(|row| (row.key(), LinkDay { version: 0, ..row })).collect());
-        }
         let mut told = Vec::new();
         for link in inventory.links() {
             let days =
-                self.days(link, inventory.organisation_name(&link.organisation.value), today, zone).await?;
+                self.days(link, inventory.organisation_name(&link.organisation.value), today, &zone).await?;
             told.push((link, days));
         }
         // Only now: figures stay as they were when the store fails halfway.
@@ -148,6 +122,18 @@ impl WatchLinks {
         [full_days, samples].into_iter().for_each(IntGaugeVec::reset);
         told.iter().for_each(|(link, days)| tell(link, days));
         Ok(())
+    }
+
+    fn failures() -> &'static IntCounter {
+        &METRICS.failures
+    }
+}
+
+impl WatchLinks {
+    pub(crate) fn new(config: &Config, client: &Client) -> Result<Self> {
+        LazyLock::force(&METRICS);
+        let (systems, reader) = (config.systems.clone(), Reader::open(config)?);
+        Ok(Self { systems, reader, written: Mirror::new(client) })
     }
 
     /// The last days of a line; what the table does not have of them, or may have changed, is asked for and written.
@@ -159,7 +145,7 @@ impl WatchLinks {
         zone: &TimeZone,
     ) -> Result<Vec<Day>> {
         let first = today.checked_sub(DAYS.days())?;
-        let written = self.written.get_or_insert_default();
+        let written = self.written.rows().await?;
         let known = |day: Date| written.get(&(link.id.clone(), day.to_string())).and_then(LinkDay::day);
         let mut days: Vec<Day> =
             first.series(1.day()).map_while(|day| known(day).filter(|_| day < today)).collect();
@@ -167,19 +153,9 @@ impl WatchLinks {
         days.truncate(usize::try_from(DAYS - 1)?);
         let from = first.checked_add(i64::try_from(days.len())?.days())?;
         let found = link_days(&self.reader, link, zone, from, today).await?;
-        let rows: Vec<LinkDay> = found
-            .iter()
-            .map(|day| LinkDay::of(link, organisation, day))
-            .filter(|row| written.get(&row.key()) != Some(row))
-            .collect();
-        self.version = version_after(self.version);
-        let version = self.version;
-        let versioned: Vec<LinkDay> = rows.iter().map(|row| LinkDay { version, ..row.clone() }).collect();
-        if !rows.is_empty() {
-            let put = self.insert.put(&encoded(&versioned)).await;
-            put.map_err(|Refused(reason)| anyhow!("refused: {reason}"))?;
-            written.extend(rows.into_iter().map(|row| (row.key(), row)));
-        }
+        let rows = found.iter().map(|day| LinkDay::of(link, organisation, day));
+        let changed = rows.filter(|row| written.get(&row.key()) != Some(row)).collect();
+        self.written.write(changed).await?;
         days.extend(found);
         Ok(days)
     }
@@ -210,10 +186,6 @@ impl LinkDay {
             samples: u32::try_from(day.samples).unwrap_or(u32::MAX),
             version: 0,
         }
-    }
-
-    fn key(&self) -> (String, String) {
-        (self.link.clone(), self.day.clone())
     }
 
     fn day(&self) -> Option<Day> {

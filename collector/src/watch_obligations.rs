@@ -9,28 +9,25 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clickhouse::{Client, Row};
 use event::Micros;
 use jiff::civil::Date;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 use serde::Deserialize;
-use tracing::warn;
 
-use crate::clock::{now, today, version_after, zone};
+use crate::clock::{now, today, zone};
 use crate::config::Config;
-use crate::door::Stop;
 use crate::history::Entry;
 use crate::incident::{Incident, Standing, Term, incidents};
-use crate::insert::{Insert, Refused};
 use crate::inventory::System;
 use crate::level::Lang;
 use crate::metrics;
+use crate::mirror::{Mirror, Mirrored, by_key};
 use crate::people::{Books, Owed, Reader, Record, incident_entries, owed};
-use crate::row_binary::{Encode, encode, encoded};
+use crate::row_binary::encode;
+use crate::watch::Watch;
 
-/// Reports of incidents are due to the minute; a round is three small questions and some files.
-const EVERY: Duration = Duration::from_secs(15);
 const LEVELS: [u8; 5] = [1, 2, 3, 4, 5];
 const DUTY: &str = "duty";
 const INCIDENT: &str = "incident";
@@ -102,17 +99,24 @@ encode!(Obligation {
 
 type Key = (String, String, String);
 
-/// The stage.
+impl Mirrored for Obligation {
+    const TABLE: &'static str = "obligations";
+    type Key = Key;
+
+    fn key(&self) -> Key {
+        (self.kind.clone(), self.subject.clone(), self.item.clone())
+    }
+
+    fn version(&mut self) -> &mut u64 {
+        &mut self.version
+    }
+}
+
+/// See [`watch`](crate::watch).
 pub(crate) struct WatchObligations {
     config: Config,
     reader: Reader,
-    stored: Client,
-    insert: Insert,
-    stop: Stop,
-    /// As the store has them; none before the first round.
-    written: Option<HashMap<Key, Obligation>>,
-    /// The highest version that was read or written.
-    version: u64,
+    written: Mirror<Obligation>,
 }
 
 /// How everything stands in one round.
@@ -123,34 +127,22 @@ struct Round {
 }
 
 impl WatchObligations {
-    pub(crate) fn new(config: &Config, client: &Client, stop: Stop) -> Result<Self> {
+    pub(crate) fn new(config: &Config, client: &Client) -> Result<Self> {
         LazyLock::force(&METRICS);
-        let insert = Insert::new(client, "obligations", &Obligation::COLUMNS.join(", "));
-        let reader = Reader::open(config)?;
-        Ok(Self {
-            config: config.clone(),
-            reader,
-            stored: client.clone(),
-            insert,
-            stop,
-            written: None,
-            version: 0,
-        })
+        Ok(Self { config: config.clone(), reader: Reader::open(config)?, written: Mirror::new(client) })
     }
 
-    /// Runs until told to stop.
-    pub(crate) async fn run(mut self) {
-        loop {
-            if let Err(error) = self.round().await {
-                METRICS.failures.inc();
-                warn!("what the law wants by when is not told: {error:#}");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                _ = self.stop.wait_for(|stop| *stop) => return,
-            }
-        }
+    /// Writes what changed, and that what is owed no more is gone.
+    async fn write(&mut self, obligations: Vec<Obligation>) -> Result<()> {
+        let changed = changes(self.written.rows().await?, &by_key(obligations));
+        self.written.write(changed).await
     }
+}
+
+impl Watch for WatchObligations {
+    /// Reports of incidents are due to the minute; a round is three small questions and some files.
+    const EVERY: Duration = Duration::from_secs(15);
+    const UNTOLD: &'static str = "what the law wants by when is not told";
 
     async fn round(&mut self) -> Result<()> {
         let record = Record::read(&self.reader, None).await?;
@@ -164,41 +156,17 @@ impl WatchObligations {
         written
     }
 
-    /// Writes what changed, and that what is owed no more is gone.
-    async fn write(&mut self, obligations: Vec<Obligation>) -> Result<()> {
-        if self.written.is_none() {
-            let rows: Vec<Obligation> =
-                self.stored.query("SELECT ?fields FROM obligations FINAL").fetch_all().await?;
-            self.version = rows.iter().map(|row| row.version).max().unwrap_or_default();
-            self.written = Some(by_key(rows));
-        }
-        let written = self.written.get_or_insert_default();
-        let wanted = by_key(obligations);
-        self.version = version_after(self.version);
-        let rows = changes(written, &wanted, self.version);
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.insert.put(&encoded(&rows)).await.map_err(|Refused(reason)| anyhow!("refused: {reason}"))?;
-        *written = wanted;
-        Ok(())
+    fn failures() -> &'static IntCounter {
+        &METRICS.failures
     }
 }
 
-fn by_key(rows: Vec<Obligation>) -> HashMap<Key, Obligation> {
-    rows.into_iter().map(|row| (row.key(), Obligation { version: 0, ..row })).collect()
-}
-
 /// The rows that make what is written what is wanted.
-fn changes(
-    written: &HashMap<Key, Obligation>,
-    wanted: &HashMap<Key, Obligation>,
-    version: u64,
-) -> Vec<Obligation> {
+fn changes(written: &HashMap<Key, Obligation>, wanted: &HashMap<Key, Obligation>) -> Vec<Obligation> {
     let changed = wanted.iter().filter(|(key, row)| written.get(*key) != Some(row));
-    let gone = written.iter().filter(|(key, _)| !wanted.contains_key(*key));
-    let changed = changed.map(|(_, row)| Obligation { version, ..row.clone() });
-    changed.chain(gone.map(|(_, row)| Obligation { version, gone: 1, ..row.clone() })).collect()
+    let gone = written.iter().filter(|(key, row)| row.gone == 0 && !wanted.contains_key(*key));
+    let changed = changed.map(|(_, row)| row.clone());
+    changed.chain(gone.map(|(_, row)| Obligation { gone: 1, ..row.clone() })).collect()
 }
 
 impl Round {
@@ -282,12 +250,6 @@ impl Round {
     }
 }
 
-impl Obligation {
-    fn key(&self) -> Key {
-        (self.kind.clone(), self.subject.clone(), self.item.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,14 +262,13 @@ mod tests {
     fn what_changed_is_written_and_what_is_owed_no_more_is_gone() {
         let written = by_key(vec![row("kept", 1), row("moved", 1), row("gone", 1)]);
         let wanted = by_key(vec![row("kept", 1), row("moved", 2), row("new", 3)]);
-        let mut rows = changes(&written, &wanted, 7);
+        let mut rows = changes(&written, &wanted);
         rows.sort_by(|one, other| one.item.cmp(&other.item));
-        let expected = [
-            Obligation { version: 7, gone: 1, ..row("gone", 1) },
-            Obligation { version: 7, ..row("moved", 2) },
-            Obligation { version: 7, ..row("new", 3) },
-        ];
-        assert_eq!(rows, expected);
-        assert_eq!(changes(&wanted, &wanted, 8), []);
+        let gone = Obligation { gone: 1, ..row("gone", 1) };
+        assert_eq!(rows, [gone.clone(), row("moved", 2), row("new", 3)]);
+        assert_eq!(changes(&wanted, &wanted), []);
+        let mut written = wanted.clone();
+        written.insert(gone.key(), gone);
+        assert_eq!(changes(&written, &wanted), [], "what is gone is written once");
     }
 }

@@ -1,0 +1,73 @@
+//! The rows of a table that one stage alone writes, as the store has them: what has not changed is not written again.
+//!
+//! A row takes the place of the one with its key and a lower version. Versions are times, but never below one that the table
+//! has: the clock may have been ahead.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use anyhow::{Result, anyhow};
+use clickhouse::{Client, RowOwned, RowRead};
+
+use crate::clock::version_after;
+use crate::insert::{Insert, Refused};
+use crate::row_binary::{Encode, encoded};
+
+/// A row of such a table.
+pub(crate) trait Mirrored: Clone + Encode + RowOwned + RowRead {
+    const TABLE: &'static str;
+    /// Of which rows the newest counts.
+    type Key: Clone + Eq + Hash;
+
+    fn key(&self) -> Self::Key;
+    fn version(&mut self) -> &mut u64;
+}
+
+pub(crate) struct Mirror<R: Mirrored> {
+    client: Client,
+    insert: Insert,
+    /// With version 0; none before the first look.
+    rows: Option<HashMap<R::Key, R>>,
+    /// The highest version that was read or written.
+    version: u64,
+}
+
+impl<R: Mirrored> Mirror<R> {
+    pub(crate) fn new(client: &Client) -> Self {
+        let insert = Insert::new(client, R::TABLE, &R::COLUMNS.join(", "));
+        Self { client: client.clone(), insert, rows: None, version: 0 }
+    }
+
+    /// The rows, each with version 0.
+    pub(crate) async fn rows(&mut self) -> Result<&HashMap<R::Key, R>> {
+        if self.rows.is_none() {
+            let sql = format!("SELECT ?fields FROM {} FINAL", R::TABLE);
+            let mut rows: Vec<R> = self.client.query(&sql).fetch_all().await?;
+            self.version = rows.iter_mut().map(|row| *row.version()).max().unwrap_or_default();
+            self.rows = Some(by_key(rows));
+        }
+        Ok(self.rows.get_or_insert_default())
+    }
+
+    /// Writes rows that are new, or other than they were.
+    pub(crate) async fn write(&mut self, mut rows: Vec<R>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.version = version_after(self.version);
+        rows.iter_mut().for_each(|row| *row.version() = self.version);
+        let put = self.insert.put(&encoded(&rows)).await;
+        put.map_err(|Refused(reason)| anyhow!("refused: {reason}"))?;
+        self.rows.get_or_insert_default().extend(by_key(rows));
+        Ok(())
+    }
+}
+
+/// Rows by their keys, as they are compared: without their version.
+pub(crate) fn by_key<R: Mirrored>(rows: Vec<R>) -> HashMap<R::Key, R> {
+    let unversioned = |mut row: R| {
+        *row.version() = 0;
+        (row.key(), row)
+    };
+    rows.into_iter().map(unversioned).collect()
+}
