@@ -257,3 +257,32 @@ fn a_reader_reads_and_is_told_that_he_may_not_write() -> Result<()> {
     assert_eq!(site.number("SELECT count() FROM alert_history")?, 0);
     Ok(())
 }
+
+/// deploy/sudoers gives people the commands that write down what they did, and nothing that could be made to do more: no other
+/// command, and none that names a file.
+#[test]
+fn people_may_do_as_the_daemon_what_they_must_and_no_more() -> Result<()> {
+    let sudoers = std::fs::read_to_string(site::root().join("deploy/sudoers"))?;
+    let commands = |mark: &str| -> Vec<String> {
+        let lines = sudoers.lines().filter_map(|line| line.trim_start().strip_prefix(mark));
+        lines.map(|line| line.trim_end_matches([',', '\\', ' ']).to_owned()).collect()
+    };
+    let (allowed, denied) = (commands("/usr/bin/vonggac "), commands("!/usr/bin/vonggac "));
+    assert_eq!(
+        denied,
+        ["*--config*"],
+        "with a configuration of his own one has files of the daemon read and sent"
+    );
+    assert!(allowed.len() > 10, "{allowed:?}");
+    for command in allowed {
+        let words =
+            command.strip_suffix(" *").with_context(|| format!("{command}: expected * at its end"))?;
+        let output = Command::new(program("vonggac")).args(words.split(' ')).arg("--help").output()?;
+        let help = String::from_utf8(output.stdout)?;
+        assert!(output.status.success() && help.contains(&format!("vonggac {words} ")), "{words}: {help}");
+        let files: Vec<&str> =
+            help.lines().filter(|line| line.contains("<FILE>") || line.contains("<DIR>")).collect();
+        assert!(files.iter().all(|line| line.contains("--config")), "{words}: {files:?}");
+    }
+    Ok(())
+}
