@@ -93,6 +93,36 @@ proptest! {
     }
 }
 
+/// 2026-11-23T02:15:07Z
+const RECEIVED: Micros = 1_795_400_107_000_000;
+
+#[test]
+fn a_record_was_read_within_the_limits_around_its_receipt_or_when_it_came() {
+    let (first, last) = (RECEIVED - TS_PAST_MAX, RECEIVED + TS_FUTURE_MAX);
+    for (read, ts) in [
+        (first, first),
+        (last, last),
+        (first - 1, RECEIVED),
+        (last + 1, RECEIVED),
+        (0, RECEIVED),
+        (i64::MAX, RECEIVED),
+    ] {
+        let records = [Record { time: read, offset: 0, bytes: b"no time" }];
+        let batch = Batch::new(Header { time_base: read, ..Header::default() }, records).unwrap();
+        assert_eq!(Events::received_at(&batch, RECEIVED).next().unwrap().ts, ts);
+        assert_eq!(Events::of(&batch).next().unwrap().ts, read, "where all times are believed");
+    }
+}
+
+#[test]
+fn a_line_of_a_host_whose_clock_stopped_may_have_a_time_of_its_own() {
+    let line = b"<38>1 2026-11-23T02:15:06Z web01 sshd 1 - - a line that came through a relay";
+    let batch = Batch::new(Header::default(), [Record { time: 0, offset: 0, bytes: line }]).unwrap();
+    let mut events = Events::received_at(&batch, RECEIVED);
+    let event = events.next().unwrap();
+    assert_eq!((event.ts, event.ts_quality), (RECEIVED - 1_000_000, crate::TsQuality::Event));
+}
+
 /// The only event of one line.
 fn one(format: Format, line: &str, check: impl FnOnce(&Event<'_>)) {
     let batch = batch(format, &[line.as_bytes().to_vec()]);

@@ -64,6 +64,11 @@ const LOSSES: &[Loss] = &[
     ),
     Loss::wrong("vonggac_agent_reported_lost_bytes_total", "agents", "bytes that agents report as lost"),
     Loss::wrong("vonggac_agent_reported_lost_records_total", "agents", "records that agents report as lost"),
+    Loss::notice(
+        "vonggac_evaluate_doubted_clocks_total",
+        "clocks",
+        "records of agents whose clock is not believed: they have the time of receipt",
+    ),
     Loss::wrong("vonggac_otlp_rejected_records_total", "OTLP", "records rejected"),
     Loss::wrong("vonggac_alert_notices_dropped_total", "notices", "notices of the collector dropped"),
     Loss::wrong(
