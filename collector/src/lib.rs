@@ -60,6 +60,7 @@ mod share;
 #[cfg(test)]
 mod site;
 mod store;
+mod strangers;
 mod supervise;
 mod tls;
 mod wait_store;
