@@ -93,6 +93,22 @@ proptest! {
     }
 }
 
+#[test]
+fn an_otlp_record_without_a_body_is_what_its_name_and_attributes_say() {
+    let line = r#"{"time":1795400107120394000,"severity":"WARN","event_name":"user.login","attributes":{"user.name":"ana"}}"#;
+    let batch = Batch::new(
+        Header { format: Format::Otlp, time_base: RECEIVED, ..Header::default() },
+        [Record { time: RECEIVED, offset: 0, bytes: line.as_bytes() }],
+    )
+    .unwrap();
+    let event = &parse_batch(&batch)[0];
+    assert_eq!((event.status, event.ts, &*event.message), (ParseStatus::Parsed, RECEIVED + 120_394, line));
+    for (name, value) in [("event_name", "user.login"), ("severity_text", "WARN"), ("user.name", "ana")] {
+        assert_eq!(event.text(name), Some(value));
+    }
+    one(Format::Otlp, r#"{"time":1,"trace_id":"01"}"#, |event| assert_eq!(event.status, ParseStatus::Raw));
+}
+
 /// 2026-11-23T02:15:07Z
 const RECEIVED: Micros = 1_795_400_107_000_000;
 
