@@ -14,6 +14,9 @@ use super::time::{self, Stamp};
 use super::windows;
 use crate::{ParseStatus, Value};
 
+/// Names of Windows' times, which are in UTC whether they say so or not.
+const IN_UTC: [&str; 3] = ["TimeCreated_SystemTime", "SystemTime", "UtcTime"];
+
 /// The place of a name among those under which a time stands, the likeliest first.
 fn rank(name: &str) -> Option<u8> {
     Some(match name {
@@ -53,11 +56,13 @@ pub(super) fn understood(mut fields: Fields<'_>, extent: Extent) -> Line<'_> {
 fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
     let mut tried = None;
     loop {
-        let times = fields.0.iter().filter_map(|(name, value)| Some((rank(name)?, value)));
-        let untried = times.filter(|(rank, _)| Some(*rank) > tried);
-        let (rank, value) = untried.min_by_key(|(rank, _)| *rank)?;
-        if let Some(stamp) = stamp(value) {
-            return Some(stamp);
+        let times = fields.0.iter().filter_map(|(name, value)| Some((rank(name)?, name, value)));
+        let untried = times.filter(|(rank, ..)| Some(*rank) > tried);
+        let (rank, name, value) = untried.min_by_key(|(rank, ..)| *rank)?;
+        let stamp = stamp(value);
+        let stamp = if IN_UTC.contains(&&**name) { stamp.and_then(Stamp::in_utc) } else { stamp };
+        if stamp.is_some() {
+            return stamp;
         }
         tried = Some(rank);
     }
@@ -66,11 +71,11 @@ fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
 /// A time as JSON writers write it.
 pub(super) fn stamp(value: &Value<'_>) -> Option<Stamp> {
     match value {
-        Value::Int(number) => Some(time::epoch_by_size(*number)),
+        Value::Int(number) => time::epoch_by_size(*number),
         Value::Float(seconds) => time::epoch(&format!("{seconds:.6}")).ok().map(|(_, stamp)| stamp),
         Value::Text(text) => match text.parse::<i64>() {
-            Ok(number) if text.len() > 8 => Some(time::epoch_by_size(number)),
-            _ => time::rfc3339(text).or_else(|_| time::common_log(text)).ok().map(|(_, stamp)| stamp),
+            Ok(number) => time::epoch_by_size(number),
+            Err(_) => time::whole(text),
         },
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! The envelope of syslog, and which program's parser reads the message in it.
 //!
-//! - RFC 5424, with structured data (fields `id.parameter`) and a message with or without a byte order mark.
+//! - RFC 5424, with structured data (fields `id.parameter`) and a message with or without a byte order mark. Structured data that
+//!   begins and is broken is text of the message: what stands before it is read all the same.
 //! - RFC 3164 as it comes over the wire and as it stands in files under /var/log, where the priority is missing; also with
 //!   the ISO 8601 times that newer rsyslog writes, and without a host name.
 //! - rsyslog's `message repeated 5 times: [ ... ]`: the message is read, and `repeat` says how often.
@@ -147,7 +148,10 @@ fn rfc5424(input: &str) -> IResult<&str, Header<'_>> {
     let stamp = alt((value(None, char('-')), map(time::rfc3339, Some)));
     let (input, (stamp, hostname, program, pid, message_id)) =
         (terminated(stamp, char(' ')), word, word, word, word).parse(input)?;
-    let (input, params) = structured_data(input)?;
+    let (input, params) = match structured_data(input) {
+        Err(_) if input.starts_with('[') => (input, Vec::new()),
+        read => read?,
+    };
     let (input, _) = (opt(char(' ')), opt(char('\u{feff}'))).parse(input)?;
     Ok((input, Header { stamp, hostname, program, pid, message_id, params, ..Header::default() }))
 }
