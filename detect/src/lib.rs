@@ -58,6 +58,7 @@ mod rule;
 mod scan;
 mod senders;
 mod serial;
+mod shape;
 mod tally;
 mod text;
 mod time;
