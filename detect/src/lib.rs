@@ -49,6 +49,7 @@ mod literals;
 mod log_source;
 mod look;
 mod memo;
+mod network;
 mod pattern;
 mod pattern_literals;
 mod predicate;

@@ -74,6 +74,7 @@ fn brings_every_spelling_to_one_form() {
         (Address, "192.0.2.7:443", "192.0.2.7"),
         (Address, "192.0.2.7/24", "192.0.2.0/24"),
         (Address, "::ffff:192.0.2.7", "192.0.2.7"),
+        (Address, "::ffff:192.0.2.7/120", "192.0.2.0/24"),
         (Address, "[2001:DB8::1]:443", "2001:db8::1"),
         (Address, "2001:db8::/32", "2001:db8::/32"),
         (Domain, "Evil.Example.ORG.", "evil.example.org"),
