@@ -31,7 +31,7 @@ use detect::{Engine, Severity};
 use crate::config::ConfigArg;
 use crate::inventory::Inventory;
 use crate::people::{Clock, Format, Listed, OutputArgs, counted, grouped, offset_s, print, shown};
-use crate::rules::{load_in_words, rule_folders};
+use crate::rules::{Loaded, load_in_words, rule_folders};
 
 use evidence::Evidence;
 use find::is_standard_input;
@@ -115,7 +115,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for path in args.paths.iter().filter(|path| !is_standard_input(path)) {
         path.metadata().with_context(|| path.display().to_string())?;
     }
-    let (engine, mut problems) = load_in_words(&rule_folders(&args.rules, &args.config)?);
+    let Loaded { engine, refused: mut problems, doubted } =
+        load_in_words(&rule_folders(&args.rules, &args.config)?);
     // The process ends with the scan, and what it holds of rules and findings goes faster with it than piece by piece.
     let engine = ManuallyDrop::new(engine);
     if engine.rules().is_empty() {
@@ -138,6 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     problems.extend(evidence.problems.iter().cloned());
     problems.extend(outcome.damage_in_words(path));
     say(&problems);
+    say(&doubted);
     say(&evidence.notes);
     say(&outcome.unparsed_in_words(path));
     report(args, &evidence, &outcome, &summary(&engine, &evidence, &outcome, problems.len()))?;

@@ -1,8 +1,8 @@
 //! The events of one group of a correlation, and the question whether a new one fires it.
 //!
 //! Entries are kept in the order of time. A hit in order, which is nearly every hit, costs no search: what the window that
-//! ends at the newest entry holds is counted as entries come and go, once there are more than [`COUNTED_ANEW`]. A late hit is
-//! answered by walking once over the windows that hold it.
+//! ends at the newest entry holds is counted as entries come and go, once there are more than [`COUNTED_ANEW`]. For a late hit it
+//! goes back to the windows that hold it, and forth again.
 //!
 //! A group is its entries and nothing else. Whether it fires is what its newest window says, so that whoever has the entries
 //! of a window and of the one before it has all.
@@ -131,24 +131,20 @@ impl Window {
         if correlation.kind == Counted::RulesInOrder {
             return self.ask_order(correlation, newest);
         }
-        let since = newest.ts.saturating_sub(correlation.timespan);
-        let mut trail = match self.trail.take() {
-            Some(trail) => trail,
-            None => Box::new(Tally::new(correlation.kind, self.entries.before(since))),
-        };
-        trail.extend(&self.entries, self.entries.len());
-        trail.shrink(&self.entries, since);
+        let mut trail = self.take_trail(correlation, newest.ts);
         let answer = answer(correlation, &mut trail);
-        if self.entries.len() > COUNTED_ANEW {
-            self.trail = Some(trail);
-        }
+        self.keep_trail(trail);
         answer
     }
 
-    fn ask_all(&self, correlation: &Correlation, added: &Entry) -> Option<Answer> {
+    /// The windows that hold the entry, from the first to the last: the trail goes back to the first, and from there to where
+    /// it was, so that what is asked costs as much as the entry is late, however much the windows hold.
+    fn ask_all(&mut self, correlation: &Correlation, added: &Entry) -> Option<Answer> {
+        let newest = self.entries.back()?.ts;
         let until = added.ts.saturating_add(correlation.timespan);
         let since = added.ts.saturating_sub(correlation.timespan);
-        let mut tally = Tally::new(correlation.kind, self.entries.before(since));
+        let mut tally = self.take_trail(correlation, newest);
+        tally.rewind(&self.entries, self.entries.until(added.ts), since);
         let mut best: Option<Answer> = None;
         let mut anchor = Some(added.ts);
         while let Some(ts) = anchor.filter(|ts| *ts <= until) {
@@ -161,7 +157,28 @@ impl Window {
             }
             anchor = self.entries.get(tally.end).map(|entry| entry.ts);
         }
+        tally.extend(&self.entries, self.entries.len());
+        tally.shrink(&self.entries, newest.saturating_sub(correlation.timespan));
+        self.keep_trail(tally);
         best
+    }
+
+    /// What the window holds that ends at the newest entry.
+    fn take_trail(&mut self, correlation: &Correlation, newest: Micros) -> Box<Tally> {
+        let since = newest.saturating_sub(correlation.timespan);
+        let mut trail = match self.trail.take() {
+            Some(trail) => trail,
+            None => Box::new(Tally::new(correlation.kind, self.entries.before(since))),
+        };
+        trail.extend(&self.entries, self.entries.len());
+        trail.shrink(&self.entries, since);
+        trail
+    }
+
+    fn keep_trail(&mut self, trail: Box<Tally>) {
+        if self.entries.len() > COUNTED_ANEW {
+            self.trail = Some(trail);
+        }
     }
 
     /// The first window that has all rules in their order, with the entry as one of them: the steps before it as late, those
