@@ -70,6 +70,11 @@ fn a_drill_is_correlated_neither_with_what_is_real_nor_with_another_run() -> Res
         site.number(&format!("{sql} AND drill_id {drill} ''"))
     };
     assert!(alerts(&site, "!=")? >= 2, "the intruder gets in, in each run");
+    let line = |said: &str| format!("arrayExists(line -> position(line, '{said} password') > 0, samples)");
+    let both = format!("{} AND {}", line("Failed"), line("Accepted"));
+    let sql =
+        format!("SELECT countIf(NOT ({both})) FROM alerts FINAL WHERE rule_id = '{LOGIN_AFTER_FAILURES}'");
+    assert_eq!(site.number(&sql)?, 0, "each cites a failure and the login");
     let cited = site.run(&[
         "events",
         "--rule",

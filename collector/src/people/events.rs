@@ -72,7 +72,7 @@ pub(crate) struct Args {
     /// The kind: sshd, sudo, auditd, webserver, ...
     #[arg(long, help_heading = "Filters")]
     kind: Option<String>,
-    /// The id of a rule that matched, or its beginning; of a correlation: the events that its alerts cite, five of each
+    /// The id of a rule that matched, or its beginning; of a correlation: the events that its alerts cite
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
     /// Also the records of hunts: that one ran, and the rows it found. --kind hunt and --rule show them without

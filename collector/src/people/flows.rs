@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// The conversation, as other tools name it, too
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     community_id: Option<String>,
-    /// The id of a rule that matched, or its beginning; of a correlation: the flows that its alerts cite, five of each
+    /// The id of a rule that matched, or its beginning; of a correlation: the flows that its alerts cite
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
     #[command(flatten)]

@@ -319,11 +319,11 @@ impl Outcome {
 
 impl Finding {
     fn of_correlation(fired: CorrelationHit) -> Option<Self> {
-        let last = fired.events.last()?;
-        let place = Place { file: last.epoch, position: last.seq };
+        let event = fired.events.first()?;
+        let place = Place { file: event.epoch, position: event.seq };
         let count = u64::try_from(fired.events.len()).unwrap_or(u64::MAX);
         let counted = (fired.counted().to_owned(), fired.count.to_string());
-        let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&last.agent));
+        let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&event.agent));
         let mut matched = fired.group;
         matched.push(counted);
         Some(Self { rule, ts, host, place, matched, count })
