@@ -29,7 +29,7 @@ use crate::batch::{Gap, SenderKind};
 use crate::classify::Sender;
 use crate::coverage::SourceSet;
 use crate::current::Current;
-use crate::ends::Ends;
+use crate::ends::{Ends, with_ends};
 use crate::exceptions::Exceptions;
 use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
@@ -521,7 +521,7 @@ impl<'b> Pass<'b> {
             src_ip: subject.src_ip,
             user: subject.user.clone(),
             entity: None,
-            matched,
+            matched: with_ends(event, matched),
             samples: vec![Sample {
                 event: format!("{identity}:{}", event.record),
                 line: event.message[..end].to_owned(),

@@ -20,6 +20,12 @@ use crate::people::when::{Clock, When};
 const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
 /// Characters of an alert's id in the table. 64 bits: enough to be unique for ever; `vonggac alert` takes any unique prefix.
 const ID_CHARS: usize = 16;
+/// Alerts that have to do with an address: as the one who acts, or wherever it stands in what they are grouped by, in what matched
+/// and in the lines that they cite. What only looks like an address is none.
+const OF_ADDRESS: &str = "a.src_ip BETWEEN {first} AND {last} OR arrayExists( \
+    word -> ifNull(toIPv6OrNull(word) BETWEEN {first} AND {last}, false), \
+    extractAll(arrayStringConcat(arrayConcat([a.entity], mapValues(a.matched), a.samples), ' '), \
+        '[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*[0-9A-Fa-f:]'))";
 /// The column of what is due.
 const DUE: usize = 10;
 
@@ -71,7 +77,7 @@ pub(crate) struct Args {
     /// The host
     #[arg(long, help_heading = "Filters")]
     host: Option<String>,
-    /// Source address or network: 10.1.2.3, 2001:db8::/32
+    /// Address or network: 10.1.2.3, 2001:db8::/32; as the one who acts, or anywhere in what matched and in the lines cited
     #[arg(long, value_name = "ADDRESS|NETWORK", help_heading = "Filters")]
     address: Option<Network>,
     /// The rule's id, its beginning, or a part of its title
@@ -278,7 +284,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<(Filter, String)> {
             args.rule.as_deref().map(select::text),
         );
     if let Some(network) = &args.address {
-        filter.and_within("a.src_ip BETWEEN {first} AND {last}", network);
+        filter.and_within(OF_ADDRESS, network);
     }
     filter.and_if(
         "if(s.status = '', 'new', s.status) IN {}",

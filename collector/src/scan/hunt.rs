@@ -15,7 +15,7 @@ use event::{
 };
 
 use super::evidence::{Content, OnDisk, Piece};
-use crate::ends::{Ends, NETWORK};
+use crate::ends::{Ends, with_ends};
 use crate::inventory::Inventory;
 use crate::people::{counted, grouped};
 
@@ -30,9 +30,6 @@ const ANY_TIME: Micros = 1_000 * 366 * 24 * 3_600 * 1_000_000;
 
 /// Names under which an event says which host it is about.
 const HOST_FIELDS: [&str; 5] = ["Computer", "hostname", "host.name", "node", "host"];
-
-/// Names under which an event seen on a network says who is concerned, when it is about no host.
-const END_FIELDS: [&str; 3] = ["src_ip", "dst_ip", "dst_port"];
 
 /// What a rule found.
 #[derive(Debug)]
@@ -337,16 +334,4 @@ fn begins_object(text: &str) -> bool {
 
 fn host(event: &Event<'_>) -> Arc<str> {
     HOST_FIELDS.iter().find_map(|name| event.text(name)).unwrap_or_default().to_lowercase().into()
-}
-
-/// What matched, behind the two ends of an event that was seen on a network: rules seldom ask for addresses, people do.
-fn with_ends(event: &Event<'_>, matched: Vec<(String, String)>) -> Vec<(String, String)> {
-    if event.log_source.product != NETWORK {
-        return matched;
-    }
-    let asked = |name: &str| matched.iter().any(|(known, _)| known == name);
-    let missing = END_FIELDS.into_iter().filter(|name| !asked(name));
-    let ends =
-        missing.filter_map(|name| Some((name.to_owned(), event.values(name).next()?.to_text().into_owned())));
-    ends.collect::<Vec<_>>().into_iter().chain(matched).collect()
 }
