@@ -96,6 +96,25 @@ fn says_what_was_expected(site: &Site) -> Result<()> {
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("hexadecimal digits") && said.contains("`vonggac alerts` lists"), "{said}");
+    let told =
+        |arguments: &[&str]| -> Result<String> { Ok(String::from_utf8(site.vonggac(arguments)?.stderr)?) };
+    for (names, expected) in [
+        (&["alerts", "--system", "nowhere"][..], "no system has the id, or in its name, \"nowhere\""),
+        (&["events", "--host", "nobody"], "no host \"nobody\" has sent anything"),
+        (&["flows", "--drill", "none-such"], "no drill \"none-such\" has raised an alert"),
+        (&["notifications", "--target", "nobody"], "no target is named nobody"),
+        (&["flows", "--direction", "inbond"], "a similar value exists: 'inbound'"),
+        // What is known, and has nothing to show.
+        (&["flows", "--system", "portal"], ""),
+        // What programs get is no less silent where it is cut.
+        (&["alerts", "--limit", "1", "--format", "csv"], "1 are written, and there are more"),
+        (&["events", "--limit", "1", "--raw"], "1 are written, and there are more"),
+        (&["alerts", "--limit", "2", "--format", "json"], ""),
+        (&["alerts", "--limit", "1"], ""),
+    ] {
+        let said = told(names)?;
+        assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{names:?}: {said}");
+    }
     let (code, said) = answer(site, &["notifications", "retry", "--all"])?;
     assert!(code == 0 && said.starts_with("no message was given up"), "{said}");
     Ok(())
@@ -154,7 +173,8 @@ fn filters_events(site: &Site) -> Result<()> {
         (&["--text", "fail"], &[]),
         (&["--contains", "AILED pass"], &["web01"]),
         (&["--system", "portal"], &["web01"]),
-        (&["--kind", "syslog"], &["db01"]),
+        (&["--system", "DỊCH VỤ"], &["web01"]),
+        (&["--kind", "SysLog"], &["db01"]),
         (&["--rule", "rule-o"], &["web01"]),
         (&["--since", "20m"], &["db01"]),
         (&["--limit", "1"], &["db01"]),

@@ -11,8 +11,8 @@ use crate::clock::now;
 use crate::config::ConfigArg;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
-use crate::people::output::{Format, Listed, OutputArgs, Tone, print};
-use crate::people::select::{self, DrillArg, UntilArg, as_address, as_iso, counted, grouped};
+use crate::people::output::{Format, Listed, OutputArgs, Tone, cut, print};
+use crate::people::select::{self, DrillArg, Named, UntilArg, as_address, as_iso, counted, grouped};
 use crate::people::verify;
 use crate::people::when::{Clock, When};
 
@@ -251,7 +251,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let clock = Clock::new(args.output.utc);
     let (filter, tables) = filter(args, &clock)?;
     let reader = Reader::open(&configuration(&args.config)?)?;
-    let (alerts, tallies) = block_on(async {
+    let (mut alerts, tallies) = block_on(async {
         let rows = reader.rows::<Alert>(&sql(&tables, &filter, args.limit), &filter).await?;
         let tallies = match args.output.format {
             Format::Table => reader.rows::<Tally>(&tally_sql(&tables, &filter), &filter).await?,
@@ -259,6 +259,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         };
         Ok((rows, tallies))
     })?;
+    if alerts.is_empty() {
+        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        block_on(select::say_unknown(&reader, &named))?;
+    }
+    cut(&mut alerts, args.limit, args.output.format == Format::Table);
     print(&alerts, &args.output, &clock, &summary(args, &clock, alerts.len(), &tallies)?)?;
     Ok(ExitCode::from(u8::from(args.exit_code && alerts.is_empty())))
 }
@@ -308,8 +313,9 @@ fn at_least(severity: &str) -> Bound {
 
 fn sql(tables: &str, filter: &Filter, limit: u32) -> String {
     format!(
-        "SELECT {COLUMNS} FROM {tables} WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {limit}",
-        filter.sql()
+        "SELECT {COLUMNS} FROM {tables} WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {}",
+        filter.sql(),
+        u64::from(limit) + 1
     )
 }
 
@@ -322,9 +328,7 @@ fn tally_sql(tables: &str, filter: &Filter) -> String {
 }
 
 fn summary(args: &Args, clock: &Clock, shown: usize, tallies: &[Tally]) -> Result<String> {
-    let (since, until) = select::window(clock, &args.since, args.until.until.as_ref())?;
-    let until = until.map(|until| format!(" until {}", clock.shown(until))).unwrap_or_default();
-    let window = format!("since {}{until} ({})", clock.shown(since), clock.zone_name());
+    let window = select::span(clock, select::window(clock, &args.since, args.until.until.as_ref())?);
     let total: u64 = tallies.iter().map(|tally| tally.alerts).sum();
     if total == 0 {
         return Ok(format!("no alert {window} that these filters let through"));
