@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use detect::{CorrelationHit, Engine, EventKey, Match, Rule, Scratch, Severity};
 use event::{
-    BATCH_RECORDS_MAX, Batch, Event, Events, EvtxBlock, Format, Header, Micros, ParseStatus,
+    BATCH_RECORDS_MAX, Batch, Event, Events, EvtxBlock, Format, Header, LogSource, Micros, ParseStatus,
     RECORD_BYTES_MAX, Record,
 };
 
@@ -61,6 +61,8 @@ pub(super) struct Outcome {
     /// By index of the file: lines that no parser takes. Rules see their text alone.
     pub(super) unparsed: BTreeMap<usize, Unparsed>,
     pub(super) matches: u64,
+    /// Events that were understood and of which nobody says the log source.
+    unsourced: u64,
     /// Findings beyond the limit.
     pub(super) dropped: u64,
     /// By index of the file: how many chunks and records cannot be read, and why the first cannot.
@@ -82,6 +84,8 @@ pub(super) struct Hunt<'h> {
     pub(super) severity: Severity,
     /// Of times that name no zone.
     pub(super) utc_offset_s: i32,
+    /// Of events that say none.
+    pub(super) log_source: LogSource<'h>,
     pub(super) kept: &'h AtomicUsize,
     /// Evidence is looked at without one: only private addresses tell which way a flow goes.
     pub(super) inventory: Inventory,
@@ -187,6 +191,11 @@ impl<'h> Hunter<'h> {
         if event.status == ParseStatus::Raw {
             self.outcome.raw(file, position, &event.message);
         }
+        if event.log_source == LogSource::default() {
+            event.log_source = hunt.log_source;
+            let is_unsourced = event.status != ParseStatus::Raw && event.log_source == LogSource::default();
+            self.outcome.unsourced += u64::from(is_unsourced);
+        }
         let matches = self.hunt.engine.evaluate(event, &mut self.scratch);
         if matches.is_empty() {
             return;
@@ -234,6 +243,7 @@ impl Outcome {
         other.unparsed.into_iter().for_each(|(file, unparsed)| self.unparsed(file, unparsed));
         self.matches += other.matches;
         self.dropped += other.dropped;
+        self.unsourced += other.unsourced;
         self
     }
 
@@ -293,6 +303,13 @@ impl Outcome {
             }
         };
         self.damage.iter().map(line).collect()
+    }
+
+    /// How many events rules can hardly see.
+    pub(super) fn unsourced_in_words(&self) -> Option<String> {
+        let events = counted(self.unsourced, "event");
+        let what = "whose log source is not known: only rules that name none look at them. --product, --service and --category say it";
+        (self.unsourced > 0).then(|| format!("{events} {what}"))
     }
 
     /// Which files have lines that no parser takes, those with the most first.
