@@ -35,7 +35,7 @@ use crate::batch::{Gap, SenderKind};
 use crate::classify::Sender;
 use crate::coverage::SourceSet;
 use crate::current::Current;
-use crate::ends::Ends;
+use crate::ends::{Ends, with_ends};
 use crate::exceptions::Exceptions;
 use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
@@ -298,7 +298,7 @@ impl Thread {
             sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
-            sender: Sender::new(&places.inventory, &ticket.origin.identity.agent),
+            sender: Sender::new(&places.inventory, &ticket.origin.identity.agent, ticket.sender),
             realm: ticket.origin.drill_id.as_str().into(),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
@@ -388,8 +388,11 @@ impl Seen {
 struct HeardOf(Vec<SourceSet>);
 
 impl HeardOf {
-    fn add(&mut self, system: Option<SystemIndex>, kinds: SourceSet) {
-        let Some(number) = system.map(SystemIndex::number).filter(|_| !kinds.is_empty()) else { return };
+    fn add(&mut self, system: SystemIndex, kinds: SourceSet) {
+        let number = system.number();
+        if kinds.is_empty() {
+            return;
+        }
         if self.0.len() <= number {
             self.0.resize(number + 1, SourceSet::default());
         }
@@ -480,7 +483,11 @@ impl<'b> Pass<'b> {
         let by_address = || self.sender.by_address(row.dst_ip.0, row.src_ip.0);
         let system = ends.and_then(Ends::concerned).or(by_name).or_else(by_address);
         self.seen.doubted += u64::from(self.sender.is_doubted(&row.hostname));
-        self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_name.is_some()));
+        let kinds = self.site.levels.sources().heard(&event.log_source, by_name.is_some());
+        match ends {
+            Some(ends) => self.hear([ends.src, ends.dst], kinds),
+            None => self.hear([system], kinds),
+        }
         let places: &'b Places = self.places;
         let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
@@ -489,6 +496,13 @@ impl<'b> Pass<'b> {
         // Without a match nobody asks.
         let user = if ids.is_empty() { String::new() } else { row.user.into_owned() };
         Subject { place, src_ip: row.src_ip.0, user }
+    }
+
+    /// Counts an event as a report of systems for which its sender vouches.
+    fn hear(&mut self, systems: impl IntoIterator<Item = Option<SystemIndex>>, kinds: SourceSet) {
+        for system in systems.into_iter().flatten().filter(|system| self.sender.vouches_for(*system)) {
+            self.heard.add(system, kinds);
+        }
     }
 
     /// The records that an event was made of.
@@ -509,7 +523,7 @@ impl<'b> Pass<'b> {
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
         let kinds = self.site.levels.sources().heard(&event.log_source, false);
-        [ends.src, ends.dst].into_iter().for_each(|end| self.heard.add(end, kinds));
+        self.hear([ends.src, ends.dst], kinds);
         let places: &'b Places = self.places;
         let (src, dst) = (places.of(ends.src), places.of(ends.dst));
         row.direction = ends.direction;
@@ -557,7 +571,7 @@ impl<'b> Pass<'b> {
             src_ip: subject.src_ip,
             user: subject.user.clone(),
             entity: None,
-            matched,
+            matched: with_ends(event, matched),
             samples: vec![Sample {
                 event: format!("{identity}:{}", event.record),
                 line: event.message[..end].to_owned(),

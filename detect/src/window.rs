@@ -31,6 +31,7 @@ pub(crate) struct Found {
     pub(crate) first: Micros,
     pub(crate) last: Micros,
     pub(crate) count: Amount,
+    /// Of the window when it is new, else none.
     pub(crate) events: Vec<EventKey>,
     pub(crate) new: bool,
 }
@@ -217,18 +218,8 @@ impl Window {
 
     fn found(&self, answer: Answer, new: bool, senders: &Senders) -> Found {
         let entries = self.entries.range(answer.start, answer.end);
-        let mut events: Vec<EventKey> = Vec::new();
-        let mut last: Option<&Entry> = None;
-        for entry in entries.clone().filter(|_| new) {
-            // The values of one event stand beside each other.
-            if last.is_none_or(|last| !last.is_event_of(entry)) {
-                events.extend(senders.key(entry));
-            }
-            if events.len() >= EVENTS_REPORTED_MAX {
-                break;
-            }
-            last = Some(entry);
-        }
+        let telling = if new { telling(entries.clone()) } else { Vec::new() };
+        let events = telling.into_iter().filter_map(|entry| senders.key(entry)).collect();
         let first = entries.clone().next().map_or(0, |entry| entry.ts);
         let last = entries.clone().next_back().map_or(0, |entry| entry.ts);
         Found { first, last, count: answer.count, events, new }
@@ -278,6 +269,28 @@ impl Window {
         let newest_s = self.entries.back().map_or(0, |entry| seconds(entry.ts));
         newest_s.max(self.arrived_s) < kept_since_s(correlation, now)
     }
+}
+
+/// An entry for each of the events that are told of a window, at most [`EVENTS_REPORTED_MAX`]: those that bring a rule or a value
+/// which none before them brought, then the others.
+fn telling<'e>(entries: impl Iterator<Item = &'e Entry> + Clone) -> Vec<&'e Entry> {
+    let mut kinds: Vec<u64> = Vec::new();
+    let brings_more = |entry: &&Entry| {
+        let is_new = !kinds.contains(&entry.kind);
+        kinds.extend(is_new.then_some(entry.kind));
+        is_new
+    };
+    let first: Vec<&Entry> = entries.clone().filter(brings_more).take(EVENTS_REPORTED_MAX).collect();
+    let mut told: Vec<&Entry> = Vec::new();
+    for entry in first.into_iter().chain(entries) {
+        if told.len() >= EVENTS_REPORTED_MAX {
+            break;
+        }
+        if !told.iter().any(|told| told.is_event_of(entry)) {
+            told.push(entry);
+        }
+    }
+    told
 }
 
 /// What the condition is asked of in a range, when it is met.

@@ -2,17 +2,18 @@
 //!
 //! Nested objects become names with dots (`process.name`), the elements of an array become several values of one name. The
 //! time is the first that stands under one of the usual names ([`rank`]). Windows events get their native names and log
-//! source, whoever shipped them (`windows.rs`).
+//! source, whoever shipped them (`windows.rs`), and so do entries of systemd's journal (`journal.rs`).
 //!
 //! Limits: those of `json_text.rs`; what lies deeper or comes later is checked to be JSON, and stays in the text only. A line
 //! that is not one object, or has more behind it, is not taken.
 
 use super::fields::{Fields, Line};
+use super::journal;
 use super::json_text::{self, Extent};
 use super::room::Room;
 use super::time::{self, Stamp};
 use super::windows;
-use crate::{ParseStatus, Value};
+use crate::{LogSource, ParseStatus, Value};
 
 /// Names of Windows' times, which are in UTC whether they say so or not.
 const IN_UTC: [&str; 3] = ["TimeCreated_SystemTime", "SystemTime", "UtcTime"];
@@ -46,10 +47,16 @@ pub(super) fn parse<'t>(line: &'t str, is_nfc: bool, room: &mut Room<'t>) -> Opt
 
 /// What the fields of an object say. What lay beyond the limits, or is no part of a Windows event, stands in the text alone.
 pub(super) fn understood(mut fields: Fields<'_>, extent: Extent) -> Line<'_> {
-    let (source, are_all) = windows::recognise(&mut fields);
+    let (mut source, are_all) = windows::recognise(&mut fields);
     let stamp = first_stamp(&fields);
     let fields_hold_text = extent == Extent::Whole && are_all;
-    Line { stamp, source, status: ParseStatus::Parsed, fields_hold_text, fields }
+    let mut status = ParseStatus::Parsed;
+    if source == LogSource::default()
+        && let Some(entry) = journal::recognise(&mut fields)
+    {
+        (source, status) = entry;
+    }
+    Line { stamp, source, status, fields_hold_text, fields }
 }
 
 /// The time under the likeliest name that has one.

@@ -13,6 +13,7 @@ mod cron;
 mod evtx;
 mod fields;
 mod flow;
+mod journal;
 mod json;
 mod json_text;
 mod otlp;

@@ -32,7 +32,7 @@ const PARAMS_MAX: usize = 64;
 const TAG_BYTES_MAX: usize = 255;
 
 /// Names of the facilities by their number (RFC 5424, table 1), as syslog.conf writes them.
-const FACILITIES: [&str; 24] = [
+pub(super) const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
     "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
     "local7",
@@ -88,8 +88,8 @@ fn read<'t>(header: Header<'t>, message: &'t str) -> Line<'t> {
 }
 
 /// Reads the message of a program.
-fn dispatch<'t>(
-    program: &'t str,
+pub(super) fn dispatch<'t>(
+    program: &str,
     module: &'t str,
     message: &'t str,
     fields: &mut Fields<'t>,
