@@ -2,10 +2,13 @@
 //!
 //! The parser leaves out keys that it does not know (`group_by` in the place of `group-by` makes one group of everybody), puts a
 //! filter that names no rule on every rule, and takes a map that stands where a value is expected for the text of that map, which
-//! no event has (`- net user: x` without quotes is one). So each document is looked at once more, as YAML: a rule that would do
+//! no event has (`- net user: x` without quotes is one). So such a document is looked at once more, as YAML: a rule that would do
 //! something else than it says is not loaded.
+//!
+//! To read all documents twice would make loading take half as long again. All that the parser may have passed over in the rule of
+//! one event leaves a trace in what it made of it ([`is_doubtful`]), which nearly none has.
 
-use rsigma_parser::FilterRuleTarget;
+use rsigma_parser::{Detection, DetectionItem, FilterRuleTarget, SigmaRule, SigmaValue};
 use yaml_serde::{Mapping, Value};
 
 use crate::document::Document;
@@ -30,10 +33,17 @@ const CORRELATION: [&str; 10] = [
 const OPERATORS: [&str; 6] = ["gt", "gte", "lt", "lte", "eq", "neq"];
 const MEASURED: [&str; 2] = ["field", "percentile"];
 
+/// How the texts begin that the parser makes of what is no value.
+const NO_VALUE: [&str; 3] = ["Mapping {", "Sequence [", "TaggedValue {"];
+
 const VALUE: &str = "text (in quotes if it has `: ` in it), a number, true, false, null or a list of these";
 
 /// Refuses a document of which not all that it says would be done. What is no YAML the parser has told.
 pub(crate) fn check(document: &Document<'_>) -> Result<(), Fault> {
+    let rules = &document.parsed.rules;
+    if !rules.is_empty() && !rules.iter().any(|rule| is_doubtful(rule, document)) {
+        return Ok(());
+    }
     let Ok(Value::Mapping(rule)) = yaml_serde::from_str(document.text) else { return Ok(()) };
     let rule = Section { name: String::new(), keys: &rule };
     rule.expect("id", "text", Value::is_string)?;
@@ -51,6 +61,36 @@ pub(crate) fn check(document: &Document<'_>) -> Result<(), Fault> {
         filter.names_rules(document)?;
     }
     rule.section("correlation").map_or(Ok(()), |section| section.correlation())
+}
+
+/// Whether what the parser made of a document shows that it may have passed something over.
+fn is_doubtful(rule: &SigmaRule, document: &Document<'_>) -> bool {
+    let source = &rule.logsource;
+    let named = [("id", &rule.id), ("name", &rule.name)];
+    let parts =
+        [("category:", &source.category), ("product:", &source.product), ("service:", &source.service)];
+    named.into_iter().any(|(key, read)| read.is_none() && document.value_of(key).is_some())
+        || parts.into_iter().any(|(key, read)| read.is_none() && document.text.contains(key))
+        || rule.custom_attributes.contains_key("generate")
+        || rule.detection.named.iter().any(|(name, selection)| name.is_empty() || is_odd(selection))
+}
+
+fn is_odd(selection: &Detection) -> bool {
+    let is_odd_item = |item: &DetectionItem| item.field.name.is_none() || item.values.iter().any(is_no_value);
+    match selection {
+        Detection::AllOf(items) => items.iter().any(is_odd_item),
+        Detection::AnyOf(parts) | Detection::And(parts) => parts.iter().any(is_odd),
+        Detection::Keywords(values) => values.iter().any(is_no_value),
+        Detection::ArrayMatch { body, .. } => is_odd(body),
+        Detection::Conditional { named, .. } => named.values().any(is_odd),
+    }
+}
+
+fn is_no_value(value: &SigmaValue) -> bool {
+    match value {
+        SigmaValue::String(text) => NO_VALUE.iter().any(|begin| text.original.starts_with(begin)),
+        _ => false,
+    }
 }
 
 /// A map of the document.
@@ -133,7 +173,8 @@ impl<'d> Section<'d> {
                 parts.iter().try_for_each(|part| self.selection(name, part, depth.saturating_add(1)))
             }
             Value::Mapping(items) => Section { name: format!("{}{name}.", self.name), keys: items }.items(),
-            _ => Ok(()),
+            value if is_plain(value) => Ok(()),
+            value => Err(self.fault(name, VALUE, Some(value))),
         }
     }
 

@@ -271,6 +271,17 @@ fn refuses_maps_for_values_and_names_that_are_no_text() {
     let source =
         "title: R\nlogsource: {product: linux, service: [sshd]}\ndetection: {s: {f: x}, condition: s}\n";
     assert_eq!(refused(source), "c.yml:2: R: `logsource.service`: expected text, found a list");
+    for (key, expected, found) in
+        [("id", "text", "7"), ("name", "text", "7"), ("generate", "true or false", "7")]
+    {
+        let rule = format!(
+            "title: R\n{key}: 7\nlogsource: {{product: linux}}\ndetection: {{s: {{f: x}}, condition: s}}\n"
+        );
+        let place = if key == "id" { "7" } else { "R" };
+        assert_eq!(refused(&rule), format!("c.yml:2: {place}: `{key}`: expected {expected}, found {found}"));
+    }
+    let keyword = "title: R\nlogsource: {product: linux}\ndetection:\n  s: !x y\n  condition: s\n";
+    assert!(refused(keyword).contains("found a tag"), "{}", refused(keyword));
 }
 
 /// The parser leaves all of these out.
