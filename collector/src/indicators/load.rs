@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use prometheus::IntGaugeVec;
+use serde::{Deserialize, Deserializer};
 
 use super::fault::{Faults, FeedError, Place};
 use super::{csv, list, misp, stix};
@@ -302,6 +303,13 @@ pub(super) fn typed<'v>(named: &str, value: &'v str) -> Vec<(IndicatorKind, &'v 
     // The last value may have the sign itself, as URLs do.
     let parts = named.split('|').zip(value.splitn(named.split('|').count(), '|'));
     parts.filter_map(|(named, value)| Some((IndicatorKind::named(named)?, value))).collect()
+}
+
+/// `null` in the place of what is not said.
+pub(super) fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// A moment as feeds write it: RFC 3339, the same without a zone (then UTC), a date, or seconds since 1970.
