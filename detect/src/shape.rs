@@ -195,6 +195,11 @@ impl<'d> Section<'d> {
         Ok(())
     }
 
+    /// The parser says of a temporal correlation without a condition what it says of one with `gte: 1`.
+    fn is_temporal(&self) -> bool {
+        self.keys.get("type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("temporal"))
+    }
+
     fn correlation(&self) -> Result<(), Fault> {
         self.expect_keys(&CORRELATION)?;
         for key in ["rules", "group-by"] {
@@ -215,6 +220,11 @@ impl<'d> Section<'d> {
         let Some(condition) = self.section("condition") else { return Ok(()) };
         condition.expect_keys(&[&OPERATORS[..], &MEASURED[..]].concat())?;
         condition.expect("field", "text or a list of texts", is_texts)?;
+        if self.is_temporal() && condition.keys.len() == 1 {
+            let expected =
+                "2 or more: without a condition all rules must be seen, and any of them is an event_count";
+            condition.expect("gte", expected, |value| value.as_u64() != Some(1))?;
+        }
         OPERATORS.iter().try_for_each(|key| {
             condition.expect(key, "a whole number", |value| value.is_i64() || value.is_u64())
         })

@@ -305,6 +305,23 @@ fn refuses_keys_of_correlations_that_would_be_left_out() {
         ));
         assert!(told.starts_with(&format!("c.yml:{expected}")), "{told}");
     }
+    let temporal = |condition: &str| {
+        let (_, problems) = compile(&[
+            ("a.yml", rule("base", "sshd", "")),
+            (
+                "c.yml",
+                format!(
+                    "title: C\ncorrelation:\n  type: temporal\n  rules: [base]\n  timespan: 5m\n{condition}"
+                ),
+            ),
+        ]);
+        shown(&problems).join("\n")
+    };
+    let told = temporal("  condition: {gte: 1}\n");
+    assert!(told.starts_with("c.yml:6: C: `correlation.condition.gte`: expected 2 or more:"), "{told}");
+    for condition in ["", "  condition: {gte: 1, lte: 1}\n", "  condition: base\n"] {
+        assert_eq!(temporal(condition), "", "{condition}");
+    }
     for (timespan, condition, expected) in [
         (
             "300",

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use prometheus::IntGaugeVec;
+use serde::{Deserialize, Deserializer};
 
 use super::fault::{Faults, FeedError, Place};
 use super::{csv, list, misp, stix};
@@ -27,6 +28,9 @@ use crate::metrics;
 const FILES_MAX: usize = 100_000;
 /// Most that is read of one file: ten million entries of a bundle.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// Digits of a date without signs between them.
+const DATE_DIGITS: usize = "20260304".len();
 
 /// What a pattern matches: no hidden file, as in a folder.
 const VISIBLE: MatchOptions =
@@ -304,17 +308,25 @@ pub(super) fn typed<'v>(named: &str, value: &'v str) -> Vec<(IndicatorKind, &'v 
     parts.filter_map(|(named, value)| Some((IndicatorKind::named(named)?, value))).collect()
 }
 
-/// A moment as feeds write it: RFC 3339, the same without a zone (then UTC), a date, or seconds since 1970.
+/// `null` in the place of what is not said.
+pub(super) fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// A moment as feeds write it: RFC 3339, the same without a zone (then UTC), a date, or seconds since 1970. Up to eight digits are
+/// a date (`20260304`); milliseconds would be a time that no feed means, and are none.
 pub(super) fn moment(text: &str) -> Option<Micros> {
     let text = text.trim().trim_end_matches(" UTC");
     let civil = || text.parse::<DateTime>().or_else(|_| Ok(text.parse::<Date>()?.at(0, 0, 0, 0)));
     let utc = |time: DateTime| TimeZone::UTC.to_timestamp(time);
-    let micros = text.parse::<Timestamp>().or_else(|_: jiff::Error| civil().and_then(utc));
-    let seconds = || text.parse::<Micros>().ok().map(|seconds| seconds.saturating_mul(1_000_000));
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return seconds();
-    }
-    micros.ok().map(Timestamp::as_microsecond)
+    let is_seconds = text.len() > DATE_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    let moment = match is_seconds {
+        true => text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        false => text.parse().or_else(|_: jiff::Error| civil().and_then(utc)).ok(),
+    };
+    moment.map(Timestamp::as_microsecond)
 }
 
 #[cfg(test)]

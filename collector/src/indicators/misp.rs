@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::fault::{FeedError, Place};
-use super::load::{Found, Sink, typed, walk};
+use super::load::{Found, Sink, or_default, typed, walk};
 
 /// Largest event: lists that are kept as one event have some dozens of megabytes.
 const EVENT_BYTES_MAX: u64 = 256 << 20;
@@ -41,22 +41,24 @@ struct Wrapped {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Event {
+    #[serde(deserialize_with = "or_default")]
     uuid: String,
+    #[serde(deserialize_with = "or_default")]
     info: String,
     /// 1 high, 2 medium, 3 low, 4 undefined; as text or as a number.
     threat_level_id: Value,
-    #[serde(rename = "Tag")]
+    #[serde(rename = "Tag", deserialize_with = "or_default")]
     tags: Vec<Tag>,
-    #[serde(rename = "Attribute")]
+    #[serde(rename = "Attribute", deserialize_with = "or_default")]
     attributes: Vec<Box<RawValue>>,
-    #[serde(rename = "Object")]
+    #[serde(rename = "Object", deserialize_with = "or_default")]
     objects: Vec<Group>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Group {
-    #[serde(rename = "Attribute")]
+    #[serde(rename = "Attribute", deserialize_with = "or_default")]
     attributes: Vec<Box<RawValue>>,
 }
 
@@ -77,7 +79,7 @@ struct Attribute {
     deleted: bool,
     #[serde(default)]
     comment: Option<String>,
-    #[serde(default, rename = "Tag")]
+    #[serde(default, rename = "Tag", deserialize_with = "or_default")]
     tags: Vec<Tag>,
 }
 

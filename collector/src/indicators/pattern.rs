@@ -43,14 +43,18 @@ pub(super) fn values(pattern: &str) -> Result<Vec<(IndicatorKind, String)>, Stri
 struct Cursor<'p>(&'p str);
 
 impl<'p> Cursor<'p> {
-    /// `[comparison OR comparison ...]`
+    /// `[comparison OR comparison ...]`, some of them in parentheses, which change nothing among values joined by OR.
     fn observation(
         &mut self,
         found: &mut Vec<(IndicatorKind, String)>,
         unknown: &mut Option<String>,
     ) -> Result<(), String> {
         self.sign('[')?;
+        let mut open = 0_usize;
         loop {
+            while self.takes_sign('(') {
+                open += 1;
+            }
             let path = self.path();
             let kind = PATHS.iter().find(|(known, _)| *known == path).map(|(_, kind)| *kind);
             for value in self.compared()? {
@@ -59,7 +63,10 @@ impl<'p> Cursor<'p> {
                     None => *unknown = Some(path.clone()),
                 }
             }
-            if self.takes_sign(']') {
+            while open > 0 && self.takes_sign(')') {
+                open -= 1;
+            }
+            if open == 0 && self.takes_sign(']') {
                 return Ok(());
             }
             self.word("OR")?;
@@ -84,7 +91,7 @@ impl<'p> Cursor<'p> {
     /// `file:hashes.'SHA-256'`: up to white space or an operator.
     fn path(&mut self) -> String {
         self.skip_space();
-        let end = self.0.find(|char: char| char.is_whitespace() || "=!<>]".contains(char));
+        let end = self.0.find(|char: char| char.is_whitespace() || "=!<>])".contains(char));
         let (path, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
         self.0 = rest;
         path.replace(['\'', '"'], "").to_lowercase()
@@ -169,6 +176,10 @@ mod tests {
                 vec![(Address, "2001:db8::1"), (Address, "2001:db8::/48")],
             ),
             ("[file:name = 'x' OR file:hashes.'SHA-256' = 'aa']", vec![(Sha256, "aa")]),
+            (
+                "[((domain-name:value = 'a.example') OR (url:value = 'b.example/' OR url:value = 'c.example/'))]",
+                vec![(Domain, "a.example"), (Url, "b.example/"), (Url, "c.example/")],
+            ),
         ] {
             let expected: Vec<_> =
                 expected.into_iter().map(|(kind, value)| (kind, value.to_owned())).collect();
@@ -188,6 +199,9 @@ mod tests {
             ("[file:name = 'x']", "file:name is not looked for"),
             ("[ipv4-addr:value = '192", "without an end"),
             ("[ipv4-addr:value = 'x' ORDER", "more than values"),
+            ("[(ipv4-addr:value = 'x']", "something else"),
+            ("[ipv4-addr:value = 'x')]", "something else"),
+            ("[(ipv4-addr:value = 'x' AND file:size = 3)]", "AND"),
             ("[", "something else"),
             ("", "something else"),
         ] {

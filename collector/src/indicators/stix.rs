@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::fault::{FeedError, Place};
-use super::load::{Found, Sink, moment};
+use super::load::{Found, Sink, moment, or_default};
 use super::pattern;
 
 /// The markings of the Traffic Light Protocol: those that the specification names for version 1, and FIRST's for version 2.
@@ -26,23 +26,40 @@ const TLP: [(&str, &str); 9] = [
     ("marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1", "red"),
 ];
 
+/// The type of the objects that are read.
+const INDICATOR: &str = "indicator";
+
 /// What is read of an object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Object {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(deserialize_with = "or_default")]
     pattern: String,
     pattern_type: Option<String>,
+    #[serde(deserialize_with = "or_default")]
     name: String,
+    #[serde(deserialize_with = "or_default")]
     description: String,
+    #[serde(deserialize_with = "or_default")]
     labels: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
     indicator_types: Vec<String>,
-    confidence: Option<u8>,
+    confidence: Option<u64>,
     valid_from: Option<String>,
     valid_until: Option<String>,
+    #[serde(deserialize_with = "or_default")]
     revoked: bool,
+    #[serde(deserialize_with = "or_default")]
     object_marking_refs: Vec<String>,
+}
+
+/// What every object says.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 pub(super) fn read(input: impl Read, path: &Path, sink: &mut Sink<'_>) -> Result<(), FeedError> {
@@ -109,6 +126,7 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
             let place = Place::Object(index);
             match serde_json::from_str(text.get()) {
                 Ok(object) => take(&object, place, self.0),
+                Err(_) if is_other(text.get()) => {}
                 Err(_) => self.0.not_understood("expected an object of STIX".into(), place, text.get()),
             }
             index += 1;
@@ -117,8 +135,13 @@ impl<'de> Visitor<'de> for Objects<'_, '_> {
     }
 }
 
+/// Whether an object is none that is read: others may have what they like in properties of the same name.
+fn is_other(text: &str) -> bool {
+    serde_json::from_str::<Kind>(text).is_ok_and(|object| object.kind != INDICATOR)
+}
+
 fn take(object: &Object, place: Place, sink: &mut Sink<'_>) {
-    if object.kind != "indicator" {
+    if object.kind != INDICATOR {
         return;
     }
     if object.revoked {
@@ -135,7 +158,10 @@ fn take(object: &Object, place: Place, sink: &mut Sink<'_>) {
     };
     let labels: Vec<&str> = object.labels.iter().chain(&object.indicator_types).map(String::as_str).collect();
     let found = Found {
-        confidence: object.confidence.filter(|percent| *percent <= 100),
+        confidence: object
+            .confidence
+            .and_then(|percent| percent.try_into().ok())
+            .filter(|percent| *percent <= 100),
         tlp: tlp(&object.object_marking_refs),
         name: &object.name,
         description: &object.description,

@@ -208,6 +208,28 @@ fn reads_a_bundle() {
     assert_eq!(first.valid_from(), moment("2026-01-01"));
 }
 
+/// Platforms write `null` where they have nothing to say, and own types of objects as they like.
+#[test]
+fn null_says_nothing_and_costs_no_indicator() {
+    let bundle = r#"{"objects": [
+        {"type": "x-note", "pattern": {"a": 1}, "confidence": -1, "name": ["b"]},
+        {"type": "indicator", "pattern": "[ipv4-addr:value = '192.0.2.7']", "name": null, "description": null,
+         "labels": null, "confidence": 999, "valid_until": null, "revoked": null, "object_marking_refs": null}
+    ]}"#;
+    let loaded_bundle = loaded("a.json", bundle, FeedFormat::Stix);
+    assert_eq!(
+        (values(&loaded_bundle), faults(&loaded_bundle)),
+        (vec!["address 192.0.2.7 low".to_owned()], vec![])
+    );
+    let event = r#"{"Event": {"info": null, "Tag": null, "Object": null, "Attribute": [
+        {"type": "ip-dst", "value": "192.0.2.7", "to_ids": true, "comment": null, "Tag": null}]}}"#;
+    let loaded_event = loaded("a.json", event, FeedFormat::Misp);
+    assert_eq!(
+        (values(&loaded_event), faults(&loaded_event)),
+        (vec!["address 192.0.2.7 low".to_owned()], vec![])
+    );
+}
+
 const EVENT: &str = r#"{"Event": {"uuid": "6f0d", "info": "Campaign", "threat_level_id": "1",
     "Tag": [{"name": "tlp:green"}, {"name": "botnet"}],
     "Attribute": [
@@ -306,9 +328,12 @@ fn reads_moments_as_feeds_write_them() {
         "2026-03-04 00:00:00",
         "2026-03-04 00:00:00 UTC",
         "2026-03-04T07:00:00+07:00",
+        "20260304",
+        "1772582400",
     ] {
         assert_eq!(moment(text), Some(day), "{text}");
     }
-    assert_eq!(moment("1772582400"), Some(day));
-    assert_eq!((moment(""), moment("soon"), moment("2026-13-01")), (None, None, None));
+    for text in ["", "soon", "2026-13-01", "20261301", "1772582400000"] {
+        assert_eq!(moment(text), None, "{text}");
+    }
 }
