@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use event::{Batch, Format, Header, Record, Value, parse_batch};
+use event::{Batch, Events, Format, Header, Record, Value, parse_batch};
 
 #[test]
 fn golden_pairs_agree() {
@@ -56,7 +56,8 @@ fn batch(input: &[u8]) -> Batch {
 }
 
 fn render(batch: &Batch) -> String {
-    let records: Vec<Record<'_>> = batch.records().collect();
+    let in_order = Events::of(batch);
+    let records = in_order.records();
     let mut text = String::new();
     for event in parse_batch(batch) {
         let source = event.log_source;

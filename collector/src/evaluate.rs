@@ -289,6 +289,13 @@ impl Thread {
         let rules = self.site.rules.current();
         let indicators = self.site.indicators.get();
         let places = self.site.places.get();
+        let received = ticket.origin.received;
+        // Times of all others are of this collector's clock, or were held against it.
+        let is_agent = ticket.sender == SenderKind::Agent;
+        let mut events = if is_agent { Events::received_at(&batch, received) } else { Events::of(&batch) };
+        let records = events.records().to_vec();
+        let doubted = records.iter().filter(|record| is_agent && !is_believable(record.time, received));
+        let doubted_clocks = u64::try_from(doubted.count()).unwrap_or_default();
         let mut pass = Pass {
             site: &self.site,
             places: &places,
@@ -301,23 +308,13 @@ impl Thread {
             sender: Sender::new(&places.inventory, &ticket.origin.identity.agent, ticket.sender),
             realm: ticket.origin.drill_id.as_str().into(),
             format: batch.header.format.as_str(),
-            records: batch.records().collect(),
+            records,
             blocks: Blocks::default(),
             findings: Vec::new(),
-            seen: Seen::default(),
+            seen: Seen { doubted_clocks, ..Seen::default() },
             heard: HeardOf::default(),
         };
         let is_notice = reported::is_notice(&batch.header);
-        let received = ticket.origin.received;
-        // Times of all others are of this collector's clock, or were held against it.
-        let mut events = match ticket.sender {
-            SenderKind::Agent => {
-                let doubted = pass.records.iter().filter(|record| !is_believable(record.time, received));
-                pass.seen.doubted_clocks = u64::try_from(doubted.count()).unwrap_or_default();
-                Events::received_at(&batch, received)
-            }
-            _ => Events::of(&batch),
-        };
         while let Some(event) = events.next() {
             pass.seen.add(&event);
             if is_notice {

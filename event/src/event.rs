@@ -17,7 +17,8 @@ pub struct Event<'a> {
     pub ts: Micros,
     /// Where `ts` comes from.
     pub ts_quality: TsQuality,
-    /// Index in the batch of the first record that the event is made of.
+    /// Number of the first record that the event is made of, in the order in which the records of the batch are read
+    /// ([`Events::records`](crate::Events::records)).
     pub record: u32,
     /// How many consecutive records it is made of (auditd: several).
     pub records: u32,

@@ -4,7 +4,7 @@
 pub mod exporter;
 pub mod network;
 
-use event::{Batch, Format, Header, Record, cuts_before, parse_batch};
+use event::{Batch, Events, Format, Header, Record, cuts_before, parse_batch};
 
 /// Reads the lines of `data`, each behind `prefix`, and checks that every record belongs to exactly one event and that a
 /// batch may not end within one.
@@ -13,12 +13,13 @@ pub fn read(format: Format, prefix: &str, data: &[u8]) {
         data.split(|byte| *byte == b'\n').take(1000).map(|line| [prefix.as_bytes(), line].concat()).collect();
     let records = lines.iter().map(|bytes| Record { time: 1_795_400_107_000_000, offset: 0, bytes });
     let Ok(batch) = Batch::new(Header { format, ..Header::default() }, records) else { return };
+    let events = Events::of(&batch);
     let mut next = 0;
     for event in parse_batch(&batch) {
         assert_eq!(event.record, next);
         next += event.records;
-        let mut inside = lines[event.record as usize..next as usize].windows(2);
-        assert!(inside.all(|pair| !cuts_before(format, &pair[0], Some(&pair[1]))));
+        let mut inside = events.records()[event.record as usize..next as usize].windows(2);
+        assert!(inside.all(|pair| !cuts_before(format, pair[0].bytes, Some(pair[1].bytes))));
     }
     assert_eq!(next as usize, lines.len());
 }

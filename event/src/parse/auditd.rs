@@ -1,9 +1,9 @@
 //! Linux audit records, and the events that several of them make.
 //!
 //! The kernel describes one event in several records of one serial number (`msg=audit(TIME:SERIAL)`): SYSCALL, EXECVE, CWD, PATH ...,
-//! PROCTITLE. Consecutive records of one serial and one node become one event; its fields are those of all records, in
-//! order, so that `type`, `name` or `a0` may have several values. Records of one serial between which another event's stand
-//! become several events: an event is a run of records, so that each record has exactly one.
+//! PROCTITLE. Records of one serial and one node become one event; its fields are those of all records, in order, so that `type`,
+//! `name` or `a0` may have several values. Records of other events may stand between them: of those that begin behind an event, at
+//! most 15, else it is taken for over. Of an event that two batches hold each has a part.
 //!
 //! - What audit writes in hexadecimal because it holds spaces, quotes or control characters is decoded (`exe`, `comm`, `name`,
 //!   `cwd`, `cmd`, `acct`, `proctitle`, `key`, ... and the arguments of EXECVE); `saddr` gives `saddr_fam`, `laddr`, `lport`, `path`.
@@ -35,7 +35,7 @@ use super::{syscalls, text};
 use crate::{FIELDS_MAX, LogSource, ParseStatus, Value};
 
 /// Most records of one event. The kernel splits an EXECVE of ARG_MAX (2 MiB, hexadecimal) into some 600 of 7,500 bytes.
-pub(super) const EVENT_RECORDS_MAX: u32 = 1024;
+pub(super) const EVENT_RECORDS_MAX: usize = 1024;
 
 /// Most pairs read from one record: a record of 64 KiB could hold 16,000, real ones hold fewer than 100.
 const PAIRS_MAX: usize = 4096;
@@ -177,7 +177,7 @@ const ON_ACCOUNT: &[&str] = &[
     "password_change",
 ];
 
-/// By what consecutive records belong together: node and `TIME:SERIAL`.
+/// By what records belong together: node and `TIME:SERIAL`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Serial<'t> {
     node: &'t [u8],

@@ -1,7 +1,7 @@
 //! From the records of a batch to events.
 //!
-//! One event per record, but for audit records of one serial, which make one event together. Every record belongs to
-//! exactly one event: what no parser takes becomes an event of its own with [`ParseStatus::Raw`], and nothing is dropped.
+//! One event per record, but for audit records of one serial, which make one event together, also where those of another event stand
+//! between them ([`audit_order`]). Every record belongs to exactly one event: what no parser takes becomes an event of its own with [`ParseStatus::Raw`], and nothing is dropped.
 //! A format that the batch states is the only one tried; `auto` finds it out line by line. Each parser's limits and what it
 //! does beyond them stand at the top of its file; none panics, and none allocates more than a small multiple of its record.
 //!
@@ -31,8 +31,7 @@ mod web;
 mod windows;
 
 use std::borrow::Cow;
-use std::iter::{Peekable, Zip};
-use std::ops::RangeFrom;
+use std::collections::VecDeque;
 
 pub use evtx::{
     Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_CHUNK_MAGIC,
@@ -43,8 +42,10 @@ use room::Room;
 use time::Clock;
 
 use crate::limits::{TS_FUTURE_MAX, TS_PAST_MAX};
-use crate::wire::Records;
 use crate::{Batch, Event, Format, Header, LogSource, Micros, ParseStatus, Record};
+
+/// Audit events whose records are looked for between each other's: as many as processors write at once, and some more.
+const AUDIT_EVENTS_AT_ONCE: usize = 16;
 
 /// The events of a batch, in order, for those who keep them. [`Events`] is faster for those who do not.
 pub fn parse_batch(batch: &Batch) -> Vec<Event<'_>> {
@@ -57,8 +58,8 @@ pub fn parse_batch_within(batch: &Batch, past: Micros, future: Micros) -> Vec<Ev
     let mut lines = Lines::of(batch, past, future, None);
     let mut room = Room::default();
     let mut events = Vec::new();
-    while let Some((index, record)) = lines.records.next() {
-        events.push(lines.event(index, &record, &mut room));
+    while let Some(record) = lines.first() {
+        events.push(lines.event(&record, &mut room));
     }
     events
 }
@@ -94,16 +95,24 @@ impl<'b> Events<'b> {
         reason = "an item of an iterator cannot borrow from the iterator"
     )]
     pub fn next(&mut self) -> Option<Event<'_>> {
-        let (index, record) = self.lines.records.next()?;
+        let record = self.lines.first()?;
         let mut room = Room::lent(&mut self.buffer, record.bytes.len());
-        Some(self.lines.event(index, &record, &mut room))
+        Some(self.lines.event(&record, &mut room))
+    }
+
+    /// All records of the batch in the order in which they are read, to which the numbers in events refer.
+    pub fn records(&self) -> &[Record<'b>] {
+        &self.lines.records
     }
 }
 
 /// What is left of a batch.
 struct Lines<'b> {
     header: &'b Header,
-    records: Peekable<Zip<RangeFrom<u32>, Records<'b>>>,
+    /// In the order in which they are read.
+    records: Vec<Record<'b>>,
+    /// How many of them were.
+    read: usize,
     past: Micros,
     future: Micros,
     /// When the batch came, where the times of its records are not believed unseen.
@@ -112,11 +121,20 @@ struct Lines<'b> {
 
 impl<'b> Lines<'b> {
     fn of(batch: &'b Batch, past: Micros, future: Micros, received: Option<Micros>) -> Self {
-        Self { header: &batch.header, records: (0..).zip(batch.records()).peekable(), past, future, received }
+        let mut records: Vec<Record<'b>> = batch.records().collect();
+        if may_be_audit(batch.header.format) {
+            audit_order(&mut records);
+        }
+        Self { header: &batch.header, records, read: 0, past, future, received }
+    }
+
+    /// The record with which the next event begins.
+    fn first(&self) -> Option<Record<'b>> {
+        self.records.get(self.read).copied()
     }
 
     /// The event that begins with a record.
-    fn event<'e>(&mut self, index: u32, record: &Record<'b>, room: &mut Room<'e>) -> Event<'e>
+    fn event<'e>(&mut self, record: &Record<'b>, room: &mut Room<'e>) -> Event<'e>
     where
         'b: 'e,
     {
@@ -127,7 +145,12 @@ impl<'b> Lines<'b> {
             past: self.past,
             future: self.future,
         };
-        if let Some((message, line, count)) = assemble(header.format, record, &mut self.records) {
+        let index = u32::try_from(self.read).unwrap_or(u32::MAX);
+        self.read = self.read.saturating_add(1);
+        let following = self.records.get(self.read..).unwrap_or_default();
+        if let Some((message, line, more)) = assemble(header.format, record, following) {
+            self.read = self.read.saturating_add(more);
+            let count = u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1);
             return event(header, &clock, index, count, message, line);
         }
         let (message, line) = single(header.format, record.bytes, room);
@@ -143,7 +166,7 @@ pub fn is_believable(ts: Micros, received: Micros) -> bool {
 /// Whether a batch may end after `previous`: an event must not span two batches. `next` is the line that follows; `None`
 /// when nothing has followed yet, and then the answer is whether `previous` surely ends its event.
 pub fn cuts_before(format: Format, previous: &[u8], next: Option<&[u8]>) -> bool {
-    if !matches!(format, Format::Auditd | Format::Auto) {
+    if !may_be_audit(format) {
         return true;
     }
     match (auditd::serial(previous), next) {
@@ -153,13 +176,41 @@ pub fn cuts_before(format: Format, previous: &[u8], next: Option<&[u8]>) -> bool
     }
 }
 
-/// Audit records of one serial: their text, what they say, how many they are. `None`: the record is none.
+fn may_be_audit(format: Format) -> bool {
+    matches!(format, Format::Auditd | Format::Auto)
+}
+
+/// Puts audit records of one serial together where the first of them stands: processors that make events at the same time have their
+/// records written between each other's. All others stay where they are.
+fn audit_order<'b>(records: &mut Vec<Record<'b>>) {
+    let mut begun: VecDeque<(auditd::Serial<'b>, usize)> = VecDeque::with_capacity(AUDIT_EVENTS_AT_ONCE);
+    let place = |(index, record): (usize, &Record<'b>)| {
+        let Some(serial) = auditd::serial(record.bytes) else { return index };
+        if let Some((_, first)) = begun.iter().rev().find(|(known, _)| *known == serial) {
+            return *first;
+        }
+        if begun.len() >= AUDIT_EVENTS_AT_ONCE {
+            begun.pop_front();
+        }
+        begun.push_back((serial, index));
+        index
+    };
+    let places: Vec<usize> = records.iter().enumerate().map(place).collect();
+    if !places.is_sorted() {
+        let mut placed: Vec<(usize, Record<'b>)> = places.into_iter().zip(records.drain(..)).collect();
+        // Stable: those of one event keep their order.
+        placed.sort_by_key(|(place, _)| *place);
+        records.extend(placed.into_iter().map(|(_, record)| record));
+    }
+}
+
+/// Audit records of one serial: their text, what they say, how many follow the first. `None`: the record is none.
 fn assemble<'a>(
     format: Format,
     first: &Record<'a>,
-    records: &mut Peekable<impl Iterator<Item = (u32, Record<'a>)>>,
-) -> Option<(Cow<'a, str>, Line<'a>, u32)> {
-    if !matches!(format, Format::Auditd | Format::Auto) {
+    following: &[Record<'a>],
+) -> Option<(Cow<'a, str>, Line<'a>, usize)> {
+    if !may_be_audit(format) {
         return None;
     }
     let serial = auditd::serial(first.bytes)?;
@@ -168,10 +219,9 @@ fn assemble<'a>(
     if !assembly.add(&message) {
         return None;
     }
-    let mut count = 1_u32;
-    while count < auditd::EVENT_RECORDS_MAX {
-        let same = |next: &(u32, Record<'a>)| auditd::serial(next.1.bytes) == Some(serial);
-        let Some((_, record)) = records.next_if(same) else { break };
+    let is_same = |record: &&Record<'a>| auditd::serial(record.bytes) == Some(serial);
+    let mut count = 0_usize;
+    for record in following.iter().take(auditd::EVENT_RECORDS_MAX.saturating_sub(1)).take_while(is_same) {
         let text = text::decode(record.bytes);
         // The serial is there: a record that is broken behind it still belongs to the event, with its text.
         assembly.add(&text);

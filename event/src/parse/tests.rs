@@ -65,11 +65,18 @@ proptest! {
         let batch = batch(FORMATS[format], &lines);
         let events = parse_batch(&batch);
         prop_assert_eq!(covered(&events) as usize, lines.len());
+        let in_order = Events::of(&batch);
+        let mut read: Vec<&[u8]> = in_order.records().iter().map(|record| record.bytes).collect();
+        let mut came: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        read.sort_unstable();
+        came.sort_unstable();
+        prop_assert_eq!(read, came, "whatever their order, all records are read");
         for event in &events {
             prop_assert!(unicode_normalization::is_nfc(&event.message));
             let texts = event.fields.iter().filter_map(|(_, value)| value.as_text());
             let bytes: usize = texts.map(str::len).sum();
-            let record: usize = lines[event.record as usize..][..event.records as usize].iter().map(Vec::len).sum();
+            let records = &in_order.records()[event.record as usize..][..event.records as usize];
+            let record: usize = records.iter().map(|record| record.bytes.len()).sum();
             prop_assert!(bytes <= 16 * record + 256, "{} bytes of fields from {} bytes", bytes, record);
         }
         let mut one_by_one = Events::of(&batch);
@@ -85,7 +92,10 @@ proptest! {
         let (head, tail) = lines.split_at(at);
         let whole = parse_batch(&batch(Format::Auto, &lines)).len();
         let parts = parse_batch(&batch(Format::Auto, head)).len() + parse_batch(&batch(Format::Auto, tail)).len();
-        if cuts_before(Format::Auto, &lines[at - 1], Some(&lines[at])) {
+        // The same: unless records of an event stand on both sides, with those of another between them or not.
+        let is_apart = |line: &Vec<u8>| auditd::serial(line).is_none_or(|serial| tail.iter().all(|other| auditd::serial(other) != Some(serial)));
+        if head.iter().all(is_apart) {
+            prop_assert!(cuts_before(Format::Auto, &lines[at - 1], Some(&lines[at])));
             prop_assert_eq!(whole, parts);
         } else {
             prop_assert!(whole <= parts);
@@ -136,6 +146,47 @@ fn an_address_is_the_same_in_either_case() {
             format!("Nov 23 09:15:07 web01 sshd[1]: Failed password for root from {mapped} port 1 ssh2");
         one(Format::Syslog, &line, |event| assert_eq!(event.text("src_ip"), Some("203.0.113.9")));
     }
+}
+
+/// Two programs are executed at once: the records of each stand between those of the other, and other lines between both.
+#[test]
+fn audit_events_that_were_written_at_once_are_put_together() {
+    let record = |kind: &str, serial: u32, rest: &str| {
+        format!("type={kind} msg=audit(1795400107.120:{serial}): {rest}").into_bytes()
+    };
+    let syscall = |serial| {
+        record("SYSCALL", serial, "arch=c000003e syscall=59 success=yes exit=0 pid=4 exe=\"/bin/sh\"")
+    };
+    let lines = [
+        syscall(501),
+        record("EXECVE", 501, "argc=2 a0=\"id\" a1=\"-u\""),
+        syscall(502),
+        record("USER_LOGIN", 503, "pid=1 res=failed"),
+        b"Nov 23 09:15:07 web01 app: between them".to_vec(),
+        record("PROCTITLE", 501, "proctitle=6964"),
+        record("EXECVE", 502, "argc=1 a0=\"ls\""),
+    ];
+    let batch = batch(Format::Auto, &lines);
+    let events = parse_batch(&batch);
+    let shape: Vec<_> =
+        events.iter().map(|event| (event.record, event.records, event.text("CommandLine"))).collect();
+    assert_eq!(shape, [(0, 3, Some("id -u")), (3, 2, Some("ls")), (5, 1, None), (6, 1, None)]);
+    assert!(events[..2].iter().all(|event| event.log_source.category == "process_creation"));
+    let in_order = Events::of(&batch);
+    assert_eq!(in_order.records()[2].bytes, lines[5]);
+    assert_eq!(in_order.records()[4].bytes, lines[6]);
+}
+
+#[test]
+fn an_audit_event_goes_on_behind_as_many_others_as_the_limit_and_not_behind_one_more() {
+    let events = |others: usize| {
+        let record =
+            |serial: usize| format!("type=CWD msg=audit(1795400107.120:{serial}): cwd=\"/\"").into_bytes();
+        let lines: Vec<Vec<u8>> = (0..=others).chain([0]).map(record).collect();
+        parse_batch(&batch(Format::Auditd, &lines)).len()
+    };
+    assert_eq!(events(AUDIT_EVENTS_AT_ONCE - 1), AUDIT_EVENTS_AT_ONCE);
+    assert_eq!(events(AUDIT_EVENTS_AT_ONCE), AUDIT_EVENTS_AT_ONCE + 2);
 }
 
 #[test]
@@ -249,8 +300,8 @@ fn ends_an_event_only_where_it_surely_ends() {
 
 #[test]
 fn reads_an_event_of_as_many_records_as_the_limit_and_rejects_one_more() {
-    let records = |count: u32| {
-        let lines = vec![LINES[6].as_bytes().to_vec(); count as usize];
+    let records = |count: usize| {
+        let lines = vec![LINES[6].as_bytes().to_vec(); count];
         parse_batch(&batch(Format::Auditd, &lines)).len()
     };
     assert_eq!(records(auditd::EVENT_RECORDS_MAX), 1);
