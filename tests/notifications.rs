@@ -56,7 +56,7 @@ id = "old"
 owner = "Lan"
 reason = "was true once"
 expires = "2020-01-01"
-rules = ["gone", "91d3a3cf-b9eb-45f5-988e-cfef19438f19"]
+rules = ["gone", "vonggac-source-silence", "vonggac-source-silent", "91d3a3cf-b9eb-45f5-988e-cfef19438f19"]
 
 [[silence]]
 id = "maintenance"
@@ -339,6 +339,7 @@ fn is_expected(site: &Site) -> Result<()> {
     let of = |id: &str| waivers.iter().find(|waiver| waiver["id"] == id).context("it is listed");
     assert_eq!((&of("scanner")?["swallowed"], &of("scanner")?["status"]), (&json!(1), &json!("in force")));
     assert_eq!((&of("maintenance")?["swallowed"], &of("old")?["status"]), (&json!(1), &json!("expired")));
+    assert_eq!(of("old")?["last_hit"], "", "a time that never was is none");
     assert_eq!(
         site.number("SELECT count() FROM events WHERE has(rules, '91d3a3cf-b9eb-45f5-988e-cfef19438f19')")?,
         3
@@ -350,7 +351,8 @@ fn is_expected(site: &Site) -> Result<()> {
     for part in [
         "a.toml:15:10: exception \"old\": rules: expected the id of a rule that is loaded, found \"gone\"",
         "exception \"old\": has expired and has no effect",
-        "2 exceptions and 1 silence loaded, 2 findings",
+        "expected the id of a rule that is loaded, found \"vonggac-source-silence\"",
+        "2 exceptions and 1 silence loaded, 3 findings",
     ] {
         assert!(said.contains(part), "{part:?} in\n{said}");
     }

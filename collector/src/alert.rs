@@ -48,8 +48,16 @@ const CITED_MAX: usize = 16;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How the ids of the collector's own alerts begin, which stand in the place of a rule's.
-pub(crate) const OWN_RULE: &str = "vonggac-";
+/// The ids of the collector's own alerts, which stand in the place of a rule's.
+pub(crate) const OWN_RULES: [&str; 7] = [
+    "vonggac-sequence-gap",
+    "vonggac-dead-letters",
+    "vonggac-source-missing",
+    "vonggac-source-silent",
+    "vonggac-source-back",
+    "vonggac-canary-missing",
+    "vonggac-canary-back",
+];
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     opened: metrics::counters("vonggac_alert_opened_total", "Alerts opened.", &["severity", "priority"]),

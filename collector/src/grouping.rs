@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::admit::Origin;
+use crate::alert::OWN_RULES;
 use crate::priority::{Dues, Levels, Priority};
 use crate::row_binary::encode;
 
@@ -399,6 +400,7 @@ impl AlertRow {
 impl Cause {
     /// What an alert of the collector's own shows.
     pub(crate) fn own(id: &str, title: &str, severity: Severity) -> Arc<Self> {
+        debug_assert!(OWN_RULES.contains(&id), "{id} is one that exceptions may name");
         Arc::new(Self {
             id: id.to_owned(),
             title: title.to_owned(),

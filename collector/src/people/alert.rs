@@ -17,7 +17,7 @@ use crate::people::filter::{Bound, Filter, shown_address};
 use crate::people::output::print_text;
 use crate::people::page::Page;
 use crate::people::rule::{Words, words};
-use crate::people::select::{as_address, as_iso, as_map, as_texts, counted, unhex};
+use crate::people::select::{as_address, as_iso, as_map, as_moment, as_texts, counted, unhex};
 use crate::people::table::Terminal;
 use crate::people::when::{Clock, MICROS_PER_S, iso};
 
@@ -112,8 +112,8 @@ struct Alert {
     assignee: String,
     verdict: String,
     silence: String,
-    /// By when the law wants a report should it be an incident; 1970: no law does.
-    #[serde(serialize_with = "as_iso")]
+    /// By when the law wants a report should it be an incident; 0: no law does.
+    #[serde(serialize_with = "as_moment")]
     report_due: Micros,
     report_basis: String,
     incident: String,
@@ -136,8 +136,8 @@ struct Due {
     clock: String,
     #[serde(serialize_with = "as_iso")]
     due: Micros,
-    /// 1970: not yet.
-    #[serde(serialize_with = "as_iso")]
+    /// 0: not yet.
+    #[serde(serialize_with = "as_moment")]
     done_at: Micros,
     /// open, met or missed
     state: String,

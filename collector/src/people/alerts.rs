@@ -12,7 +12,9 @@ use crate::config::ConfigArg;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
 use crate::people::output::{Format, Listed, OutputArgs, Tone, cut, print};
-use crate::people::select::{self, DrillArg, Named, UntilArg, as_address, as_iso, counted, grouped};
+use crate::people::select::{
+    self, DrillArg, Named, UntilArg, as_address, as_iso, as_moment, counted, grouped,
+};
 use crate::people::verify;
 use crate::people::when::{Clock, When};
 
@@ -137,7 +139,7 @@ struct Alert {
     incident: String,
     /// What must be done next of acknowledge, contain, close, and by when; empty when nothing must.
     next_step: String,
-    #[serde(serialize_with = "as_iso")]
+    #[serde(serialize_with = "as_moment")]
     next_due: Micros,
 }
 

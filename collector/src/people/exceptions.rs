@@ -8,7 +8,7 @@ use clickhouse::Row;
 use event::Micros;
 use serde::{Deserialize, Serialize};
 
-use crate::alert::OWN_RULE;
+use crate::alert::OWN_RULES;
 use crate::clock::{now, today};
 use crate::config::{Config, ConfigArg};
 use crate::exceptions::{self, Kind, Waiver};
@@ -18,7 +18,7 @@ use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::escape::shown;
 use crate::people::filter::Filter;
 use crate::people::output::{Format, Listed, OutputArgs, Tone, print, print_text};
-use crate::people::select::{as_iso, counted, grouped};
+use crate::people::select::{as_moment, counted, grouped};
 use crate::people::when::Clock;
 use crate::priority::Levels;
 use crate::rules;
@@ -94,7 +94,7 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let now = now();
     let (exceptions, faults) = exceptions::load(config.exceptions.as_deref(), now);
     let (rules, systems) = (known_rules(&config), known_systems(&config)?);
-    let is_rule = |rule: &str| rules.contains(rule) || rule.starts_with(OWN_RULE);
+    let is_rule = |rule: &str| rules.contains(rule) || OWN_RULES.contains(&rule);
     let unknown = exceptions.unknown(is_rule, |system| systems.contains(system));
     let expired = exceptions.waivers().iter().filter(|waiver| waiver.has_expired(now)).map(expired);
     let said: Vec<String> = faults.iter().chain(&unknown).map(ToString::to_string).chain(expired).collect();
@@ -136,12 +136,12 @@ struct Listing {
     id: String,
     owner: String,
     reason: String,
-    #[serde(serialize_with = "as_iso")]
+    #[serde(serialize_with = "as_moment")]
     expires: Micros,
     status: String,
     /// Hits of exceptions; alerts of silences.
     swallowed: u64,
-    #[serde(serialize_with = "as_iso")]
+    #[serde(serialize_with = "as_moment")]
     last_hit: Micros,
     last_event: String,
 }

@@ -25,7 +25,7 @@ use crate::people::deed::{self, Chain, Verdict};
 use crate::people::escape::json_line;
 use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
 use crate::people::report;
-use crate::people::select::{as_iso, counted};
+use crate::people::select::{as_iso, as_moment, counted};
 use crate::people::when::{Clock, When, iso};
 
 pub(crate) use case::entries;
@@ -275,8 +275,8 @@ struct Row {
     status: String,
     /// The deadline that ends next of those that nobody met, and when.
     next: String,
-    /// 1970: no time is set.
-    #[serde(serialize_with = "as_iso")]
+    /// 0: no time is set.
+    #[serde(serialize_with = "as_moment")]
     next_due: Micros,
     /// It is to be told without a moment's wait.
     at_once: bool,

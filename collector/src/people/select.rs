@@ -147,6 +147,11 @@ pub(crate) fn as_iso<S: Serializer>(micros: &Micros, serializer: S) -> Result<S:
     serializer.serialize_str(&iso(*micros))
 }
 
+/// The same of what need not have been or have to be; empty when it does not.
+pub(crate) fn as_moment<S: Serializer>(micros: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
+    if *micros == 0 { serializer.serialize_str("") } else { as_iso(micros, serializer) }
+}
+
 /// Serialises an address as people write it.
 pub(crate) fn as_address<S: Serializer>(address: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&shown_address(address))

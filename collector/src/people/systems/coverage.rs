@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use event::Micros;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::coverage::{CoverageRow, Demand, demands};
 use crate::evaluate::Places;
@@ -16,7 +16,7 @@ use crate::level::Lang;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::Filter;
 use crate::people::output::{Listed, OutputArgs, Tone, print};
-use crate::people::select::counted;
+use crate::people::select::{as_moment, counted};
 use crate::people::systems::SourceArgs;
 use crate::people::when::{Clock, iso};
 
@@ -114,11 +114,6 @@ struct Row {
     /// The system that has the source for this one.
     by: String,
     absent: String,
-}
-
-/// ISO 8601; empty for what never was.
-fn as_moment<S: Serializer>(micros: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
-    if *micros == 0 { serializer.serialize_str("") } else { serializer.serialize_str(&iso(*micros)) }
 }
 
 impl Row {
