@@ -73,10 +73,27 @@ fn what_only_looks_well_is_told() -> Result<()> {
     }
     assert_eq!(said(&site, &["status", "--disk-free-min", "0"])?.0, 0);
 
+    a_filter_that_filters_nothing_is_told(&site, &rules)?;
     a_refused_reload_is_told_until_it_is_mended(&site, &rules)?;
     a_start_without_rules_is_told(&mut site, &rules)?;
     a_certificate_that_is_over_is_told(&mut site)?;
     what_cannot_start_is_told(&site)
+}
+
+/// It stops nothing, and whoever wrote it believes that it works.
+fn a_filter_that_filters_nothing_is_told(site: &Site, rules: &str) -> Result<()> {
+    let filter = format!("{rules}/filter.yml");
+    std::fs::write(
+        &filter,
+        "title: F\nlogsource: {product: network}\nfilter:\n  rules: [gone]\n  s: {user: a}\n  condition: not s\n",
+    )?;
+    let (code, text) = said(site, &["serve", "--check"])?;
+    let expected = "filter.yml:4: F: the rule `gone` that it refers to is not loaded";
+    assert!(
+        code == 1 && text.contains("warning: loaded, but: ") && text.contains(expected),
+        "{code}: {text}"
+    );
+    Ok(std::fs::remove_file(filter)?)
 }
 
 fn a_refused_reload_is_told_until_it_is_mended(site: &Site, rules: &str) -> Result<()> {

@@ -70,6 +70,11 @@ fn a_drill_is_correlated_neither_with_what_is_real_nor_with_another_run() -> Res
         site.number(&format!("{sql} AND drill_id {drill} ''"))
     };
     assert!(alerts(&site, "!=")? >= 2, "the intruder gets in, in each run");
+    let line = |said: &str| format!("arrayExists(line -> position(line, '{said} password') > 0, samples)");
+    let both = format!("{} AND {}", line("Failed"), line("Accepted"));
+    let sql =
+        format!("SELECT countIf(NOT ({both})) FROM alerts FINAL WHERE rule_id = '{LOGIN_AFTER_FAILURES}'");
+    assert_eq!(site.number(&sql)?, 0, "each cites a failure and the login");
     let cited = site.run(&[
         "events",
         "--rule",
@@ -169,5 +174,23 @@ fn flows_are_found_by_their_ends(site: &Site) -> Result<()> {
     assert_eq!(total(&rows(&["--by", "pair"])?), total(&flows));
     let tunnel = rows(&["--app", "dns", "--by", "source"])?;
     assert_eq!(tunnel[0]["what"], server, "who asked through the tunnel: {tunnel:?}");
+    let call_home = "03921073-b1c7-4260-8723-b3b65f59088f";
+    let called = site.run(&[
+        "alerts",
+        "--drill",
+        "all",
+        "--address",
+        intruder,
+        "--rule",
+        call_home,
+        "--format",
+        "json",
+    ])?;
+    assert!(called.contains(&format!("\"src_ip\":\"{server}\"")), "who calls the intruder: {called}");
+    let shown = format!("rule_id = '{call_home}' AND matched['dst_ip'] = '{intruder}'");
+    assert!(
+        site.number(&format!("SELECT count() FROM alerts FINAL WHERE {shown}"))? > 0,
+        "both ends are shown"
+    );
     Ok(())
 }

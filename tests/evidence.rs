@@ -166,13 +166,16 @@ fn json_is_read_however_it_is_written() -> Result<()> {
     let (event, pretty) = (export(), serde_json::to_string_pretty(&export())?);
     let filler = json!({"EventID": 1, "filler": "x".repeat(30_000)});
     let filler = serde_json::to_string_pretty(&filler)?;
-    let table: [(&str, String, &[u64]); 7] = [
+    let around = json!({"Records": [export(), export()]});
+    let table: [(&str, String, &[u64]); 9] = [
         ("a mark before the first line", format!("\u{feff}{event}\n{event}\n"), &[1, 2]),
         ("a document", pretty.clone(), &[1]),
         ("documents", format!("{pretty}\n{pretty}\r\n"), &[1, 13]),
         ("an array of lines", format!("[\n{event},\n{event}\n]\n"), &[2, 3]),
         ("an array on one line", format!("[{event},{event}]"), &[1, 2]),
         ("a pretty array", serde_json::to_string_pretty(&[export(), export()])?, &[2, 14]),
+        ("an object around an array", around.to_string(), &[1, 2]),
+        ("a pretty object around an array", serde_json::to_string_pretty(&around)?, &[3, 15]),
         ("more than a piece", format!("[{filler},{filler},{filler},\n{pretty}]"), &[11]),
     ];
     for (what, text, lines) in table {
@@ -188,6 +191,59 @@ fn json_is_read_however_it_is_written() -> Result<()> {
         said.contains("export.json: a chunk or record cannot be read: line 2: a JSON object that is"),
         "{said}"
     );
+    Ok(())
+}
+
+#[test]
+fn events_without_a_log_source_are_told_and_can_be_given_one() -> Result<()> {
+    let evidence = Evidence::new()?;
+    let (rules, path) = (evidence.folder.path().join("cloud.yml"), evidence.path("trail.json"));
+    let rule = "title: Trail stopped\nid: stopped\nlogsource: {product: aws, service: cloudtrail}\n\
+                detection: {s: {eventName: StopLogging}, condition: s}\n";
+    fs::write(&rules, rule)?;
+    let trail = json!({"Records": [{"eventName": "CreateUser"}, {"eventName": "StopLogging"}]});
+    fs::write(&path, format!("{trail}\n"))?;
+    let rules = rules.display().to_string();
+    let (code, rows, said) = findings(&["--rules", &rules], &[&path])?;
+    assert_eq!((code, rows.len()), (0, 0), "{said}");
+    assert!(said.contains("2 events whose log source is not known"), "{said}");
+    let stated = ["--rules", &rules, "--product", "aws", "--service", "cloudtrail"];
+    let (code, rows, said) = findings(&stated, &[&path])?;
+    assert_eq!((code, rows.len(), rows[0]["position"].as_u64()), (0, 1, Some(2)), "{said}");
+    assert!(!said.contains("log source"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_journal_as_json_is_read_as_if_it_came_by_syslog() -> Result<()> {
+    let evidence = Evidence::new()?;
+    let entry = |second: u64| {
+        json!({
+            "__REALTIME_TIMESTAMP": (1_795_400_107_000_000 + second * 1_000_000).to_string(),
+            "_HOSTNAME": "web01", "SYSLOG_IDENTIFIER": "sshd", "_PID": "7", "PRIORITY": "6", "SYSLOG_FACILITY": "10",
+            "MESSAGE": "Failed password for root from 192.0.2.7 port 22 ssh2",
+        })
+    };
+    let text: String = (0..3).map(|second| format!("{}\n", entry(second))).collect();
+    let (code, found, said) = evidence.read("journal.json", text.as_bytes())?;
+    assert_eq!((code, found), (0, vec![("many".to_owned(), 3)]), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_correlation_stands_where_the_event_does_that_raised_it() -> Result<()> {
+    let evidence = Evidence::new()?;
+    // More than a firing names.
+    fs::write(&evidence.rules, RULES.replace("gte: 3", "gte: 150"))?;
+    let line = |number: u32| {
+        let (second, ms) = (number / 4, number % 4 * 250);
+        format!(
+            "2026-11-23T09:31:{second:02}.{ms:03}+07:00 web01 sshd[7]: Failed password for root from 192.0.2.7 port 22 ssh2\n"
+        )
+    };
+    let text: String = (0..180).map(line).collect();
+    let (code, found, said) = evidence.read("auth.log", text.as_bytes())?;
+    assert_eq!((code, found), (0, vec![("many".to_owned(), 150)]), "{said}");
     Ok(())
 }
 

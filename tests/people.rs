@@ -38,9 +38,10 @@ const ALERTS: &str = r"INSERT INTO alerts (id, version, rule_id, rule_title, rul
     created_at, matched, samples, drill_id) VALUES
     ('aaaa1111', 1, 'rule-one', 'Brute force', 'x.yml', 'high', 'P2', 'high on level 3', ['T1110.001'], 'portal',
      'Cổng dịch vụ công', 3, 'QĐ 100', 'web01', '192.0.2.7', toIPv6('192.0.2.7'), 'root', 12, now64(6) - 10800, now64(6) - 7200,
-     now64(6), map('field', 'a\x1B[2Jb'), ['line \x1B[31m\xFF\nP1  forged'], ''),
+     now64(6), map('field', 'a\x1B[2Jb', 'dst_ip', '198.51.100.9'), ['line \x1B[31m\xFF\nP1  forged'], ''),
     ('aaaa2222', 1, 'rule-two', 'Web scan', 'y.yml', 'low', 'P4', 'low', [], '', '', 0, '', 'db01', '2001:db8::1',
-     toIPv6('2001:db8::1'), '', 1, now64(6) - 1800, now64(6) - 1800, now64(6), map(), [], ''),
+     toIPv6('2001:db8::1'), '', 1, now64(6) - 1800, now64(6) - 1800, now64(6), map(),
+     ['11:22:33 dst_ip=203.0.113.5 peer=[2001:db8:5::9]:443 mac=aa:bb:cc:dd:ee:ff'], ''),
     ('bbbb3333', 1, 'rule-one', 'Brute force', 'x.yml', 'critical', 'P1', 'critical', [], 'portal', 'Cổng dịch vụ công', 3, '',
      'web01', 'x', toIPv6('::'), '', 1, now64(6) - 1800, now64(6) - 1800, now64(6), map(), [], 'some-drill')";
 
@@ -95,6 +96,25 @@ fn says_what_was_expected(site: &Site) -> Result<()> {
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("hexadecimal digits") && said.contains("`vonggac alerts` lists"), "{said}");
+    let told =
+        |arguments: &[&str]| -> Result<String> { Ok(String::from_utf8(site.vonggac(arguments)?.stderr)?) };
+    for (names, expected) in [
+        (&["alerts", "--system", "nowhere"][..], "no system has the id, or in its name, \"nowhere\""),
+        (&["events", "--host", "nobody"], "no host \"nobody\" has sent anything"),
+        (&["flows", "--drill", "none-such"], "no drill \"none-such\" has raised an alert"),
+        (&["notifications", "--target", "nobody"], "no target is named nobody"),
+        (&["flows", "--direction", "inbond"], "a similar value exists: 'inbound'"),
+        // What is known, and has nothing to show.
+        (&["flows", "--system", "portal"], ""),
+        // What programs get is no less silent where it is cut.
+        (&["alerts", "--limit", "1", "--format", "csv"], "1 are written, and there are more"),
+        (&["events", "--limit", "1", "--raw"], "1 are written, and there are more"),
+        (&["alerts", "--limit", "2", "--format", "json"], ""),
+        (&["alerts", "--limit", "1"], ""),
+    ] {
+        let said = told(names)?;
+        assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{names:?}: {said}");
+    }
     let (code, said) = answer(site, &["notifications", "retry", "--all"])?;
     assert!(code == 0 && said.starts_with("no message was given up"), "{said}");
     Ok(())
@@ -114,6 +134,12 @@ fn filters_alerts(site: &Site) -> Result<()> {
         (&["--host", "DB01"], &["aaaa2222"]),
         (&["--address", "192.0.2.0/24"], &["aaaa1111"]),
         (&["--address", "2001:db8::1"], &["aaaa2222"]),
+        // Who is acted upon: in what matched, in a line, in a longer address.
+        (&["--address", "198.51.100.9"], &["aaaa1111"]),
+        (&["--address", "203.0.113.0/29"], &["aaaa2222"]),
+        (&["--address", "2001:db8:5::/48"], &["aaaa2222"]),
+        (&["--address", "203.0.113.50"], &[]),
+        (&["--address", "192.0.2.70"], &[]),
         (&["--rule", "rule-t"], &["aaaa2222"]),
         (&["--rule", "brute"], &["aaaa1111"]),
         (&["--since", "1h"], &["aaaa2222"]),
@@ -147,7 +173,8 @@ fn filters_events(site: &Site) -> Result<()> {
         (&["--text", "fail"], &[]),
         (&["--contains", "AILED pass"], &["web01"]),
         (&["--system", "portal"], &["web01"]),
-        (&["--kind", "syslog"], &["db01"]),
+        (&["--system", "DỊCH VỤ"], &["web01"]),
+        (&["--kind", "SysLog"], &["db01"]),
         (&["--rule", "rule-o"], &["web01"]),
         (&["--since", "20m"], &["db01"]),
         (&["--limit", "1"], &["db01"]),

@@ -80,6 +80,16 @@ fn the_tool_tells_scripts_what_does_not_load() -> Result<()> {
         code == Some(0) && said == "1 rule loaded (1 detection, 0 correlations), 0 not loaded\n",
         "{said}"
     );
+    // What loads otherwise than it is written is told by whoever loads it.
+    fs::write(own.join("y.yml"), MINIMAL.replace("id: i\n", "id: j\nlevel: urgent\n"))?;
+    fs::write(folder.path().join("events.json"), "{}\n")?;
+    let scan = Command::new(program("vonggac"))
+        .args(["scan", "--rules"])
+        .args([&own, &folder.path().join("events.json")])
+        .output()?;
+    let (doubt, said) = ("y.yml:1: j: invalid level", String::from_utf8_lossy(&scan.stderr).into_owned());
+    assert!(scan.status.success() && said.contains("scan: loaded, but: ") && said.contains(doubt), "{said}");
+    fs::remove_file(own.join("y.yml"))?;
     symlink("loop.yml", own.join("loop.yml"))?;
     let (code, said) = check(&own)?;
     assert!(code == Some(1) && said.contains("loop.yml: ") && !said.contains("IO error"), "{said}");

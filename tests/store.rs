@@ -314,6 +314,27 @@ fn a_batch_that_comes_again_is_stored_and_counted_once() -> Result<()> {
     })
 }
 
+/// A host whose clock stopped long ago, or runs ahead of us: what it says is kept, once, under a time that can be.
+#[test]
+fn an_agent_whose_clock_is_wrong_loses_and_doubles_nothing() -> Result<()> {
+    with_way("an agent whose clock is wrong", |mut way| async move {
+        let year_2000 = 946_684_800_000_000;
+        let clocks =
+            [way.now, year_2000, way.now - 400 * DAY, way.now + DAY, 180 * 365 * DAY, i64::MAX, i64::MIN];
+        let lines: Vec<(i64, String)> = clocks.into_iter().zip(failed(clocks.len())).collect();
+        fate(way.send_at(1, false, &lines).await?).await?;
+        let stored = (lines.len() as u64, lines.len() as u64);
+        assert_eq!(way.events().await?, stored);
+        let of_this_hour = "SELECT count() FROM events WHERE abs(dateDiff('minute', ts, now())) < 60";
+        assert_eq!(way.number(of_this_hour).await?, stored.0);
+        assert_eq!(way.number("SELECT uniqExact(ts) FROM events").await?, 2, "its own, and that of receipt");
+        way.restart().await?;
+        fate(way.send_at(1, true, &lines).await?).await?;
+        assert_eq!(way.events().await?, stored);
+        Ok(())
+    })
+}
+
 #[test]
 fn a_batch_that_was_half_stored_is_completed() -> Result<()> {
     with_way("a batch half stored", |mut way| async move {

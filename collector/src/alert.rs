@@ -8,7 +8,7 @@
 //! ([`exceptions`](crate::exceptions)).
 //!
 //! Limits: those of [`grouping`](crate::grouping) and of the correlator; lines that are kept as evidence for correlations
-//! ([`LINES_MAX`]); notices that wait ([`NOTICES_MAX`]).
+//! ([`LINES_MAX`]), and how many of them one cites ([`CITED_MAX`]); notices that wait ([`NOTICES_MAX`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv6Addr;
@@ -30,7 +30,7 @@ use crate::coverage::{CoverageHits, Told};
 use crate::current::Current;
 use crate::evaluate::{Evaluation, Finding, Rules, Site};
 use crate::exceptions::{Excepted, Exceptions};
-use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, Sample};
+use crate::grouping::{AlertRow, Cause, Grouping, Hit, Outcome, SAMPLES_MAX, Sample};
 use crate::metrics;
 use crate::recover;
 use crate::watch_coverage::Known;
@@ -42,6 +42,9 @@ const LINES_MAX: usize = 10_000;
 /// Notices of other stages that wait. A further one is dropped and counted: a silence is told again at the next look, dead letters at
 /// the next start.
 const NOTICES_MAX: usize = 1_024;
+/// Events that a firing of a correlation cites at most: the one that fired it and one for each rule that it refers to. Rules refer
+/// to two or three.
+const CITED_MAX: usize = 16;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -269,12 +272,16 @@ impl Alerts {
         }
     }
 
-    /// The hit of a correlation: its own rule, group and events, and for the rest what the event has that fired it.
+    /// The hit of a correlation: its own rule, group and events, and for the rest what the event has that fired it. That event is
+    /// cited first, then one of each rule.
     fn correlation(&self, fired: &CorrelationHit, last: &Hit) -> Hit {
         let group = fired.group.iter().map(|(_, value)| &**value).collect::<Vec<_>>().join(", ");
         let mut matched = fired.group.clone();
         matched.push((fired.counted().to_owned(), fired.count.to_string()));
-        let samples: Vec<Sample> = fired.events.iter().filter_map(|event| self.lines.sample(event)).collect();
+        let rules = self.rules.engine.members(&fired.rule).count();
+        let cited = SAMPLES_MAX.max(rules.saturating_add(1)).min(CITED_MAX);
+        let samples = fired.events.iter().filter_map(|event| self.lines.sample(event));
+        let samples: Vec<Sample> = samples.take(cited).collect();
         Hit {
             cause: self.rules.cause(&fired.rule),
             entity: (!group.is_empty()).then_some(group),

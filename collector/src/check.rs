@@ -102,11 +102,12 @@ impl Findings {
     }
 
     fn content(&mut self, config: &Config) {
-        let (rules, problems) = rules::load_for_watch(&config.rules);
+        let rules = rules::load_for_watch(&config.rules);
         let indicators = indicators::load(&config.indicators, now());
         let (_, exceptions) = exceptions::load(config.exceptions.as_deref(), now());
-        (self.rules, self.indicators) = (rules.rules().len(), indicators.indicators.len());
-        self.warnings.extend(problems);
+        (self.rules, self.indicators) = (rules.engine.rules().len(), indicators.indicators.len());
+        self.warnings.extend(rules.refused);
+        self.warnings.extend(rules.doubted);
         self.warnings.extend(hunts::load(&config.hunts).err().map(|error| format!("no hunts run: {error}")));
         self.warnings.extend(indicators.problems().map(|problem| format!("indicators: {problem}")));
         self.warnings.extend(exceptions.iter().map(|fault| format!("exceptions: {fault}")));

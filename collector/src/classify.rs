@@ -6,10 +6,12 @@
 //! when its host is known.
 //!
 //! What a line says of its host is believed of relays alone, which the inventory names: any other host could speak for every
-//! system, and hide that one has fallen silent.
+//! system, and hide that one has fallen silent. For the same reason what a host sees on a network counts as a report of its own
+//! system alone, unless it is a relay, or a device whose flow records the collector takes.
 
 use std::net::Ipv6Addr;
 
+use crate::batch::SenderKind;
 use crate::inventory::{Inventory, SystemIndex};
 
 /// Who sends events, as the inventory knows the host of its certificate.
@@ -19,11 +21,13 @@ pub(crate) struct Sender<'i> {
     /// The system of its own.
     pub(crate) system: Option<SystemIndex>,
     is_relay: bool,
+    is_exporter: bool,
 }
 
 impl<'i> Sender<'i> {
-    pub(crate) fn new(inventory: &'i Inventory, host: &str) -> Self {
-        Self { inventory, system: inventory.by_host(host), is_relay: inventory.is_relay(host) }
+    pub(crate) fn new(inventory: &'i Inventory, host: &str, kind: SenderKind) -> Self {
+        let (system, is_relay) = (inventory.by_host(host), inventory.is_relay(host));
+        Self { inventory, system, is_relay, is_exporter: kind == SenderKind::Exporter }
     }
 
     /// The system of the host that wrote a line; `hostname` is what the line says.
@@ -36,6 +40,11 @@ impl<'i> Sender<'i> {
     pub(crate) fn by_address(&self, dst_ip: Ipv6Addr, src_ip: Ipv6Addr) -> Option<SystemIndex> {
         let known = [dst_ip, src_ip].into_iter().filter(|address| !address.is_unspecified());
         known.filter_map(|address| self.inventory.by_address(address)).next()
+    }
+
+    /// Whether what it sends of a system counts as a report of that one's log sources.
+    pub(crate) fn vouches_for(&self, system: SystemIndex) -> bool {
+        self.is_relay || self.is_exporter || self.system == Some(system)
     }
 
     /// Whether a line names a host of a system, and is not believed because nobody vouches for its sender.
@@ -95,11 +104,27 @@ networks = ['10.2.0.0/16', '::/0']
             ("relay", "", "::", "::", None),
         ];
         for (host, hostname, dst_ip, src_ip, expected) in cases {
-            let sender = Sender::new(&inventory, host);
+            let sender = Sender::new(&inventory, host, SenderKind::Agent);
             let by_address = || sender.by_address(address(dst_ip), address(src_ip));
             let found = sender.by_name(hostname).or_else(by_address);
             assert_eq!(found.map(|index| &*inventory.system(index).id), expected, "{host} {hostname}");
             assert_eq!(sender.is_doubted(hostname), host == "stranger", "{host} {hostname}");
+        }
+    }
+    #[test]
+    fn only_who_looks_on_for_others_vouches_for_them() {
+        let inventory = Inventory::parse(TEXT, Path::new("systems.toml")).unwrap();
+        let vouches = |host: &str, kind, system: &str| {
+            Sender::new(&inventory, host, kind).vouches_for(inventory.by_id(system).unwrap())
+        };
+        for (host, kind, of_web, of_db) in [
+            ("web01", SenderKind::Agent, true, false),
+            ("stranger", SenderKind::Agent, false, false),
+            ("relay", SenderKind::Agent, true, true),
+            ("stranger", SenderKind::Otlp, false, false),
+            ("gateway", SenderKind::Exporter, true, true),
+        ] {
+            assert_eq!((vouches(host, kind, "web"), vouches(host, kind, "db")), (of_web, of_db), "{host}");
         }
     }
 }

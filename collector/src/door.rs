@@ -1,8 +1,9 @@
 //! The door of both intakes: accepts connections, shakes hands, and lets in who has a certificate of the site's authority.
 //!
-//! Limits: handshakes under way ([`HANDSHAKES_MAX`]: beyond it newcomers wait in the kernel's queue), the time of one
-//! (`limits.handshake_timeout_ms`), guests at once, all together (`limits.connections_max`) and of one host
-//! (`limits.connections_host_max`): beyond these they are shown out, and counted.
+//! Limits: handshakes under way ([`HANDSHAKES_MAX`]: beyond it newcomers wait in the kernel's queue), those of one address
+//! ([`HANDSHAKES_ADDRESS_MAX`]: beyond it they are shown out at once), the time of one (`limits.handshake_timeout_ms`), guests at
+//! once, all together (`limits.connections_max`) and of one host (`limits.connections_host_max`): beyond these they are shown
+//! out, and counted.
 //! A stranger takes no place of a guest, however many there are.
 //!
 //! What it never does: read anything that is sent. That is its guests' business.
@@ -26,10 +27,14 @@ use crate::certificates;
 use crate::config::Limits;
 use crate::metrics;
 use crate::share::Shares;
+use crate::strangers::{Strangers, Turn};
 use crate::tls::{Peer, PeerError};
 
 /// Handshakes under way at once. A whole fleet that reconnects is through in a second (about 1 ms of a core each).
 const HANDSHAKES_MAX: usize = 512;
+/// ... and of one address: whoever connects and says nothing does not keep the others out. A fleet behind one address is through in
+/// a few rounds of its agents' pauses.
+const HANDSHAKES_ADDRESS_MAX: usize = HANDSHAKES_MAX / 8;
 /// How long to wait when no connection can be accepted (out of file descriptors): others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,6 +91,7 @@ struct Hall {
     intake: &'static str,
     tls: TlsAcceptor,
     handshake_timeout: Duration,
+    strangers: Arc<Strangers>,
     places: Arc<Semaphore>,
     host_places: Shares,
 }
@@ -109,6 +115,7 @@ impl Door {
             intake,
             tls: tls.into(),
             handshake_timeout: limits.handshake_timeout(),
+            strangers: Strangers::new(HANDSHAKES_ADDRESS_MAX),
             places: Arc::new(Semaphore::new(limits.connections_max)),
             host_places: Shares::new(limits.connections_host_max),
         };
@@ -153,7 +160,13 @@ impl Door {
         loop {
             let Ok(permit) = handshakes.clone().acquire_owned().await else { std::future::pending().await };
             match self.listener.accept().await {
-                Ok((stream, address)) => return Newcomer { stream, address, _permit: permit },
+                Ok((stream, address)) => match self.hall.strangers.turn(address.ip()) {
+                    Some(turn) => return Newcomer { stream, address, _permit: permit, _turn: turn },
+                    None => {
+                        turned_away(self.intake, "address_limit");
+                        debug!(intake = self.intake, %address, "turned away: too many handshakes of this address");
+                    }
+                },
                 Err(error) => {
                     turned_away(self.intake, "accept");
                     warn!(intake = self.intake, %error, "no connection can be accepted");
@@ -168,12 +181,13 @@ struct Newcomer {
     stream: TcpStream,
     address: SocketAddr,
     _permit: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Hall {
     /// The handshake, and a look at the certificate.
     async fn welcome(&self, newcomer: Newcomer) -> Option<Guest> {
-        let Newcomer { stream, address, _permit } = newcomer;
+        let Newcomer { stream, address, _permit, _turn } = newcomer;
         match self.shake_hands(stream, address).await {
             Ok(guest) => {
                 METRICS.accepted.with_label_values(&[self.intake]).inc();

@@ -16,6 +16,9 @@ use crate::row::address;
 /// Sigma's product of events that a meter or an exporter saw on a network.
 pub(crate) const NETWORK: &str = "network";
 
+/// Names under which an event says what its ends are.
+const END_FIELDS: [&str; 3] = ["src_ip", "dst_ip", "dst_port"];
+
 /// The ends of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ends {
@@ -61,6 +64,18 @@ impl Ends {
             add(level, Value::Int(system.level().into()));
         }
     }
+}
+
+/// What matched, behind the two ends of an event that was seen on a network: rules seldom ask for addresses, people do.
+pub(crate) fn with_ends(event: &Event<'_>, matched: Vec<(String, String)>) -> Vec<(String, String)> {
+    if event.log_source.product != NETWORK {
+        return matched;
+    }
+    let asked = |name: &str| matched.iter().any(|(known, _)| known == name);
+    let missing = END_FIELDS.into_iter().filter(|name| !asked(name));
+    let ends =
+        missing.filter_map(|name| Some((name.to_owned(), event.values(name).next()?.to_text().into_owned())));
+    ends.collect::<Vec<_>>().into_iter().chain(matched).collect()
 }
 
 /// Whether an address belongs to whoever uses it locally.

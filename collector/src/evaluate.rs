@@ -7,6 +7,10 @@
 //! events are what makes asking the store cheap. What the store has is left out of the rows. Its hits are not: they are
 //! counted once by [`grouping`](crate::grouping), and the windows of correlations need them after a restart.
 //!
+//! An agent's clock is held against ours: a record that says it was read more than 7 days ago or 10 minutes ahead was read when it
+//! came, and is counted. Else a host without a clock would have its events expire at once, and one that means harm could spread a
+//! batch over as many partitions of the store as it has records.
+//!
 //! Rules and indicators are looked for side by side; an indicator that an event names is a hit like a rule's.
 //!
 //! What this never does: drop an event that no parser takes. It is stored raw, marked and counted by source.
@@ -19,7 +23,9 @@ use std::sync::{Arc, LazyLock};
 
 use clickhouse::Client;
 use detect::{Engine, EventKey, Indicators, Match, Rule, Scratch, Sighting, Sightseer};
-use event::{Batch, Event, Events, Format, Micros, ParseStatus, Record};
+use event::{
+    Batch, Event, Events, Format, Micros, ParseStatus, Record, TS_FUTURE_MAX, TS_PAST_MAX, is_believable,
+};
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -29,7 +35,7 @@ use crate::batch::{Gap, SenderKind};
 use crate::classify::Sender;
 use crate::coverage::SourceSet;
 use crate::current::Current;
-use crate::ends::Ends;
+use crate::ends::{Ends, with_ends};
 use crate::exceptions::Exceptions;
 use crate::flow_row::{FlowFiller, FlowRow};
 use crate::grouping::{Cause, Hit, Place, SAMPLE_BYTES_MAX, Sample};
@@ -49,6 +55,8 @@ const SOURCES_MAX: usize = 1_000;
 /// So long after a request its repetition may come: OpenTelemetry's exporters try for 5 minutes, the rest is for a collector that
 /// was down and a clock that was set.
 const OTLP_REPEATED_WITHIN: Micros = 3_600 * 1_000_000;
+/// ... and a batch of an agent whose clock is not believed, which may have lain with it while its line was down.
+const AGENT_REPEATED_WITHIN: Micros = TS_PAST_MAX;
 /// Sigma's service of flow records.
 const FLOW_SERVICE: &str = "flow";
 /// The label of the sources beyond.
@@ -71,6 +79,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
         "Events whose line names a host of a system, from a sender that is of no system and no relay: not believed.",
         &["agent"],
     ),
+    clocks: metrics::counters(
+        "vonggac_evaluate_doubted_clocks_total",
+        "Records that say they were read more than 7 days before they came, or 10 minutes after: not believed.",
+        &["agent"],
+    ),
     matches: metrics::counter("vonggac_evaluate_matches_total", "Matches of rules."),
 });
 
@@ -79,6 +92,7 @@ struct Metrics {
     received: IntCounterVec,
     known: IntCounterVec,
     doubted: IntCounterVec,
+    clocks: IntCounterVec,
     matches: IntCounter,
 }
 
@@ -166,6 +180,12 @@ impl Evaluate {
         if evaluated.ticket.sender == SenderKind::Otlp {
             first = first.min(received.saturating_sub(OTLP_REPEATED_WITHIN));
             last = last.max(*received);
+        }
+        // Neither does one whose clock is not believed: its records have the time at which the batch came first, or their own, which
+        // was held against that.
+        if evaluated.is_clock_doubted {
+            first = first.min(received.saturating_sub(AGENT_REPEATED_WITHIN).saturating_sub(TS_PAST_MAX));
+            last = last.max(received.saturating_add(TS_FUTURE_MAX));
         }
         let range = first..=last;
         let ask = || recover::stored_records(&self.client, identity, &range);
@@ -278,7 +298,7 @@ impl Thread {
             sightseer: &mut self.sightseer,
             origin: &ticket.origin,
             agent: ticket.origin.identity.agent.as_str().into(),
-            sender: Sender::new(&places.inventory, &ticket.origin.identity.agent),
+            sender: Sender::new(&places.inventory, &ticket.origin.identity.agent, ticket.sender),
             realm: ticket.origin.drill_id.as_str().into(),
             format: batch.header.format.as_str(),
             records: batch.records().collect(),
@@ -288,7 +308,16 @@ impl Thread {
             heard: HeardOf::default(),
         };
         let is_notice = reported::is_notice(&batch.header);
-        let mut events = Events::of(&batch);
+        let received = ticket.origin.received;
+        // Times of all others are of this collector's clock, or were held against it.
+        let mut events = match ticket.sender {
+            SenderKind::Agent => {
+                let doubted = pass.records.iter().filter(|record| !is_believable(record.time, received));
+                pass.seen.doubted_clocks = u64::try_from(doubted.count()).unwrap_or_default();
+                Events::received_at(&batch, received)
+            }
+            _ => Events::of(&batch),
+        };
         while let Some(event) = events.next() {
             pass.seen.add(&event);
             if is_notice {
@@ -301,10 +330,10 @@ impl Thread {
         let is_drill = !ticket.origin.drill_id.is_empty();
         let heard = if is_drill { Heard::new() } else { heard.told(&places) };
         self.count(&batch, &seen, findings.len());
-        let received = ticket.origin.received;
         let (first_event, last_event) = seen.times.unwrap_or((received, received));
         drop(events);
-        let evaluated = Evaluated { ticket, blocks, first_event, last_event, heard };
+        let is_clock_doubted = seen.doubted_clocks > 0;
+        let evaluated = Evaluated { ticket, blocks, first_event, last_event, is_clock_doubted, heard };
         Evaluation { evaluated, rules, findings, gap }
     }
 
@@ -314,6 +343,9 @@ impl Thread {
         METRICS.matches.inc_by(u64::try_from(matches).unwrap_or_default());
         if seen.doubted > 0 {
             METRICS.doubted.with_label_values(&[&header.agent]).inc_by(seen.doubted);
+        }
+        if seen.doubted_clocks > 0 {
+            METRICS.clocks.with_label_values(&[&header.agent]).inc_by(seen.doubted_clocks);
         }
         if self.sources.len() < SOURCES_MAX && !self.sources.contains(&header.source) {
             self.sources.insert(header.source.clone());
@@ -335,6 +367,8 @@ struct Seen {
     counts: [u64; STATUSES.len()],
     /// Whose line names a host that its sender may not speak for.
     doubted: u64,
+    /// Records that cannot have been read when they say.
+    doubted_clocks: u64,
     /// Of the first and of the last.
     times: Option<(Micros, Micros)>,
 }
@@ -354,8 +388,11 @@ impl Seen {
 struct HeardOf(Vec<SourceSet>);
 
 impl HeardOf {
-    fn add(&mut self, system: Option<SystemIndex>, kinds: SourceSet) {
-        let Some(number) = system.map(SystemIndex::number).filter(|_| !kinds.is_empty()) else { return };
+    fn add(&mut self, system: SystemIndex, kinds: SourceSet) {
+        let number = system.number();
+        if kinds.is_empty() {
+            return;
+        }
         if self.0.len() <= number {
             self.0.resize(number + 1, SourceSet::default());
         }
@@ -446,7 +483,11 @@ impl<'b> Pass<'b> {
         let by_address = || self.sender.by_address(row.dst_ip.0, row.src_ip.0);
         let system = ends.and_then(Ends::concerned).or(by_name).or_else(by_address);
         self.seen.doubted += u64::from(self.sender.is_doubted(&row.hostname));
-        self.heard.add(system, self.site.levels.sources().heard(&event.log_source, by_name.is_some()));
+        let kinds = self.site.levels.sources().heard(&event.log_source, by_name.is_some());
+        match ends {
+            Some(ends) => self.hear([ends.src, ends.dst], kinds),
+            None => self.hear([system], kinds),
+        }
         let places: &'b Places = self.places;
         let place = places.of(system);
         (row.system_id, row.sys_level) = (&place.system_id, place.level);
@@ -455,6 +496,13 @@ impl<'b> Pass<'b> {
         // Without a match nobody asks.
         let user = if ids.is_empty() { String::new() } else { row.user.into_owned() };
         Subject { place, src_ip: row.src_ip.0, user }
+    }
+
+    /// Counts an event as a report of systems for which its sender vouches.
+    fn hear(&mut self, systems: impl IntoIterator<Item = Option<SystemIndex>>, kinds: SourceSet) {
+        for system in systems.into_iter().flatten().filter(|system| self.sender.vouches_for(*system)) {
+            self.heard.add(system, kinds);
+        }
     }
 
     /// The records that an event was made of.
@@ -475,7 +523,7 @@ impl<'b> Pass<'b> {
         (row.epoch, row.seq, row.ts_received) = (identity.epoch, identity.seq, *received);
         row.offset = records.first().map_or(0, |record| record.offset);
         let kinds = self.site.levels.sources().heard(&event.log_source, false);
-        [ends.src, ends.dst].into_iter().for_each(|end| self.heard.add(end, kinds));
+        self.hear([ends.src, ends.dst], kinds);
         let places: &'b Places = self.places;
         let (src, dst) = (places.of(ends.src), places.of(ends.dst));
         row.direction = ends.direction;
@@ -523,7 +571,7 @@ impl<'b> Pass<'b> {
             src_ip: subject.src_ip,
             user: subject.user.clone(),
             entity: None,
-            matched,
+            matched: with_ends(event, matched),
             samples: vec![Sample {
                 event: format!("{identity}:{}", event.record),
                 line: event.message[..end].to_owned(),

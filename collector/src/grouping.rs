@@ -34,8 +34,8 @@ use crate::row_binary::encode;
 
 /// Alerts open at once. About 3 KB each; a scan that raises one alert for each of a /18's addresses.
 pub(crate) const OPEN_MAX: usize = 20_000;
-/// Raw lines that an alert keeps as evidence, and their events.
-const SAMPLES_MAX: usize = 5;
+/// Raw lines that an alert keeps as evidence, and their events; all those that a hit brings when these are more.
+pub(crate) const SAMPLES_MAX: usize = 5;
 /// As much of a raw line as a person reads. The event has it whole.
 pub(crate) const SAMPLE_BYTES_MAX: usize = 4096;
 /// Agents whose batches are told apart in one alert: a system has dozens of hosts.
@@ -336,8 +336,9 @@ impl Open {
         row.hits += 1;
         row.first_seen = row.first_seen.min(hit.ts);
         row.last_seen = row.last_seen.max(hit.ts);
+        let kept = SAMPLES_MAX.max(hit.samples.len());
         for sample in &hit.samples {
-            if row.samples.len() < SAMPLES_MAX && !row.sample_events.contains(&sample.event) {
+            if row.samples.len() < kept && !row.sample_events.contains(&sample.event) {
                 let end = sample.line.floor_char_boundary(SAMPLE_BYTES_MAX);
                 row.samples.push(sample.line[..end].to_owned());
                 row.sample_events.push(sample.event.clone());

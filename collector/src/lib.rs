@@ -62,6 +62,7 @@ mod share;
 mod site;
 mod store;
 mod store_client;
+mod strangers;
 mod supervise;
 mod tls;
 mod wait_store;

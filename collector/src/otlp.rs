@@ -3,11 +3,14 @@
 //!
 //! Acknowledged means stored: the answer is sent after the store has said yes. A request that is sent again because its answer
 //! was lost is stored once: its identity is its content (`epoch` = XXH3 of its records). While this collector lives it
-//! remembers ([`recent`]); in its first minutes it asks the store, in case an earlier one died before it could answer.
+//! remembers ([`recent`]). What may have come to an earlier one, which died before it could answer, it asks the store for: all requests
+//! of its first minutes, and later those whose records are from before ([`ASK_STORE`]). What is not recognised, and stored twice: a request
+//! that comes again when [`recent`] remembers so many others since, or records without any time that come again later than that. What is
+//! taken for a repetition, and stored once: a request whose records have no time and that is like another one to the letter.
 //!
 //! Answers: OK, with `partial_success` where records were rejected; UNAVAILABLE when the collector has no room or the store
 //! takes too long (the sender tries again, OTLP 1.x section "OTLP/gRPC response"); PERMISSION_DENIED when every record is
-//! another host's; RESOURCE_EXHAUSTED when a request is too large.
+//! another host's; RESOURCE_EXHAUSTED when a request is too large, which tells the sender not to send it again.
 //!
 //! Limits: size of a request, compressed or not (`limits.otlp_request_bytes_max`), requests at once, all together
 //! (`otlp_requests_max`) and of one host (`otlp_requests_host_max`), counted before a byte of their body is read, time
@@ -20,11 +23,9 @@ mod tests;
 
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use event::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Format, Header, Micros, Record, TS_FUTURE_MAX, TS_PAST_MAX,
-};
+use event::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Format, Header, Micros, Record, is_believable};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -36,13 +37,14 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tonic::codegen::{CompressionEncoding, Service, http};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::{debug, warn};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use self::recent::{Claim, Progress, Recent};
 use self::records::{Records, Taken, TooLarge};
 use crate::batch::{Delivery, SenderKind};
+use crate::clock::now;
 use crate::config::Limits;
 use crate::door::{Guest, Stop, told};
 use crate::metrics;
@@ -58,8 +60,9 @@ const STREAMS_MAX: u32 = 16;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 /// ... and has this long to answer.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// So long after its start a collector asks the store for each request: OpenTelemetry's exporters try for at most 5 minutes.
-const ASK_STORE: Duration = Duration::from_secs(600);
+/// A collector asks the store for requests that come, or whose records are from, before so long after its start: OpenTelemetry's
+/// exporters try for 5 minutes unless they are told to try for longer, and the rest is for their clocks.
+const ASK_STORE: Micros = 600_000_000;
 /// At most what one record costs in a batch beside its bytes: three varints.
 const RECORD_OVERHEAD_BYTES: usize = 30;
 
@@ -99,7 +102,7 @@ pub(crate) struct Otlp {
     requests: Arc<Semaphore>,
     host_requests: Shares,
     recent: Recent,
-    start: Instant,
+    started: Micros,
 }
 
 /// The service for one sender.
@@ -117,8 +120,8 @@ impl Otlp {
         LazyLock::force(&METRICS);
         let requests = Arc::new(Semaphore::new(limits.otlp_requests_max));
         let host_requests = Shares::new(limits.otlp_requests_host_max);
-        let (recent, start) = (Recent::default(), Instant::now());
-        Arc::new(Self { queue, limits, requests, host_requests, recent, start })
+        let (recent, started) = (Recent::default(), now());
+        Arc::new(Self { queue, limits, requests, host_requests, recent, started })
     }
 
     /// Serves one sender until either side ends.
@@ -165,21 +168,37 @@ impl Otlp {
         mut service: LogsServiceServer<Receiver>,
         mut request: http::Request<Incoming>,
     ) -> Result<http::Response<tonic::body::Body>, Infallible> {
-        let place = match place {
-            Ok(place) => place,
-            Err(full) => return Ok(refuse(Status::unavailable(format!("{full} are under way: try later")))),
-        };
-        request.extensions_mut().insert::<Place>(place);
-        match timeout(self.limits.otlp_timeout(), service.call(request)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                Ok(refuse(Status::unavailable("the request was not whole or not stored in time: try again")))
+        let answer = match place {
+            Ok(place) => {
+                request.extensions_mut().insert::<Place>(place);
+                let call = timeout(self.limits.otlp_timeout(), service.call(request));
+                call.await.unwrap_or_else(|_| {
+                    Ok(Status::unavailable("the request was not whole or not stored in time: try again")
+                        .into_http())
+                })?
             }
+            Err(full) => Status::unavailable(format!("{full} are under way: try later")).into_http(),
+        };
+        let answer = self.judged(answer);
+        METRICS.requests.with_label_values(&[&format!("{:?}", code(&answer))]).inc();
+        Ok(answer)
+    }
+
+    /// A request beyond the size that is read is OUT_OF_RANGE for tonic, and for senders that is a reason to send it again (OTLP 1.x
+    /// section "Failures"): for ever, because it becomes no smaller.
+    fn judged(&self, answer: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
+        if code(&answer) != Code::OutOfRange {
+            return answer;
         }
+        let max = self.limits.otlp_request_bytes_max;
+        let why =
+            format!("more than {max} bytes (limits.otlp_request_bytes_max): send fewer records at once");
+        Status::resource_exhausted(why).into_http()
     }
 
     /// Stores a request once, however often it comes.
-    async fn once(self: &Arc<Self>, host: &str, taken: Vec<Taken>, place: Place) -> Result<(), Status> {
+    async fn once(self: &Arc<Self>, host: &str, records: Records, place: Place) -> Result<(), Status> {
+        let Records { taken, newest, .. } = records;
         let content = content(host, &taken);
         let mut progress = match self.recent.claim(content) {
             Claim::Theirs(progress) => {
@@ -188,7 +207,7 @@ impl Otlp {
             }
             Claim::Ours { end, again } => {
                 let progress = end.subscribe();
-                let resent = again || self.start.elapsed() < ASK_STORE;
+                let resent = again || may_be_stored(newest, now(), self.started);
                 // On a task of its own: a sender that loses patience must not stop what is half done.
                 tokio::spawn(self.clone().store(
                     Work { host: host.to_owned(), content, resent, taken },
@@ -219,7 +238,7 @@ impl Otlp {
 
     /// Hands everything to the pipeline, then waits for all fates. `None` when one of them does not come.
     async fn deliver(&self, work: Work) -> Option<()> {
-        let received = jiff::Timestamp::now().as_microsecond();
+        let received = now();
         let mut fates = Vec::new();
         for batch in work.batches(received)? {
             let (done, fate) = oneshot::channel();
@@ -240,10 +259,7 @@ impl LogsService for Receiver {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        let answer = self.take(request).await;
-        let code = answer.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok);
-        METRICS.requests.with_label_values(&[&format!("{code:?}")]).inc();
-        answer.map(Response::new)
+        self.take(request).await.map(Response::new)
     }
 }
 
@@ -262,7 +278,7 @@ impl Receiver {
         }
         let rejected = i64::try_from(records.rejected()).unwrap_or(i64::MAX);
         if !records.taken.is_empty() {
-            self.otlp.once(&self.host, records.taken, place).await?;
+            self.otlp.once(&self.host, records, place).await?;
         }
         let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: why };
         Ok(ExportLogsServiceResponse { partial_success: (rejected > 0).then_some(partial) })
@@ -346,8 +362,12 @@ fn fitting(taken: &[Taken]) -> usize {
 
 /// When the sender saw the record; the time of receipt when it says nothing that can be.
 fn believable(observed: Option<Micros>, received: Micros) -> Micros {
-    let sane = received.saturating_sub(TS_PAST_MAX)..=received.saturating_add(TS_FUTURE_MAX);
-    observed.filter(|observed| sane.contains(observed)).unwrap_or(received)
+    observed.filter(|observed| is_believable(*observed, received)).unwrap_or(received)
+}
+
+/// Whether a request that comes now may have come to a collector before the one that `started`: whose newest record is younger did not.
+fn may_be_stored(newest: Option<Micros>, now: Micros, started: Micros) -> bool {
+    newest.map_or(now, |newest| newest.min(now)) < started.saturating_add(ASK_STORE)
 }
 
 /// Says whether two requests are the same.
@@ -364,9 +384,9 @@ fn low_half(content: u128) -> u64 {
     u64::try_from(content & u128::from(u64::MAX)).unwrap_or_default()
 }
 
-fn refuse(status: Status) -> http::Response<tonic::body::Body> {
-    METRICS.requests.with_label_values(&[&format!("{:?}", status.code())]).inc();
-    status.into_http()
+/// What an answer says before its body; behind a body there is nothing but OK.
+fn code(answer: &http::Response<tonic::body::Body>) -> Code {
+    Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code())
 }
 
 fn wide(number: usize) -> u64 {

@@ -90,7 +90,10 @@ impl Load {
         if rows.is_empty() {
             rows.push(SystemRow::default());
         }
-        let digest = format!("{:032x}", xxh3_128(&encoded(&rows)));
+        // Relays are of no system: they stand in no row, and decide what lines are believed of.
+        let relays = inventory.relays().flat_map(|relay| relay.bytes().chain([0]));
+        let said: Vec<u8> = encoded(&rows).into_iter().chain(relays).collect();
+        let digest = format!("{:032x}", xxh3_128(&said));
         Self { rows, digest }
     }
 
@@ -260,6 +263,17 @@ mod tests {
         let digest = |inventory: &Inventory| Load::of(inventory, levels.decrees(), DATE).digest;
         assert_eq!(digest(&inventory), digest(&sample().0));
         assert_ne!(digest(&inventory), digest(&Inventory::default()));
+        let relay = |text: &str| digest(&Inventory::parse(text, Path::new("systems.toml")).unwrap());
+        let relays = [
+            "",
+            "[[relay]]\nhost = 'a'",
+            "[[relay]]\nhost = 'b'",
+            "[[relay]]\nhost = 'a'\n[[relay]]\nhost = 'b'",
+        ];
+        assert_eq!(
+            relays.map(relay).into_iter().collect::<std::collections::BTreeSet<_>>().len(),
+            relays.len()
+        );
         let rows = Load::of(&Inventory::default(), levels.decrees(), DATE).into_rows(7);
         assert_eq!((rows.len(), rows[0].loaded_at, &*rows[0].id), (1, 7, ""));
     }

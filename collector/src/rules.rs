@@ -24,6 +24,9 @@ use crate::people::{NoiseArgs, counted, run_noise};
 /// Rules of a source tree, where no others are configured.
 const RULES_HERE: &str = "rules/sigma";
 
+/// What stands before a problem with which a rule is loaded.
+const LOADED_BUT: &str = "loaded, but: ";
+
 /// Check rules, and test them against their samples
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -87,24 +90,36 @@ pub(crate) fn load(folders: &[PathBuf]) -> (Engine, Vec<Problem>) {
     (engine, tree.problems.into_iter().chain(problems).collect())
 }
 
-/// The same, with what does not load in words.
-pub(crate) fn load_in_words(folders: &[PathBuf]) -> (Engine, Vec<String>) {
+/// Rules, and what is wrong with them in words.
+pub(crate) struct Loaded {
+    pub(crate) engine: Engine,
+    /// What does not load.
+    pub(crate) refused: Vec<String>,
+    /// What loads, but not as it is written: a filter of a rule that is not there, a level that is none.
+    pub(crate) doubted: Vec<String>,
+}
+
+/// The same, with what is wrong in words.
+pub(crate) fn load_in_words(folders: &[PathBuf]) -> Loaded {
     let (engine, problems) = load(folders);
-    (engine, problems.iter().filter(|problem| !problem.loaded).map(ToString::to_string).collect())
+    let (doubted, refused): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.loaded);
+    let refused = refused.into_iter().map(ToString::to_string).collect();
+    let doubted = doubted.into_iter().map(|problem| format!("{LOADED_BUT}{problem}")).collect();
+    Loaded { engine, refused, doubted }
 }
 
 /// The same for the daemon, for which a set without a rule is a problem, too: most often a folder that is not mounted, or not the
 /// one that was meant.
-pub(crate) fn load_for_watch(folders: &[PathBuf]) -> (Engine, Vec<String>) {
-    let (engine, mut problems) = load_in_words(folders);
-    if engine.rules().is_empty() && problems.is_empty() {
+pub(crate) fn load_for_watch(folders: &[PathBuf]) -> Loaded {
+    let mut loaded = load_in_words(folders);
+    if loaded.engine.rules().is_empty() && loaded.refused.is_empty() {
         let folders: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        problems.push(format!(
+        loaded.refused.push(format!(
             "rules: expected at least one rule (*.yml) below {}, found none",
             folders.join(", ")
         ));
     }
-    (engine, problems)
+    loaded
 }
 
 /// What a person asks for must be there.
@@ -231,7 +246,7 @@ fn without_rules(folders: &[PathBuf], engine: &Engine, problems: &[Problem]) -> 
 fn text(engine: &Engine, problems: &[Problem], refused: usize) -> String {
     let mut out = String::new();
     for problem in problems {
-        let mark = if problem.loaded { "loaded, but: " } else { "" };
+        let mark = if problem.loaded { LOADED_BUT } else { "" };
         out.push_str(mark);
         out.push_str(&shown(&problem.to_string()));
         out.push('\n');

@@ -27,11 +27,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use detect::{Engine, Severity};
+use event::LogSource;
 
 use crate::config::ConfigArg;
 use crate::inventory::Inventory;
 use crate::people::{Clock, Format, Listed, OutputArgs, counted, grouped, offset_s, print, shown};
-use crate::rules::{load_in_words, rule_folders};
+use crate::rules::{Loaded, load_in_words, rule_folders};
 
 use evidence::Evidence;
 use find::is_standard_input;
@@ -58,9 +59,11 @@ Examples:
   vonggac scan export.json.gz --format csv > findings.csv
   vonggac scan /evidence --exit-code >/dev/null && page-someone
   journalctl -o json | vonggac scan -
+  vonggac scan trail/ --rules sigma/rules/cloud --product aws --service cloudtrail
+  jq -c '.hits.hits[]._source' export.json | vonggac scan -
 
-What is read, told by content and not by name: EVTX files; text, line by line: JSON (lines, documents and arrays, of Winlogbeat,
-NXLog, OpenTelemetry, evtx_dump, ...), syslog, auditd, access logs, in UTF-8 or in UTF-16 with a byte order mark; packet captures
+What is read, told by content and not by name: EVTX files; text, line by line: JSON (lines, documents, arrays, and objects with
+nothing but an array of records, such as CloudTrail's; of Winlogbeat, NXLog, OpenTelemetry, evtx_dump, journalctl, ...), syslog, auditd, access logs, in UTF-8 or in UTF-16 with a byte order mark; packet captures
 (pcap, pcapng), of which flows and messages are read; and any of them compressed with gzip or zstd. Zero bytes within a text are
 left out. A file that is given twice is read once.
 
@@ -96,6 +99,13 @@ pub(crate) struct Args {
     /// Offset of times that name no zone
     #[arg(long, value_name = "+HH:MM", value_parser = offset_s, default_value = "+00:00", allow_hyphen_values = true)]
     utc_offset: i32,
+    /// Log source of events that say none themselves, which no rule sees that names one: `--product aws --service cloudtrail`
+    #[arg(long, default_value = "", hide_default_value = true)]
+    product: String,
+    #[arg(long, default_value = "", hide_default_value = true)]
+    service: String,
+    #[arg(long, default_value = "", hide_default_value = true)]
+    category: String,
     /// Threads [default: one a core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -115,7 +125,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for path in args.paths.iter().filter(|path| !is_standard_input(path)) {
         path.metadata().with_context(|| path.display().to_string())?;
     }
-    let (engine, mut problems) = load_in_words(&rule_folders(&args.rules, &args.config)?);
+    let Loaded { engine, refused: mut problems, doubted } =
+        load_in_words(&rule_folders(&args.rules, &args.config)?);
     // The process ends with the scan, and what it holds of rules and findings goes faster with it than piece by piece.
     let engine = ManuallyDrop::new(engine);
     if engine.rules().is_empty() {
@@ -126,6 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         engine: &engine,
         severity: args.severity,
         utc_offset_s: args.utc_offset,
+        log_source: LogSource { category: &args.category, product: &args.product, service: &args.service },
         kept: &AtomicUsize::new(0),
         inventory: Inventory::default(),
     };
@@ -138,8 +150,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     problems.extend(evidence.problems.iter().cloned());
     problems.extend(outcome.damage_in_words(path));
     say(&problems);
+    say(&doubted);
     say(&evidence.notes);
     say(&outcome.unparsed_in_words(path));
+    say(outcome.unsourced_in_words().as_slice());
     report(args, &evidence, &outcome, &summary(&engine, &evidence, &outcome, problems.len()))?;
     let is_complete = problems.is_empty() && outcome.dropped == 0;
     Ok(ExitCode::from(match (args.exit_code, outcome.findings.is_empty(), is_complete) {

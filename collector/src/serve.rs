@@ -252,22 +252,19 @@ impl Daemon {
 
     async fn reload_rules(&mut self) {
         let dirs = self.config.rules.clone();
-        let Ok((rules, problems)) = tokio::task::spawn_blocking(move || rules::load_for_watch(&dirs)).await
-        else {
+        let Ok(loaded) = tokio::task::spawn_blocking(move || rules::load_for_watch(&dirs)).await else {
             return;
         };
-        report(&problems);
-        if problems.is_empty() {
-            let count = rules.rules().len();
+        report(&loaded);
+        let not_loaded = loaded.refused.len();
+        if not_loaded == 0 {
+            let count = loaded.engine.rules().len();
             Part::Rules.took(count, 0);
             info!(rules = count, "rules loaded anew");
-            self.pipeline.rules.replace(rules);
+            self.pipeline.rules.replace(loaded.engine);
         } else {
-            Part::Rules.kept(problems.len());
-            warn!(
-                not_loaded = problems.len(),
-                "the rules are not replaced: the set that was loaded before stays"
-            );
+            Part::Rules.kept(not_loaded);
+            warn!(not_loaded, "the rules are not replaced: the set that was loaded before stays");
         }
     }
 
@@ -357,12 +354,12 @@ fn examine(tls: &Tls) -> anyhow::Result<()> {
 
 /// At the start what loads is taken: a watch with one rule less is better than none.
 fn load_rules(config: &Config) -> Engine {
-    let (rules, problems) = rules::load_for_watch(&config.rules);
-    report(&problems);
-    let count = rules.rules().len();
-    Part::Rules.took(count, problems.len());
-    info!(rules = count, not_loaded = problems.len(), "rules loaded");
-    rules
+    let loaded = rules::load_for_watch(&config.rules);
+    report(&loaded);
+    let (count, not_loaded) = (loaded.engine.rules().len(), loaded.refused.len());
+    Part::Rules.took(count, not_loaded);
+    info!(rules = count, not_loaded, "rules loaded");
+    loaded.engine
 }
 
 /// The same for hunts, which load together or not at all; their windows wait.
@@ -424,8 +421,11 @@ fn start_hunts(config: &Config, hunts: Vec<Hunt>, pipeline: &Pipeline) -> anyhow
     Ok(RunHunts::start(hunts, Reader::open(config)?, &pipeline.deliveries))
 }
 
-fn report(problems: &[String]) {
-    for problem in problems {
+fn report(loaded: &rules::Loaded) {
+    for problem in &loaded.refused {
         warn!("a rule is not loaded: {problem}");
+    }
+    for problem in &loaded.doubted {
+        warn!("a rule is {problem}");
     }
 }

@@ -51,6 +51,15 @@ impl Site {
         address: SocketAddr,
         pair: Option<&Pair>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.shake_hands(TcpStream::connect(address).await?, pair).await
+    }
+
+    /// TLS over a connection that is there.
+    pub(crate) async fn shake_hands(
+        &self,
+        stream: TcpStream,
+        pair: Option<&Pair>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.authority.certificate().as_bytes()).unwrap()).unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots);
@@ -62,7 +71,6 @@ impl Site {
                 config.with_client_auth_cert(vec![certificate], key).unwrap()
             }
         };
-        let stream = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Evaluated {
     /// Times of its first and its last event.
     pub(crate) first_event: Micros,
     pub(crate) last_event: Micros,
+    /// Times of its records were not believed.
+    pub(crate) is_clock_doubted: bool,
     /// Log sources that report with it.
     pub(crate) heard: Heard,
 }

@@ -27,11 +27,12 @@ struct Case {
     groups: u64,
     /// Between two hits; a minute is the timespan.
     micros: i64,
-    /// Every so manieth hit is half a minute late.
+    /// Every so manieth hit is late by so much.
     late: u64,
+    late_seconds: i64,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     case("a million groups", "event_count", "gte: 100", MILLION, MILLION, 0),
     case("at the limit of groups", "event_count", "gte: 100", GROUPS, GROUPS, 0),
     case("beyond it: one comes, one goes", "event_count", "gte: 100", 4 * GROUPS, 4 * GROUPS, 0),
@@ -46,6 +47,22 @@ const CASES: [Case; 11] = [
         ..case("... and a hundredth late", "value_median", "field: value, gte: 5000", 2 * MILLION, 1_000, 60)
     },
     case("one group of 9,000 events, fires", "event_count", "gte: 100", MILLION, 1, 14_000),
+    Case {
+        late: 2,
+        late_seconds: 1,
+        ..case(
+            "... of values, half 1 s late",
+            "value_count",
+            "field: value, gte: 100",
+            MILLION / 10,
+            1,
+            14_000,
+        )
+    },
+    Case {
+        late: 2,
+        ..case("... half 30 s late", "value_count", "field: value, gte: 100", MILLION / 10, 1, 14_000)
+    },
 ];
 
 const fn case(
@@ -56,7 +73,7 @@ const fn case(
     groups: u64,
     micros: i64,
 ) -> Case {
-    Case { name, kind, condition, hits, groups, micros, late: u64::MAX }
+    Case { name, kind, condition, hits, groups, micros, late: u64::MAX, late_seconds: 30 }
 }
 
 fn main() {
@@ -103,7 +120,7 @@ impl Case {
 
     fn hit(&self, engine: &Engine, seq: u64) -> (Hit, i64) {
         let now = 1_000_000 * SECOND + i64::try_from(seq).unwrap_or(0) * self.micros;
-        let ts = if seq % self.late == self.late - 1 { now - 30 * SECOND } else { now };
+        let ts = if seq % self.late == self.late - 1 { now - self.late_seconds * SECOND } else { now };
         let key = |name: &str, value: String| (Arc::from(name), value.into_boxed_str());
         // Values and groups in no order.
         let value = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44;

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rsigma_parser::{CorrelationRule, Detections, FilterRule, FilterRuleTarget, SigmaRule, is_unsupported};
+use rsigma_parser::{
+    CorrelationRule, Detections, FilterRule, FilterRuleTarget, SigmaCollection, SigmaRule, is_unsupported,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::condition;
@@ -24,7 +26,7 @@ use crate::pattern::Compiler;
 use crate::problem::{Fault, Problem, Reason};
 use crate::rule::{Origin, Rule, RuleSource};
 use crate::scan::{Logic, Program};
-use crate::serial;
+use crate::{serial, shape};
 
 /// The highest major version of the specification whose meaning is known here.
 const SIGMA_MAJOR_MAX: u32 = 2;
@@ -55,12 +57,15 @@ struct Linker<'p> {
     fields: Fields,
     rules: Vec<Rule>,
     programs: Vec<Program>,
-    correlations: Vec<(usize, CorrelationRule, Place)>,
+    correlations: Vec<Written>,
     filters: Vec<(FilterRule, Place)>,
     /// Ids and names, and where they stand.
     known: HashMap<(&'static str, String), Origin>,
     problems: Vec<Problem>,
 }
+
+/// A correlation that is not resolved: its position among the rules, and where it stands.
+type Written = (usize, CorrelationRule, Place);
 
 /// Where a document stands, with its text for the lines of problems.
 #[derive(Clone)]
@@ -102,6 +107,9 @@ impl<'p> Linker<'p> {
             text: document.text.to_owned(),
             rule: rule.map(str::to_owned),
         };
+        if let Err(fault) = version(parsed).and_then(|()| shape::check(document)) {
+            return self.problem(&place, fault, false);
+        }
         let loaded = !parsed.is_empty();
         for error in &parsed.errors {
             self.parser_error(document, &place, error, loaded);
@@ -138,11 +146,6 @@ impl<'p> Linker<'p> {
     }
 
     fn detection(&mut self, written: &SigmaRule, place: &Place) -> Result<(), Fault> {
-        if let Some(major) =
-            written.sigma_version.filter(|major| *major > SIGMA_MAJOR_MAX || is_unsupported(Some(*major)))
-        {
-            return Err(Fault::near(Reason::Version { major }, "sigma-version"));
-        }
         if written.detection.timeframe.is_some() {
             return Err(Fault::near(Reason::Timeframe, "timeframe:"));
         }
@@ -299,13 +302,32 @@ impl Linker<'_> {
             }
             failed.retain(|index| !done.contains(index));
         }
-        for (_, written, place) in waiting {
-            let reference = self.missing(&written, &failed).unwrap_or_default();
-            let reason = Reason::UnknownRule { reference: reference.clone() };
-            self.problem(&place, Fault::near(reason, reference), false);
+        for (_, written, place) in &waiting {
+            let fault = self.unresolved(written, &waiting, &failed);
+            self.problem(place, fault, false);
         }
         self.remove(&failed);
         resolved
+    }
+
+    /// Why a correlation was not resolved in any round.
+    fn unresolved(&self, written: &CorrelationRule, waiting: &[Written], failed: &[usize]) -> Fault {
+        let Some(reference) = self.missing(written, failed) else {
+            let detail = format!("it stands on a chain of more than {CHAIN_MAX} correlations");
+            return Fault::near(Reason::Correlation(detail), "rules:");
+        };
+        // What each waits for in turn: an end of it is not loaded for a reason of its own.
+        let mut next = Some(reference.clone());
+        for _ in 0..=waiting.len() {
+            let index = next.and_then(|reference| self.find(&reference)).map(|rule| rule.index);
+            let below = waiting.iter().find(|(waits, ..)| Some(*waits) == index);
+            next = below.and_then(|(_, written, _)| self.missing(written, failed));
+        }
+        let reason = match next {
+            Some(_) => Reason::Correlation(format!("`{reference}` stands, through others, on itself")),
+            None => Reason::UnknownRule { reference: reference.clone() },
+        };
+        Fault::near(reason, reference)
     }
 
     /// The first rule it names that is not loaded (yet).
@@ -369,6 +391,18 @@ impl Linker<'_> {
             correlation.members.iter_mut().for_each(|member| settle(&mut member.rule));
         }
         rules
+    }
+}
+
+/// Whether the meaning of all that a document holds is known here.
+fn version(parsed: &SigmaCollection) -> Result<(), Fault> {
+    let rules = parsed.rules.iter().map(|rule| rule.sigma_version);
+    let correlations = parsed.correlations.iter().map(|correlation| correlation.sigma_version);
+    let filters = parsed.filters.iter().map(|filter| filter.sigma_version);
+    let is_newer = |major: &u32| *major > SIGMA_MAJOR_MAX || is_unsupported(Some(*major));
+    match rules.chain(correlations).chain(filters).flatten().find(is_newer) {
+        Some(major) => Err(Fault::near(Reason::Version { major }, "sigma-version")),
+        None => Ok(()),
     }
 }
 

@@ -303,15 +303,22 @@ fn threshold(kind: Counted, limit: u64) -> Amount {
     if kind.measures() { Amount::whole(limit.cast_signed().into()) } else { Amount::from(limit) }
 }
 
-/// A threshold above what one group may hold could never be met.
+/// A count that no group can come to would never fire.
 fn check_threshold(predicates: &[(ConditionOperator, u64)]) -> Result<(), Fault> {
     let max = u64::try_from(WINDOW_EVENTS_MAX).unwrap_or(u64::MAX);
-    match predicates.iter().find(|(_, limit)| *limit >= max) {
-        Some((_, limit)) => Err(refuse(
-            format!("the threshold {limit} is not below {max}, the most events a group holds"),
+    if let Some((_, limit)) = predicates.iter().find(|(_, limit)| *limit >= max) {
+        let limit = limit.cast_signed();
+        return Err(refuse(
+            format!("the threshold {limit} is not from 0 to below {max}, the most events a group holds"),
             "condition:",
-        )),
-        None => Ok(()),
+        ));
+    }
+    let meets = |count: u64| {
+        predicates.iter().all(|(operator, limit)| compare(*operator, count.into(), (*limit).into()))
+    };
+    match (1..=max).any(meets) {
+        true => Ok(()),
+        false => Err(refuse("no count meets its condition: it would never fire", "condition:")),
     }
 }
 

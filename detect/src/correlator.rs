@@ -114,7 +114,8 @@ pub struct CorrelationHit {
     /// [`Self::counted`] says which.
     pub count: Amount,
     pub(crate) kind: Counted,
-    /// When `new`, the events of the window in order of time, at most [`EVENTS_REPORTED_MAX`]; else the one that is added.
+    /// First the event that fired it. When `new`, the others of the window behind it: those that bring a rule or a value which none
+    /// before them brought, then the rest, both in the order of time; at most [`EVENTS_REPORTED_MAX`] in all.
     pub events: Vec<EventKey>,
     /// The group did not fire at the hit before.
     pub new: bool,
@@ -480,7 +481,8 @@ fn hash(parts: &[&str]) -> u64 {
 }
 
 fn firing(correlation: &Correlation, group: &[&str], found: Found, hit: &Hit) -> CorrelationHit {
-    debug_assert!(found.events.len() <= EVENTS_REPORTED_MAX);
+    let others = found.events.into_iter().filter(|event| *event != hit.event);
+    let events = std::iter::once(hit.event.clone()).chain(others).take(EVENTS_REPORTED_MAX).collect();
     let names = correlation.group_by.iter().cloned();
     CorrelationHit {
         rule: Arc::clone(&correlation.rule),
@@ -489,7 +491,7 @@ fn firing(correlation: &Correlation, group: &[&str], found: Found, hit: &Hit) ->
         last: found.last,
         count: found.count,
         kind: correlation.kind,
-        events: if found.new { found.events } else { vec![hit.event.clone()] },
+        events,
         new: found.new,
         keys: hit.keys.clone(),
     }

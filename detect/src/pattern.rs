@@ -7,11 +7,8 @@
 //! that is the whole value cannot occur; `|windash` makes its five dashes equal on both sides, which is all permutations;
 //! `|neq` needs the field to be there; encoded values that are not text must go on to a base64.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ipnet::IpNet;
 use memchr::memmem::Finder;
 use rsigma_parser::fieldpath::unescape_brackets;
 use rsigma_parser::{
@@ -21,6 +18,7 @@ use rsigma_parser::{
 use crate::Placeholders;
 use crate::engine::Fields;
 use crate::limits::{DEPTH_MAX, VALUE_VARIANTS_MAX};
+use crate::network;
 use crate::predicate::{Compare, Number, Predicate, TextOp};
 use crate::problem::{Fault, Reason};
 use crate::regular_expression::RegularExpression;
@@ -643,8 +641,7 @@ fn one_line(error: &regex::Error) -> String {
 
 fn network(key: &Key, value: &SigmaValue) -> Result<Predicate, Reason> {
     let SigmaValue::String(string) = value else { return Err(key.value(value, "expected a network")) };
-    let text = string.original.as_str();
-    let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let network = network::network(&string.original);
     network.map(Predicate::Network).ok_or_else(|| key.value(value, "expected a network such as 10.0.0.0/8"))
 }
 

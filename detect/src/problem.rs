@@ -32,6 +32,10 @@ pub enum Reason {
     TooManyDocuments { documents: usize, max: usize },
     #[error("{0}")]
     Parser(String),
+    #[error("`{key}`: expected {expected}, found {found}")]
+    Shape { key: String, expected: &'static str, found: String },
+    #[error("`{key}` is unknown: expected one of {expected}")]
+    UnknownKey { key: String, expected: String },
     #[error(
         "the condition aggregates after a `|`: the specification calls this obsolete (\"the first approach ... is now obsolete\"), write a correlation rule"
     )]

@@ -56,6 +56,18 @@ impl Tally {
         }
     }
 
+    /// Goes back to an end before its own, and to a start that is not behind its own: the first entry that is not before a time.
+    pub(crate) fn rewind(&mut self, entries: &Entries, end: usize, since: Micros) {
+        for entry in entries.range(end.max(self.start), self.end) {
+            self.forget(entry);
+        }
+        let start = entries.before(since);
+        for entry in entries.range(start, end.min(self.start)) {
+            self.add(entry);
+        }
+        (self.start, self.end) = (start, end);
+    }
+
     /// An entry was put in at a place that is not behind the range.
     pub(crate) fn insert(&mut self, place: usize, entry: &Entry) {
         self.end = self.end.saturating_add(1);

@@ -1,8 +1,8 @@
 //! The events of one group of a correlation, and the question whether a new one fires it.
 //!
 //! Entries are kept in the order of time. A hit in order, which is nearly every hit, costs no search: what the window that
-//! ends at the newest entry holds is counted as entries come and go, once there are more than [`COUNTED_ANEW`]. A late hit is
-//! answered by walking once over the windows that hold it.
+//! ends at the newest entry holds is counted as entries come and go, once there are more than [`COUNTED_ANEW`]. For a late hit it
+//! goes back to the windows that hold it, and forth again.
 //!
 //! A group is its entries and nothing else. Whether it fires is what its newest window says, so that whoever has the entries
 //! of a window and of the one before it has all.
@@ -31,6 +31,7 @@ pub(crate) struct Found {
     pub(crate) first: Micros,
     pub(crate) last: Micros,
     pub(crate) count: Amount,
+    /// Of the window when it is new, else none.
     pub(crate) events: Vec<EventKey>,
     pub(crate) new: bool,
 }
@@ -131,24 +132,20 @@ impl Window {
         if correlation.kind == Counted::RulesInOrder {
             return self.ask_order(correlation, newest);
         }
-        let since = newest.ts.saturating_sub(correlation.timespan);
-        let mut trail = match self.trail.take() {
-            Some(trail) => trail,
-            None => Box::new(Tally::new(correlation.kind, self.entries.before(since))),
-        };
-        trail.extend(&self.entries, self.entries.len());
-        trail.shrink(&self.entries, since);
+        let mut trail = self.take_trail(correlation, newest.ts);
         let answer = answer(correlation, &mut trail);
-        if self.entries.len() > COUNTED_ANEW {
-            self.trail = Some(trail);
-        }
+        self.keep_trail(trail);
         answer
     }
 
-    fn ask_all(&self, correlation: &Correlation, added: &Entry) -> Option<Answer> {
+    /// The windows that hold the entry, from the first to the last: the trail goes back to the first, and from there to where
+    /// it was, so that what is asked costs as much as the entry is late, however much the windows hold.
+    fn ask_all(&mut self, correlation: &Correlation, added: &Entry) -> Option<Answer> {
+        let newest = self.entries.back()?.ts;
         let until = added.ts.saturating_add(correlation.timespan);
         let since = added.ts.saturating_sub(correlation.timespan);
-        let mut tally = Tally::new(correlation.kind, self.entries.before(since));
+        let mut tally = self.take_trail(correlation, newest);
+        tally.rewind(&self.entries, self.entries.until(added.ts), since);
         let mut best: Option<Answer> = None;
         let mut anchor = Some(added.ts);
         while let Some(ts) = anchor.filter(|ts| *ts <= until) {
@@ -161,7 +158,28 @@ impl Window {
             }
             anchor = self.entries.get(tally.end).map(|entry| entry.ts);
         }
+        tally.extend(&self.entries, self.entries.len());
+        tally.shrink(&self.entries, newest.saturating_sub(correlation.timespan));
+        self.keep_trail(tally);
         best
+    }
+
+    /// What the window holds that ends at the newest entry.
+    fn take_trail(&mut self, correlation: &Correlation, newest: Micros) -> Box<Tally> {
+        let since = newest.saturating_sub(correlation.timespan);
+        let mut trail = match self.trail.take() {
+            Some(trail) => trail,
+            None => Box::new(Tally::new(correlation.kind, self.entries.before(since))),
+        };
+        trail.extend(&self.entries, self.entries.len());
+        trail.shrink(&self.entries, since);
+        trail
+    }
+
+    fn keep_trail(&mut self, trail: Box<Tally>) {
+        if self.entries.len() > COUNTED_ANEW {
+            self.trail = Some(trail);
+        }
     }
 
     /// The first window that has all rules in their order, with the entry as one of them: the steps before it as late, those
@@ -200,18 +218,8 @@ impl Window {
 
     fn found(&self, answer: Answer, new: bool, senders: &Senders) -> Found {
         let entries = self.entries.range(answer.start, answer.end);
-        let mut events: Vec<EventKey> = Vec::new();
-        let mut last: Option<&Entry> = None;
-        for entry in entries.clone().filter(|_| new) {
-            // The values of one event stand beside each other.
-            if last.is_none_or(|last| !last.is_event_of(entry)) {
-                events.extend(senders.key(entry));
-            }
-            if events.len() >= EVENTS_REPORTED_MAX {
-                break;
-            }
-            last = Some(entry);
-        }
+        let telling = if new { telling(entries.clone()) } else { Vec::new() };
+        let events = telling.into_iter().filter_map(|entry| senders.key(entry)).collect();
         let first = entries.clone().next().map_or(0, |entry| entry.ts);
         let last = entries.clone().next_back().map_or(0, |entry| entry.ts);
         Found { first, last, count: answer.count, events, new }
@@ -261,6 +269,28 @@ impl Window {
         let newest_s = self.entries.back().map_or(0, |entry| seconds(entry.ts));
         newest_s.max(self.arrived_s) < kept_since_s(correlation, now)
     }
+}
+
+/// An entry for each of the events that are told of a window, at most [`EVENTS_REPORTED_MAX`]: those that bring a rule or a value
+/// which none before them brought, then the others.
+fn telling<'e>(entries: impl Iterator<Item = &'e Entry> + Clone) -> Vec<&'e Entry> {
+    let mut kinds: Vec<u64> = Vec::new();
+    let brings_more = |entry: &&Entry| {
+        let is_new = !kinds.contains(&entry.kind);
+        kinds.extend(is_new.then_some(entry.kind));
+        is_new
+    };
+    let first: Vec<&Entry> = entries.clone().filter(brings_more).take(EVENTS_REPORTED_MAX).collect();
+    let mut told: Vec<&Entry> = Vec::new();
+    for entry in first.into_iter().chain(entries) {
+        if told.len() >= EVENTS_REPORTED_MAX {
+            break;
+        }
+        if !told.iter().any(|told| told.is_event_of(entry)) {
+            told.push(entry);
+        }
+    }
+    told
 }
 
 /// What the condition is asked of in a range, when it is met.

@@ -198,6 +198,10 @@ fn takes_dashes_for_each_other_with_windash() {
 fn reads_networks() {
     assert!(item("f|cidr: 10.0.0.0/8", text("10.255.0.1")) && !item("f|cidr: 10.0.0.0/8", text("11.0.0.1")));
     assert!(item("f|cidr: 10.0.0.0/8", text("::ffff:10.1.1.1")));
+    for mapped in ["::ffff:10.0.0.0/104", "'::ffff:10.1.1.1'"] {
+        assert!(item(&format!("f|cidr: {mapped}"), text("10.1.1.1")), "{mapped}");
+        assert!(!item(&format!("f|cidr: {mapped}"), text("11.1.1.1")), "{mapped}");
+    }
     assert!(item("f|cidr: fe80::/10", text("fe80::1%eth0")) && !item("f|cidr: fe80::/10", text("::1")));
     assert!(item("f|cidr: 2001:db8::/32", text("[2001:DB8::1]")));
     assert!(item("f|cidr: 192.0.2.1", text("192.0.2.1")) && !item("f|cidr: 192.0.2.1", text("host")));

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use detect::limits::CHAIN_MAX;
 use detect::{Engine, Kind, Problem, Reason, Scratch, Severity, compile};
 use event::{Event, LogSource, ParseStatus, TsQuality, Value};
 
@@ -189,7 +190,124 @@ fn resolves_chains_in_any_order_and_names_what_is_missing() {
     let (engine, problems) = compile(&files);
     assert_eq!(engine.count(Kind::Correlation), 0);
     assert_eq!(engine.rules().len(), 1);
-    assert_eq!(problems.len(), 2, "a cycle: {problems:?}");
+    let circle = |reference: &str| format!("correlation: `{reference}` stands, through others, on itself");
+    assert_eq!(
+        problems.iter().map(|problem| problem.reason.to_string()).collect::<Vec<_>>(),
+        [circle("middle"), circle("top")]
+    );
+}
+
+#[test]
+fn tells_a_chain_that_is_too_long_from_what_is_missing() {
+    let link = |number: usize| {
+        let below = if number == 1 { "base".to_owned() } else { format!("c{}", number - 1) };
+        (format!("{number}.yml"), correlation(&format!("c{number}"), &format!("[{below}]"), ""))
+    };
+    let chain = |base: &str| {
+        let base = ("0.yml".to_owned(), rule(base, "sshd", ""));
+        let (engine, problems) = compile(&std::iter::once(base).chain((1..=7).map(link)).collect::<Vec<_>>());
+        (engine.count(Kind::Correlation), shown(&problems))
+    };
+    let (loaded, problems) = chain("base");
+    assert_eq!(loaded, CHAIN_MAX + 1);
+    let expected = [
+        "6.yml:5: c6: correlation: it stands on a chain of more than 4 correlations",
+        "7.yml:5: c7: the rule `c6` that it refers to is not loaded",
+    ];
+    assert_eq!(problems, expected);
+    let (loaded, problems) = chain("other");
+    assert_eq!((loaded, problems.len()), (0, 7));
+    assert_eq!(problems[6], "7.yml:5: c7: the rule `c6` that it refers to is not loaded");
+}
+
+/// What is said of a document that is refused, and changes nothing of a rule beside it.
+fn refused(text: &str) -> String {
+    let (engine, problems) = compile(&[("a.yml", rule("base", "sshd", "")), ("c.yml", text.to_owned())]);
+    let matched = ids(&engine, &event(linux("sshd"), &[("f", "x"), ("user", "admin")]));
+    assert_eq!((engine.rules().len(), matched.as_slice()), (1, &["base".to_owned()][..]), "{text}");
+    shown(&problems).join("\n")
+}
+
+/// The parser puts all of these on every rule.
+#[test]
+fn refuses_filters_that_name_no_rule() {
+    for (rules, line, found) in [
+        ("", 3, "nothing"),
+        ("  rule: [base]\n", 3, "nothing"),
+        ("  rules: []\n", 4, "an empty list"),
+        ("  rules: [1234]\n", 4, "a list"),
+        ("  rules: [base, 1234]\n", 4, "a list"),
+        ("  rules: 1234\n", 4, "1234"),
+    ] {
+        let told = refused(&format!(
+            "title: F\nlogsource: {{product: linux}}\nfilter:\n{rules}  s: {{user: admin}}\n  condition: not s\n"
+        ));
+        let expected = "`filter.rules`: expected a list of ids or names of rules, or `any`, found";
+        assert_eq!(told, format!("c.yml:{line}: F: {expected} {found}"), "{rules}");
+    }
+    let newer = "title: F\nsigma-version: 3\nlogsource: {product: linux}\nfilter: {rules: any, s: {user: admin}, condition: not s}\n";
+    assert_eq!(refused(newer), "c.yml:2: F: the rule targets Sigma 3, this engine knows up to 2");
+}
+
+/// The parser compares with the text of a map, and takes a name that is no text for none.
+#[test]
+fn refuses_maps_for_values_and_names_that_are_no_text() {
+    let value =
+        "expected text (in quotes if it has `: ` in it), a number, true, false, null or a list of these";
+    let field = "expected the name of a field in quotes";
+    for (written, line, key, expected, found) in [
+        ("    f: {endswith: x}\n", 5, "s.f", value, "a map"),
+        ("    f|re:\n    - net user: x\n    - y\n", 5, "s.f|re", value, "a map or a list in the list"),
+        ("    f: [[a, b]]\n", 5, "s.f", value, "a map or a list in the list"),
+        ("  - g: y\n  - f: !x y\n", 6, "s.f", value, "a tag"),
+        ("    4624: x\n", 5, "s.4624", field, "4624"),
+        ("    f: x\n  5: {g: x}\n", 6, "5", "expected a name in quotes", "5"),
+    ] {
+        let told = refused(&format!(
+            "title: R\nlogsource: {{product: linux}}\ndetection:\n  s:\n{written}  condition: s\n"
+        ));
+        assert_eq!(told, format!("c.yml:{line}: R: `detection.{key}`: {expected}, found {found}"));
+    }
+    let source =
+        "title: R\nlogsource: {product: linux, service: [sshd]}\ndetection: {s: {f: x}, condition: s}\n";
+    assert_eq!(refused(source), "c.yml:2: R: `logsource.service`: expected text, found a list");
+}
+
+/// The parser leaves all of these out.
+#[test]
+fn refuses_keys_of_correlations_that_would_be_left_out() {
+    for (written, expected) in [
+        (
+            "  group_by: [user]\n",
+            "5: C: `correlation.group_by` is unknown: expected one of type, rules, group-by,",
+        ),
+        ("  group-by: [1]\n", "5: C: `correlation.group-by`: expected text or a list of texts, found a list"),
+        (
+            "  aliases: {who: user}\n",
+            "5: C: `correlation.aliases.who`: expected a map of rules to the names of",
+        ),
+        ("generate: 'yes'\n", "5: C: `generate`: expected true or false, found yes"),
+    ] {
+        let told = refused(&format!(
+            "title: C\ncorrelation:\n  type: event_count\n  rules: [base]\n{written}{}",
+            if written.starts_with(' ') { "  timespan: 5m\n  condition: {gte: 2}\n" } else { "" }
+        ));
+        assert!(told.starts_with(&format!("c.yml:{expected}")), "{told}");
+    }
+    for (timespan, condition, expected) in [
+        (
+            "300",
+            "gte: 2",
+            "`correlation.timespan`: expected a number and its unit such as 90s, 5m, 1h or 1d, found 300",
+        ),
+        ("5m", "gte: 2, filed: user", "`correlation.condition.filed` is unknown: expected one of gt, gte,"),
+        ("5m", "gte: 1.5", "`correlation.condition.gte`: expected a whole number, found 1.5"),
+    ] {
+        let told = refused(&format!(
+            "title: C\ncorrelation:\n  type: event_count\n  rules: [base]\n  timespan: {timespan}\n  condition: {{{condition}}}\n"
+        ));
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[test]
@@ -212,7 +330,9 @@ fn refuses_correlations_it_would_misread() {
         ("value_percentile", "gte: 2, field: x, percentile: 101", "needs a `percentile`"),
         ("value_percentile", "gte: 2, field: x, percentile: 99.9", "needs a `percentile`"),
         ("event_count", "gte: 2, field: x", "for types that count or measure values"),
-        ("event_count", "gte: -1", "not below 10000"),
+        ("event_count", "gte: -1", "the threshold -1 is not from 0 to below 10000"),
+        ("event_count", "lt: 1", "no count meets its condition"),
+        ("event_count", "gte: 5, lte: 3", "no count meets its condition"),
     ] {
         let problem = run(&format!("{common}  type: {kind}\n  timespan: 5m\n  condition: {{{condition}}}\n"));
         assert!(problem.contains(reason), "{kind}, {condition}: {problem}");

@@ -13,7 +13,7 @@ pub type Micros = i64;
 /// One event, borrowed from its batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// The event's own time when it is sane, else the time its record was read.
+    /// The event's own time when it is sane, else the time its record was read, or came where that cannot be.
     pub ts: Micros,
     /// Where `ts` comes from.
     pub ts_quality: TsQuality,

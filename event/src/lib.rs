@@ -47,5 +47,5 @@ pub use parse::{
     Damage, EVTX_BLOCK_CHUNKS_MAX, EVTX_CHUNK_BYTES, EVTX_CHUNK_HEAD_BYTES, EVTX_CHUNK_MAGIC,
     EVTX_HEADER_BYTES, EVTX_MAGIC, EvtxBlock, evtx_chunk_end,
 };
-pub use parse::{Events, cuts_before, parse_batch, parse_batch_within};
+pub use parse::{Events, cuts_before, is_believable, parse_batch, parse_batch_within};
 pub use wire::{Batch, Encoder, Format, Header, Record, Records, Reply, WireError};

@@ -69,6 +69,19 @@ fn hits_of_one_rule_system_and_entity_are_one_alert() {
 }
 
 #[test]
+fn an_alert_keeps_all_that_one_hit_cites_and_no_more_of_others() {
+    let mut grouping = grouping(Vec::new());
+    let cites = |seq, records: std::ops::Range<u32>| {
+        let samples = records.map(|record| hit("r", seq, record, NOW).samples.remove(0)).collect();
+        Hit { samples, ..hit("r", seq, 0, NOW) }
+    };
+    grouping.observe(&cites(1, 0..7), None, NOW);
+    grouping.observe(&cites(2, 0..1), None, NOW);
+    let alert = only(grouping.changed(NOW));
+    assert_eq!((alert.samples.len(), &*alert.sample_events[6]), (7, "web01:00000000000000ab:1:6"));
+}
+
+#[test]
 fn an_alert_follows_the_level_of_its_system_and_gets_no_later_clock() {
     const MINUTE: Micros = 60 * SECOND;
     let mut grouping = grouping(Vec::new());

@@ -20,6 +20,8 @@ pub(crate) enum FeedError {
     Missing { path: PathBuf },
     #[error("{}: more than {max} files", path.display())]
     TooManyFiles { path: PathBuf, max: usize },
+    #[error("{}: more than {max} bytes, decompressed: the rest is not read", path.display())]
+    TooLong { path: PathBuf, max: u64 },
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: expected {expected}: {detail}", path.display())]

@@ -164,12 +164,16 @@ fn read(feed: &IndicatorFeed, builder: &mut IndicatorsBuilder, now: Micros) -> R
 
 fn read_file(path: &Path, sink: &mut Sink<'_>) -> Result<(), FeedError> {
     let input = expanded(path).map_err(|source| FeedError::Read { path: path.into(), source })?;
-    let input = input.take(FILE_BYTES_MAX);
+    let mut input = input.take(FILE_BYTES_MAX);
     match sink.feed.format {
-        FeedFormat::Csv => csv::read(input, path, sink),
-        FeedFormat::List => list::read(input, path, sink),
-        FeedFormat::Stix => stix::read(input, path, sink),
-        FeedFormat::Misp => misp::read(input, path, sink),
+        FeedFormat::Csv => csv::read(&mut input, path, sink),
+        FeedFormat::List => list::read(&mut input, path, sink),
+        FeedFormat::Stix => stix::read(&mut input, path, sink),
+        FeedFormat::Misp => misp::read(&mut input, path, sink),
+    }?;
+    match input.limit() {
+        0 => Err(FeedError::TooLong { path: path.into(), max: FILE_BYTES_MAX }),
+        _ => Ok(()),
     }
 }
 
@@ -213,8 +217,12 @@ fn matching(pattern: &Path) -> Result<Vec<PathBuf>, FeedError> {
     };
     let text = pattern.to_str().ok_or_else(|| malformed("not UTF-8".into()))?;
     let paths = glob::glob_with(text, VISIBLE).map_err(|error| malformed(error.to_string()))?;
-    let files = paths.filter_map(Result::ok).filter(|path| path.is_file());
-    Ok(files.take(FILES_MAX + 1).collect())
+    let paths = paths.map(|found| {
+        found.map_err(|error| FeedError::Read { path: error.path().into(), source: error.into() })
+    });
+    // A link that leads nowhere is a file that cannot be read, and no other thing than a file is meant.
+    let is_meant = |path: &PathBuf| path.metadata().map_or(true, |metadata| metadata.is_file());
+    paths.filter(|found| found.as_ref().map_or(true, is_meant)).take(FILES_MAX + 1).collect()
 }
 
 /// What a reader found of one indicator. Empty is not said.
@@ -291,7 +299,8 @@ impl Sink<'_> {
 /// second is an indicator, and of `ip-dst|port` only the first.
 pub(super) fn typed<'v>(named: &str, value: &'v str) -> Vec<(IndicatorKind, &'v str)> {
     let named = if named == "malware-sample" { "filename|md5" } else { named };
-    let parts = named.split('|').zip(value.split('|'));
+    // The last value may have the sign itself, as URLs do.
+    let parts = named.split('|').zip(value.splitn(named.split('|').count(), '|'));
     parts.filter_map(|(named, value)| Some((IndicatorKind::named(named)?, value))).collect()
 }
 

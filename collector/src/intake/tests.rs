@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use event::{Encoder, Format, Header, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
@@ -280,6 +280,36 @@ async fn shows_out_who_comes_when_all_places_of_its_host_are_taken() {
     drop(first);
     let again = async { while !is_let_in(bench.agent("web01", false).await).await {} };
     timeout(Duration::from_secs(30), again).await.expect("the place of one that left is free");
+}
+
+/// Somebody connects, and connects, and says nothing.
+#[tokio::test]
+async fn silent_strangers_keep_nobody_out_but_their_own_address() {
+    let bench = Bench::new(Limits { handshake_timeout_ms: 600_000, ..Limits::default() }).await;
+    let before = turned_away("address_limit");
+    let mut silent = Vec::new();
+    while turned_away("address_limit") == before {
+        assert!(silent.len() < 512, "none of so many was shown out");
+        silent.push(TcpStream::connect(bench.address).await.unwrap());
+        tokio::task::yield_now().await;
+    }
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = elsewhere.connect(bench.address).await.unwrap();
+    let agent = bench.site.shake_hands(stream, Some(&bench.site.host("web01", false))).await.unwrap();
+    assert!(is_let_in(agent).await);
+    drop(silent);
+    let again = async {
+        loop {
+            let agent = bench.site.connect(bench.address, Some(&bench.site.host("web01", false))).await;
+            if let Ok(agent) = agent
+                && is_let_in(agent).await
+            {
+                break;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), again).await.expect("the turns of those that left are free");
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ pub(super) struct Records {
     pub(super) foreign: usize,
     /// Records that are too long.
     pub(super) oversized: usize,
+    /// When the last of those that are taken was seen, or happened where the sender does not say when it saw it.
+    pub(super) newest: Option<Micros>,
     json_bytes: usize,
 }
 
@@ -107,14 +109,15 @@ impl Records {
     }
 
     fn push(&mut self, record: LogRecord, outer: &Outer) -> Result<(), TooLarge> {
-        let observed = Some(record.observed_time_unix_nano).filter(|nanos| *nanos != 0);
-        let observed = observed.and_then(|nanos| Micros::try_from(nanos / 1_000).ok());
+        let observed = micros(record.observed_time_unix_nano);
+        let seen = observed.or(micros(record.time_unix_nano));
         let json = Value::Object(object(record, &outer.attributes)).to_string().into_bytes();
         // Attributes around it that it replaces were copied all the same.
         self.spend(json.len().max(outer.json_bytes))?;
         if json.len() > RECORD_BYTES_MAX {
             self.oversized += 1;
         } else {
+            self.newest = self.newest.max(seen);
             self.taken.push(Taken { json, observed });
         }
         Ok(())
@@ -142,6 +145,11 @@ impl Outer {
     fn is_oversized(&self) -> bool {
         self.json_bytes > RECORD_BYTES_MAX
     }
+}
+
+/// Zero says nothing.
+fn micros(nanos: u64) -> Option<Micros> {
+    Some(nanos).filter(|nanos| *nanos != 0).and_then(|nanos| Micros::try_from(nanos / 1_000).ok())
 }
 
 /// A resource that names no host is taken for the certificate's.

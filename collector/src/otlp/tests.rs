@@ -5,7 +5,6 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::*;
@@ -138,6 +137,30 @@ async fn stores_a_repeated_request_once_and_a_failed_one_again() {
     assert_ne!(first[0].header.epoch, other[0].header.epoch);
 }
 
+#[test]
+fn asks_the_store_for_what_may_have_come_to_an_earlier_collector() {
+    let (started, hour) = (1_700_000_000_000_000, 3_600_000_000);
+    let asked = |newest: Option<Micros>, after: Micros| {
+        may_be_stored(newest.map(|newest| started + newest), started + after, started)
+    };
+    assert!(asked(None, ASK_STORE - 1) && asked(Some(hour), ASK_STORE - 1), "everything at first");
+    assert!(!asked(None, ASK_STORE) && !asked(Some(hour), 2 * hour));
+    assert!(asked(Some(-hour), 24 * hour), "a sender that tried for a day");
+    assert!(asked(Some(ASK_STORE - 1), hour) && !asked(Some(ASK_STORE), hour), "clocks are not the same");
+}
+
+#[test]
+fn knows_the_newest_record_of_a_request() {
+    let seen = LogRecord { observed_time_unix_nano: 1_700_000_009_000_000_000, ..log("a") };
+    for (records, newest) in [
+        (vec![log("a")], Some(1_700_000_000_000_000)),
+        (vec![log("a"), seen, LogRecord::default()], Some(1_700_000_009_000_000)),
+        (vec![LogRecord::default()], None),
+    ] {
+        assert_eq!(Records::read(request(None, records), "web01").unwrap().newest, newest);
+    }
+}
+
 #[tokio::test]
 async fn joins_a_repeated_request_to_the_one_that_is_under_way() {
     let mut bench = Bench::new(Limits::default()).await;
@@ -191,7 +214,9 @@ async fn refuses_requests_beyond_its_limits() {
         Limits { otlp_requests_max: 1, otlp_request_bytes_max: 1024, otlp_timeout_s: 1, ..Limits::default() };
     let mut bench = Bench::new(limits).await;
     let (answer, _) = bench.export(request(None, vec![log(&"x".repeat(2_000))]), &[]).await;
-    assert_eq!(answer.unwrap_err().code(), Code::OutOfRange);
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "senders do not repeat it");
+    assert!(status.message().contains("limits.otlp_request_bytes_max"), "{}", status.message());
 
     let mut client = bench.client.clone();
     let first = tokio::spawn(async move { client.export(request(None, vec![log("a")])).await });

@@ -290,7 +290,7 @@ fn explain(page: &mut Page, alert: &Alert, rule: Option<&Words>, handling: &Hand
     for (field, value) in &alert.matched {
         page.line("matched", &format!("{field} = {value}"));
     }
-    page.section(&format!("Lines (the first {} of {})", alert.samples.len(), counted(alert.hits, "event")));
+    page.section(&format!("Lines ({} of {})", alert.samples.len(), counted(alert.hits, "event")));
     alert.samples.iter().for_each(|line| page.raw(&unhex(line)));
     page.section("Next");
     alert.next_commands(rule).iter().for_each(|command| page.raw(command.as_bytes()));

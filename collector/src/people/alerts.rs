@@ -11,8 +11,8 @@ use crate::clock::now;
 use crate::config::ConfigArg;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
-use crate::people::output::{Format, Listed, OutputArgs, Tone, print};
-use crate::people::select::{self, DrillArg, UntilArg, as_address, as_iso, counted, grouped};
+use crate::people::output::{Format, Listed, OutputArgs, Tone, cut, print};
+use crate::people::select::{self, DrillArg, Named, UntilArg, as_address, as_iso, counted, grouped};
 use crate::people::verify;
 use crate::people::when::{Clock, When};
 
@@ -20,6 +20,12 @@ use crate::people::when::{Clock, When};
 const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
 /// Characters of an alert's id in the table. 64 bits: enough to be unique for ever; `vonggac alert` takes any unique prefix.
 const ID_CHARS: usize = 16;
+/// Alerts that have to do with an address: as the one who acts, or wherever it stands in what they are grouped by, in what matched
+/// and in the lines that they cite. What only looks like an address is none.
+const OF_ADDRESS: &str = "a.src_ip BETWEEN {first} AND {last} OR arrayExists( \
+    word -> ifNull(toIPv6OrNull(word) BETWEEN {first} AND {last}, false), \
+    extractAll(arrayStringConcat(arrayConcat([a.entity], mapValues(a.matched), a.samples), ' '), \
+        '[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*[0-9A-Fa-f:]'))";
 /// The column of what is due.
 const DUE: usize = 10;
 
@@ -71,7 +77,7 @@ pub(crate) struct Args {
     /// The host
     #[arg(long, help_heading = "Filters")]
     host: Option<String>,
-    /// Source address or network: 10.1.2.3, 2001:db8::/32
+    /// Address or network: 10.1.2.3, 2001:db8::/32; as the one who acts, or anywhere in what matched and in the lines cited
     #[arg(long, value_name = "ADDRESS|NETWORK", help_heading = "Filters")]
     address: Option<Network>,
     /// The rule's id, its beginning, or a part of its title
@@ -245,7 +251,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let clock = Clock::new(args.output.utc);
     let (filter, tables) = filter(args, &clock)?;
     let reader = Reader::open(&configuration(&args.config)?)?;
-    let (alerts, tallies) = block_on(async {
+    let (mut alerts, tallies) = block_on(async {
         let rows = reader.rows::<Alert>(&sql(&tables, &filter, args.limit), &filter).await?;
         let tallies = match args.output.format {
             Format::Table => reader.rows::<Tally>(&tally_sql(&tables, &filter), &filter).await?,
@@ -253,6 +259,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         };
         Ok((rows, tallies))
     })?;
+    if alerts.is_empty() {
+        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        block_on(select::say_unknown(&reader, &named))?;
+    }
+    cut(&mut alerts, args.limit, args.output.format == Format::Table);
     print(&alerts, &args.output, &clock, &summary(args, &clock, alerts.len(), &tallies)?)?;
     Ok(ExitCode::from(u8::from(args.exit_code && alerts.is_empty())))
 }
@@ -278,7 +289,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<(Filter, String)> {
             args.rule.as_deref().map(select::text),
         );
     if let Some(network) = &args.address {
-        filter.and_within("a.src_ip BETWEEN {first} AND {last}", network);
+        filter.and_within(OF_ADDRESS, network);
     }
     filter.and_if(
         "if(s.status = '', 'new', s.status) IN {}",
@@ -302,8 +313,9 @@ fn at_least(severity: &str) -> Bound {
 
 fn sql(tables: &str, filter: &Filter, limit: u32) -> String {
     format!(
-        "SELECT {COLUMNS} FROM {tables} WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {limit}",
-        filter.sql()
+        "SELECT {COLUMNS} FROM {tables} WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {}",
+        filter.sql(),
+        u64::from(limit) + 1
     )
 }
 
@@ -316,9 +328,7 @@ fn tally_sql(tables: &str, filter: &Filter) -> String {
 }
 
 fn summary(args: &Args, clock: &Clock, shown: usize, tallies: &[Tally]) -> Result<String> {
-    let (since, until) = select::window(clock, &args.since, args.until.until.as_ref())?;
-    let until = until.map(|until| format!(" until {}", clock.shown(until))).unwrap_or_default();
-    let window = format!("since {}{until} ({})", clock.shown(since), clock.zone_name());
+    let window = select::span(clock, select::window(clock, &args.since, args.until.until.as_ref())?);
     let total: u64 = tallies.iter().map(|tally| tally.alerts).sum();
     if total == 0 {
         return Ok(format!("no alert {window} that these filters let through"));

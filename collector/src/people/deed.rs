@@ -35,7 +35,7 @@ pub(crate) enum Deed {
     Ack(Optional),
     /// Give an alert to somebody
     Assign(Assign),
-    /// Say that what the alert is about can do no further harm
+    /// Say that what the alert is about can do no further harm. A closed alert is open again
     Contain(Optional),
     /// Add a remark
     Comment(Comment),
@@ -135,6 +135,8 @@ pub(crate) fn run(deed: &Deed) -> Result<ExitCode> {
         let mut ids = Vec::new();
         for prefix in &target.ids {
             match resolve(writer.reader(), prefix).await? {
+                // Named twice, by two beginnings perhaps: one deed.
+                Ok(id) if ids.contains(&id) => {}
                 Ok(id) => ids.push(id),
                 Err(said) => {
                     eprintln!("vonggac: {said}");

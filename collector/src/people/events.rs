@@ -11,8 +11,8 @@ use crate::config::ConfigArg;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::escape::{shortened, shown_bytes};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
-use crate::people::output::{Listed, OutputArgs, print, print_text};
-use crate::people::select::{self, DrillArg, UntilArg, as_address, as_iso, as_text, counted, unhex};
+use crate::people::output::{Format, Listed, OutputArgs, cut, print, print_text};
+use crate::people::select::{self, DrillArg, Named, UntilArg, as_address, as_iso, as_text, counted, unhex};
 use crate::people::when::{Clock, When};
 
 /// Characters of a message in the table; the rest of it is in JSON, CSV and --raw.
@@ -66,13 +66,13 @@ pub(crate) struct Args {
     /// Any part of the message, in any case; slower than --text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "Filters")]
     contains: Option<String>,
-    /// The id of the information system
+    /// The system's id, or a part of its name
     #[arg(long, help_heading = "Filters")]
     system: Option<String>,
     /// The kind: sshd, sudo, auditd, webserver, ...
     #[arg(long, help_heading = "Filters")]
     kind: Option<String>,
-    /// The id of a rule that matched, or its beginning; of a correlation: the events that its alerts cite, five of each
+    /// The id of a rule that matched, or its beginning; of a correlation: the events that its alerts cite
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
     /// Also the records of hunts: that one ran, and the rows it found. --kind hunt and --rule show them without
@@ -170,12 +170,18 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let filter = filter(args, &clock)?;
     let reader = Reader::open(&configuration(&args.config)?)?;
     let mut events = block_on(reader.rows::<Event>(&sql(&filter, args.limit), &filter))?;
+    if events.is_empty() {
+        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        block_on(select::say_unknown(&reader, &named))?;
+    }
+    let has_summary = args.output.format == Format::Table && !args.raw;
+    let is_cut = cut(&mut events, args.limit, has_summary);
     events.reverse();
     if args.raw {
         let lines: String = events.iter().map(|event| shown_bytes(&unhex(&event.raw)) + "\n").collect();
         print_text(&lines)?;
     } else {
-        print(&events, &args.output, &clock, &summary(args, &clock, &events)?)?;
+        print(&events, &args.output, &clock, &summary(args, &clock, events.len(), is_cut)?)?;
     }
     Ok(ExitCode::from(u8::from(args.exit_code && events.is_empty())))
 }
@@ -187,8 +193,8 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
         .and("a.ts >= {}", Bound::Time(since))
         .and_if("a.ts < {}", until.map(Bound::Time))
         .and_if("a.host = {}", args.host.as_deref().map(select::host))
-        .and_if("a.kind = {}", args.kind.as_deref().map(select::text))
-        .and_if("a.system_id = {}", args.system.as_deref().map(select::text))
+        .and_if("a.kind = lower({})", args.kind.as_deref().map(select::text))
+        .and_if(select::OF_SYSTEM, args.system.as_deref().map(select::text))
         .and_if("a.user = {} OR a.user_target = {}", args.user.as_deref().map(select::text))
         .and_if(select::OF_RULE, args.rule.as_deref().map(select::text))
         .and_if("positionCaseInsensitiveUTF8(a.message, {}) > 0", args.contains.as_deref().map(select::text));
@@ -219,20 +225,17 @@ fn by_words(filter: &mut Filter, words: &str) {
 
 fn sql(filter: &Filter, limit: u32) -> String {
     format!(
-        "SELECT {COLUMNS} FROM events AS a WHERE {} ORDER BY a.ts DESC, a.agent DESC, a.seq DESC, a.record DESC LIMIT {limit}",
-        filter.sql()
+        "SELECT {COLUMNS} FROM events AS a WHERE {} ORDER BY a.ts DESC, a.agent DESC, a.seq DESC, a.record DESC LIMIT {}",
+        filter.sql(),
+        u64::from(limit) + 1
     )
 }
 
-fn summary(args: &Args, clock: &Clock, events: &[Event]) -> Result<String> {
-    let (since, _) = select::window(clock, &args.since, args.until.until.as_ref())?;
-    let shown = u64::try_from(events.len())?;
-    let since = format!("since {} ({})", clock.shown(since), clock.zone_name());
-    Ok(match events.len() {
-        0 => format!("no event {since} that these filters let through"),
-        _ if shown == u64::from(args.limit) => {
-            format!("{} {since}: the newest; --limit shows more", counted(shown, "event"))
-        }
-        _ => format!("{} {since}", counted(shown, "event")),
+fn summary(args: &Args, clock: &Clock, shown: usize, is_cut: bool) -> Result<String> {
+    let window = select::span(clock, select::window(clock, &args.since, args.until.until.as_ref())?);
+    Ok(match (shown, is_cut) {
+        (0, _) => format!("no event {window} that these filters let through"),
+        (_, true) => format!("{} {window}: the newest; --limit shows more", counted(shown as u64, "event")),
+        (_, false) => format!("{} {window}", counted(shown as u64, "event")),
     })
 }

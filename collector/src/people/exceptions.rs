@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::alert::OWN_RULE;
 use crate::clock::{now, today};
 use crate::config::{Config, ConfigArg};
-use crate::exceptions::{self, Waiver};
+use crate::exceptions::{self, Kind, Waiver};
 use crate::indicators;
 use crate::inventory::Inventory;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::escape::shown;
 use crate::people::filter::Filter;
-use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
+use crate::people::output::{Format, Listed, OutputArgs, Tone, print, print_text};
 use crate::people::select::{as_iso, counted, grouped};
 use crate::people::when::Clock;
 use crate::priority::Levels;
@@ -99,9 +99,13 @@ fn check(args: &CheckArgs) -> Result<ExitCode> {
     let expired = exceptions.waivers().iter().filter(|waiver| waiver.has_expired(now)).map(expired);
     let said: Vec<String> = faults.iter().chain(&unknown).map(ToString::to_string).chain(expired).collect();
     let findings: String = said.iter().map(|line| format!("{}\n", shown(line))).collect();
-    let waivers = u64::try_from(exceptions.waivers().len()).unwrap_or(u64::MAX);
-    let found = u64::try_from(said.len()).unwrap_or(u64::MAX);
-    print_text(&format!("{findings}{} loaded, {}\n", grouped(waivers), counted(found, "finding")))?;
+    let of = |kind| exceptions.waivers().iter().filter(|waiver| waiver.kind == kind).count() as u64;
+    print_text(&format!(
+        "{findings}{} and {} loaded, {}\n",
+        counted(of(Kind::Exception), "exception"),
+        counted(of(Kind::Silence), "silence"),
+        counted(said.len() as u64, "finding")
+    ))?;
     Ok(ExitCode::from(u8::from(!said.is_empty())))
 }
 
@@ -209,6 +213,9 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
         0 => String::new(),
         wrong => format!("; {wrong} not loaded: vonggac exceptions check"),
     };
+    if args.output.format != Format::Table {
+        faults.iter().for_each(|fault| eprintln!("vonggac: not loaded: {}", shown(&fault.to_string())));
+    }
     print(&rows, &args.output, &Clock::new(args.output.utc), &format!("{}{wrong}", counted(count, "row")))?;
     Ok(ExitCode::SUCCESS)
 }

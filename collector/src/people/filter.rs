@@ -52,6 +52,22 @@ impl Filter {
         self.and_plain(&condition.replace("{first}", &first).replace("{last}", &last))
     }
 
+    /// Adds the condition that of two columns one is in one network and the other in the other.
+    pub(crate) fn and_between(
+        &mut self,
+        columns: [&'static str; 2],
+        one: &Network,
+        other: &Network,
+    ) -> &mut Self {
+        let mut ends = |one: &Network, other: &Network| {
+            let [of_one, of_other] = [one, other].map(std::slice::from_ref);
+            let [first, second] = columns;
+            format!("{} AND {}", self.is_within(first, of_one), self.is_within(second, of_other))
+        };
+        let (there, back) = (ends(one, other), ends(other, one));
+        self.and_plain(&format!("{there} OR {back}"))
+    }
+
     /// Whether an address is in one of the networks, for the place of an expression.
     pub(crate) fn is_within(&mut self, column: &'static str, networks: &[Network]) -> String {
         let ends = networks.iter().map(|network| {
@@ -168,6 +184,19 @@ mod tests {
             filter.sql(),
             "(a.host = {p0:String} OR a.host = lower({p0:String})) AND (a.drill_id = '') AND (a.sys_level >= {p1:UInt64})"
         );
+    }
+
+    #[test]
+    fn two_ends_are_one_in_each_network() {
+        let mut filter = Filter::default();
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        filter.and_between(["s", "d"], &network("10.0.0.0/8"), &network("192.0.2.7"));
+        let end = |column: &str, first: u8| {
+            format!("({column} BETWEEN toIPv6({{p{first}:String}}) AND toIPv6({{p{}:String}}))", first + 1)
+        };
+        let expected =
+            format!("({} AND {} OR {} AND {})", end("s", 0), end("d", 2), end("s", 4), end("d", 6));
+        assert_eq!(filter.sql(), expected);
     }
 
     #[test]

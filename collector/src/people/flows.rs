@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigArg;
 use crate::people::connect::{Reader, block_on, configuration};
 use crate::people::filter::{Bound, Filter, Network, shown_address};
-use crate::people::output::{Listed, OutputArgs, print};
-use crate::people::select::{self, DrillArg, UntilArg, as_address, as_iso, counted, grouped};
+use crate::people::output::{Format, Listed, OutputArgs, cut, print};
+use crate::people::select::{self, DrillArg, Named, UntilArg, as_address, as_iso, counted, grouped};
 use crate::people::when::{Clock, MICROS_PER_S, When};
 
 const EXAMPLES: &str = "\
@@ -63,9 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", help_heading = "Filters")]
     name: Option<String>,
     /// inbound, outbound, internal or external
-    #[arg(long, help_heading = "Filters")]
+    #[arg(long, value_parser = DIRECTIONS, hide_possible_values = true, help_heading = "Filters")]
     direction: Option<String>,
-    /// The id of the information system of either end
+    /// The id of the system of either end, or a part of its name
     #[arg(long, help_heading = "Filters")]
     system: Option<String>,
     /// The host or exporter that saw them
@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// The conversation, as other tools name it, too
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     community_id: Option<String>,
-    /// The id of a rule that matched, or its beginning; of a correlation: the flows that its alerts cite, five of each
+    /// The id of a rule that matched, or its beginning; of a correlation: the flows that its alerts cite
     #[arg(long, help_heading = "Filters")]
     rule: Option<String>,
     #[command(flatten)]
@@ -89,6 +89,9 @@ pub(crate) struct Args {
     #[arg(long)]
     exit_code: bool,
 }
+
+/// Which way flows go, as [`crate::ends`] tells it.
+const DIRECTIONS: [&str; 4] = ["inbound", "outbound", "internal", "external"];
 
 /// What flows are summed up by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -223,7 +226,7 @@ impl By {
         }
     }
 
-    fn sql(self, filter: &Filter, limit: u32) -> String {
+    fn sql(self, filter: &Filter, limit: u64) -> String {
         let (what, peer) = self.columns();
         format!(
             "SELECT {what} AS what, countIf(a.part = 0) AS conversations, uniq({peer}) AS peers, \
@@ -237,23 +240,31 @@ impl By {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let clock = Clock::new(args.output.utc);
-    let (since, _) = select::window(&clock, &args.since, args.until.until.as_ref())?;
+    let window = select::span(&clock, select::window(&clock, &args.since, args.until.until.as_ref())?);
     let filter = filter(args, &clock)?;
     let reader = Reader::open(&configuration(&args.config)?)?;
-    let since = format!("since {} ({})", clock.shown(since), clock.zone_name());
+    // One more than is shown, so that it is known whether there are more.
+    let limit = u64::from(args.limit) + 1;
+    let has_summary = args.output.format == Format::Table;
     let shown = match args.by {
         Some(by) => {
-            let sums = block_on(reader.rows::<Sum>(&by.sql(&filter, args.limit), &filter))?;
-            print(&sums, &args.output, &clock, &summary(sums.len(), "sum", args.limit, &since))?;
+            let mut sums = block_on(reader.rows::<Sum>(&by.sql(&filter, limit), &filter))?;
+            let is_cut = cut(&mut sums, args.limit, has_summary);
+            print(&sums, &args.output, &clock, &summary(sums.len(), "sum", is_cut, &window))?;
             sums.len()
         }
         None => {
-            let mut flows = block_on(reader.rows::<Flow>(&sql(&filter, args.limit), &filter))?;
+            let mut flows = block_on(reader.rows::<Flow>(&sql(&filter, limit), &filter))?;
+            let is_cut = cut(&mut flows, args.limit, has_summary);
             flows.reverse();
-            print(&flows, &args.output, &clock, &summary(flows.len(), "flow", args.limit, &since))?;
+            print(&flows, &args.output, &clock, &summary(flows.len(), "flow", is_cut, &window))?;
             flows.len()
         }
     };
+    if shown == 0 {
+        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        block_on(select::say_unknown(&reader, &named))?;
+    }
     Ok(ExitCode::from(u8::from(args.exit_code && shown == 0)))
 }
 
@@ -265,36 +276,40 @@ fn filter(args: &Args, clock: &Clock) -> Result<Filter> {
         .and("a.ts >= {}", Bound::Time(since))
         .and_if("a.ts < {}", until.map(Bound::Time))
         .and_if("a.dst_port = {}", args.port.map(|port| Bound::Number(port.into())))
-        .and_if("a.proto = {}", text(&args.proto))
-        .and_if("a.app = {}", text(&args.app))
+        .and_if("a.proto = lower({})", text(&args.proto))
+        .and_if("a.app = lower({})", text(&args.app))
         .and_if("positionCaseInsensitiveUTF8(a.server_name, {}) > 0", text(&args.name))
         .and_if("a.direction = {}", text(&args.direction))
-        .and_if("a.src_system_id = {} OR a.dst_system_id = {}", text(&args.system))
+        .and_if(select::END_OF_SYSTEM, text(&args.system))
         .and_if("a.host = {}", args.host.as_deref().map(select::host))
         .and_if("a.community_id = {}", text(&args.community_id))
         .and_if(select::OF_RULE, text(&args.rule));
-    for network in args.address.iter().chain(&args.peer) {
-        let either = "a.src_ip BETWEEN {first} AND {last} OR a.dst_ip BETWEEN {first} AND {last}";
-        filter.and_within(either, network);
+    match (&args.address, &args.peer) {
+        (Some(one), Some(other)) => {
+            filter.and_between(["a.src_ip", "a.dst_ip"], one, other);
+        }
+        (Some(one), None) => {
+            let either = "a.src_ip BETWEEN {first} AND {last} OR a.dst_ip BETWEEN {first} AND {last}";
+            filter.and_within(either, one);
+        }
+        (None, _) => {}
     }
     args.drill.apply(&mut filter);
     Ok(filter)
 }
 
-fn sql(filter: &Filter, limit: u32) -> String {
+fn sql(filter: &Filter, limit: u64) -> String {
     format!(
         "SELECT {COLUMNS} FROM flows AS a WHERE {} ORDER BY a.ts DESC, a.agent DESC, a.seq DESC, a.record DESC LIMIT {limit}",
         filter.sql()
     )
 }
 
-fn summary(rows: usize, what: &str, limit: u32, since: &str) -> String {
-    match u64::try_from(rows).unwrap_or(u64::MAX) {
-        0 => format!("no flow {since} that these filters let through"),
-        shown if shown == u64::from(limit) => {
-            format!("{} {since}; --limit shows more", counted(shown, what))
-        }
-        shown => format!("{} {since}", counted(shown, what)),
+fn summary(rows: usize, what: &str, is_cut: bool, window: &str) -> String {
+    match (rows, is_cut) {
+        (0, _) => format!("no flow {window} that these filters let through"),
+        (_, true) => format!("{} {window}; --limit shows more", counted(rows as u64, what)),
+        (_, false) => format!("{} {window}", counted(rows as u64, what)),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::people::connect::{Reader, Writer, block_on, configuration};
 use crate::people::deed::PREFIX_CHARS_MIN;
 use crate::people::escape::shown;
 use crate::people::filter::{Bound, Filter};
-use crate::people::output::{Listed, OutputArgs, Tone, print, print_text};
+use crate::people::output::{Format, Listed, OutputArgs, Tone, cut, print, print_text};
 use crate::people::select::{as_iso, counted, grouped};
 use crate::people::when::{Clock, When};
 
@@ -195,16 +195,28 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
         .and("a.last_at >= {}", Bound::Time(clock.resolve(&args.since)?))
         .and_if("a.status = {}", args.status.clone().map(Bound::Text))
         .and_if("a.target = {}", args.target.clone().map(Bound::Text));
-    let reader = Reader::open(&configuration(&args.config)?)?;
-    let sql = format!("{TOLD} WHERE {} ORDER BY last_at DESC, message LIMIT {}", filter.sql(), args.limit);
-    let rows = block_on(reader.rows::<Told>(&sql, &filter))?;
+    let config = configuration(&args.config)?;
+    let reader = Reader::open(&config)?;
+    let limit = u64::from(args.limit) + 1;
+    let sql = format!("{TOLD} WHERE {} ORDER BY last_at DESC, message LIMIT {limit}", filter.sql());
+    let mut rows = block_on(reader.rows::<Told>(&sql, &filter))?;
+    if rows.is_empty()
+        && let Some(name) = &args.target
+    {
+        // One that is configured no more may have been told something.
+        target(&config, name)?;
+    }
+    let more = match cut(&mut rows, args.limit, args.output.format == Format::Table) {
+        true => ", the newest; --limit shows more",
+        false => "",
+    };
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let given_up = rows.iter().filter(|row| row.status == Outcome::GaveUp.as_str()).count();
     let advice = match given_up {
         0 => String::new(),
         count => format!("; {count} given up: vonggac notifications retry MESSAGE sends again"),
     };
-    print(&rows, &args.output, &clock, &format!("{}{advice}", counted(count, "message")))?;
+    print(&rows, &args.output, &clock, &format!("{}{more}{advice}", counted(count, "message")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -74,6 +74,18 @@ pub(crate) fn print<T: Listed>(rows: &[T], args: &OutputArgs, clock: &Clock, sum
     closed_early(written.and_then(|()| Ok(out.flush()?)))
 }
 
+/// Leaves at most `limit` of rows, of which one more was asked for, and says whether there are more. Programs get no summary:
+/// they are told on standard error.
+pub(crate) fn cut<T>(rows: &mut Vec<T>, limit: u32, has_summary: bool) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let is_cut = rows.len() > limit;
+    rows.truncate(limit);
+    if is_cut && !has_summary {
+        eprintln!("vonggac: {limit} are written, and there are more: --limit N");
+    }
+    is_cut
+}
+
 /// Writes text that is already escaped.
 pub(crate) fn print_text(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();

@@ -2,9 +2,11 @@
 
 use anyhow::{Result, ensure};
 use event::Micros;
-use serde::Serializer;
+use serde::{Serialize, Serializer};
 use unicode_normalization::UnicodeNormalization;
 
+use crate::people::connect::Reader;
+use crate::people::escape::shown;
 use crate::people::filter::{Bound, Filter, shown_address};
 use crate::people::when::{Clock, When, iso};
 
@@ -21,6 +23,15 @@ pub(crate) struct UntilArg {
 pub(crate) const OF_RULE: &str = "arrayExists(rule -> startsWith(rule, {}), a.rules) OR notEmpty(a.rules) AND \
     concat(a.agent, ':', leftPad(lower(hex(a.epoch)), 16, '0'), ':', toString(a.seq), ':', toString(a.record)) IN \
     (SELECT arrayJoin(c.sample_events) FROM alerts AS c WHERE startsWith(c.rule_id, {}))";
+
+/// Events of a system by its id or a part of its name, which the inventory has.
+pub(crate) const OF_SYSTEM: &str = "a.system_id = {} OR \
+    a.system_id IN (SELECT id FROM systems WHERE positionCaseInsensitiveUTF8(name, {}) > 0)";
+
+/// Flows of which either end is one of such a system.
+pub(crate) const END_OF_SYSTEM: &str = "a.src_system_id = {} OR a.dst_system_id = {} OR \
+    hasAny([a.src_system_id, a.dst_system_id], \
+        (SELECT groupArray(toString(id)) FROM systems WHERE positionCaseInsensitiveUTF8(name, {}) > 0))";
 
 /// Which drill's rows.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +56,63 @@ impl DrillArg {
     }
 }
 
+/// What a person named in a filter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Named<'a> {
+    System(&'a str),
+    Host(&'a str),
+    Drill(&'a str),
+}
+
+impl<'a> Named<'a> {
+    /// Those of the usual filters; `none` and `all` are no drills.
+    pub(crate) fn of(system: Option<&'a String>, host: Option<&'a String>, drill: &'a DrillArg) -> Vec<Self> {
+        let drill = Some(&*drill.drill).filter(|drill| !["none", "all"].contains(drill));
+        let system = system.map(|system| Self::System(system));
+        system.into_iter().chain(host.map(|host| Self::Host(host))).chain(drill.map(Self::Drill)).collect()
+    }
+
+    /// A condition that a row meets when it is known, the table, and its name bound.
+    fn question(self) -> (&'static str, &'static str, Bound) {
+        match self {
+            Self::System(system) => ("systems", IS_SYSTEM, text(system)),
+            Self::Host(name) => ("agents", "a.agent = {}", host(name)),
+            Self::Drill(drill) => ("alerts", "a.drill_id = {}", text(drill)),
+        }
+    }
+
+    fn unknown(self) -> String {
+        match self {
+            Self::System(system) => {
+                format!("no system has the id, or in its name, {system:?}: `vonggac systems list`")
+            }
+            Self::Host(host) => {
+                format!("no host {host:?} has sent anything within 30 days: `vonggac status`")
+            }
+            Self::Drill(drill) => {
+                format!("no drill {drill:?} has raised an alert: `vonggac alerts --drill all`")
+            }
+        }
+    }
+}
+
+/// Whether a row of the inventory is meant.
+const IS_SYSTEM: &str = "a.id = {} OR positionCaseInsensitiveUTF8(a.name, {}) > 0";
+
+/// Says of what was named, and led to an empty answer, when nobody knows it: a typing error looks like a quiet day.
+pub(crate) async fn say_unknown(reader: &Reader, named: &[Named<'_>]) -> Result<()> {
+    for named in named {
+        let (table, condition, bound) = named.question();
+        let mut filter = Filter::default();
+        filter.and(condition, bound);
+        let sql = format!("SELECT toUInt64(1) AS number FROM {table} AS a WHERE {} LIMIT 1", filter.sql());
+        if reader.rows::<u64>(&sql, &filter).await?.is_empty() {
+            eprintln!("vonggac: {}", shown(&named.unknown()));
+        }
+    }
+    Ok(())
+}
+
 /// The two ends as instants; the later one may be open.
 pub(crate) fn window(clock: &Clock, since: &When, until: Option<&When>) -> Result<(Micros, Option<Micros>)> {
     let since = clock.resolve(since)?;
@@ -56,6 +124,12 @@ pub(crate) fn window(clock: &Clock, since: &When, until: Option<&When>) -> Resul
         clock.shown(until.unwrap_or_default())
     );
     Ok((since, until))
+}
+
+/// `since 2026-08-19 14:30:05 until 2026-08-19 15:00:00 (+07)`, of a window.
+pub(crate) fn span(clock: &Clock, (since, until): (Micros, Option<Micros>)) -> String {
+    let until = until.map(|until| format!(" until {}", clock.shown(until))).unwrap_or_default();
+    format!("since {}{until} ({})", clock.shown(since), clock.zone_name())
 }
 
 /// Text as it is stored: NFC.
@@ -93,9 +167,24 @@ pub(crate) fn as_texts<S: Serializer>(lines: &[String], serializer: S) -> Result
     serializer.collect_seq(lines.iter().map(|hex| String::from_utf8_lossy(&unhex(hex)).into_owned()))
 }
 
-/// Serialises pairs as an object.
+/// Serialises pairs as an object. A name that stands several times has a list of its values: most readers of JSON keep only the last
+/// of two that are called the same.
 pub(crate) fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Values<'p> {
+        One(&'p str),
+        Several(Vec<&'p str>),
+    }
+    let is_first =
+        |(at, (name, _)): &(usize, &(String, String))| pairs.iter().take(*at).all(|(known, _)| known != name);
+    let values = |name: &String| {
+        let all: Vec<&str> =
+            pairs.iter().filter(|(known, _)| known == name).map(|(_, value)| &**value).collect();
+        if let [one] = all.as_slice() { Values::One(one) } else { Values::Several(all) }
+    };
+    let names = pairs.iter().enumerate().filter(is_first).map(|(_, (name, _))| name);
+    serializer.collect_map(names.map(|name| (name, values(name))))
 }
 
 /// `1,234,567`.
@@ -143,6 +232,15 @@ mod tests {
         assert_eq!(counted(1_234_567, "event"), "1,234,567 events");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_000), "1,000");
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_has_a_list_in_json() {
+        #[derive(Serialize)]
+        struct Row(#[serde(serialize_with = "as_map")] Vec<(String, String)>);
+        let pairs =
+            [("a", "1"), ("b", "2"), ("a", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(serde_json::to_string(&Row(pairs.into())).unwrap(), r#"{"a":["1","3"],"b":"2"}"#);
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use detect::{CorrelationHit, Engine, EventKey, Match, Rule, Scratch, Severity};
 use event::{
-    BATCH_RECORDS_MAX, Batch, Event, Events, EvtxBlock, Format, Header, Micros, ParseStatus,
+    BATCH_RECORDS_MAX, Batch, Event, Events, EvtxBlock, Format, Header, LogSource, Micros, ParseStatus,
     RECORD_BYTES_MAX, Record,
 };
 
 use super::evidence::{Content, OnDisk, Piece};
-use crate::ends::{Ends, NETWORK};
+use crate::ends::{Ends, with_ends};
 use crate::inventory::Inventory;
 use crate::people::{counted, grouped};
 
@@ -30,9 +30,6 @@ const ANY_TIME: Micros = 1_000 * 366 * 24 * 3_600 * 1_000_000;
 
 /// Names under which an event says which host it is about.
 const HOST_FIELDS: [&str; 5] = ["Computer", "hostname", "host.name", "node", "host"];
-
-/// Names under which an event seen on a network says who is concerned, when it is about no host.
-const END_FIELDS: [&str; 3] = ["src_ip", "dst_ip", "dst_port"];
 
 /// What a rule found.
 #[derive(Debug)]
@@ -64,6 +61,8 @@ pub(super) struct Outcome {
     /// By index of the file: lines that no parser takes. Rules see their text alone.
     pub(super) unparsed: BTreeMap<usize, Unparsed>,
     pub(super) matches: u64,
+    /// Events that were understood and of which nobody says the log source.
+    unsourced: u64,
     /// Findings beyond the limit.
     pub(super) dropped: u64,
     /// By index of the file: how many chunks and records cannot be read, and why the first cannot.
@@ -85,6 +84,8 @@ pub(super) struct Hunt<'h> {
     pub(super) severity: Severity,
     /// Of times that name no zone.
     pub(super) utc_offset_s: i32,
+    /// Of events that say none.
+    pub(super) log_source: LogSource<'h>,
     pub(super) kept: &'h AtomicUsize,
     /// Evidence is looked at without one: only private addresses tell which way a flow goes.
     pub(super) inventory: Inventory,
@@ -190,6 +191,11 @@ impl<'h> Hunter<'h> {
         if event.status == ParseStatus::Raw {
             self.outcome.raw(file, position, &event.message);
         }
+        if event.log_source == LogSource::default() {
+            event.log_source = hunt.log_source;
+            let is_unsourced = event.status != ParseStatus::Raw && event.log_source == LogSource::default();
+            self.outcome.unsourced += u64::from(is_unsourced);
+        }
         let matches = self.hunt.engine.evaluate(event, &mut self.scratch);
         if matches.is_empty() {
             return;
@@ -237,6 +243,7 @@ impl Outcome {
         other.unparsed.into_iter().for_each(|(file, unparsed)| self.unparsed(file, unparsed));
         self.matches += other.matches;
         self.dropped += other.dropped;
+        self.unsourced += other.unsourced;
         self
     }
 
@@ -298,6 +305,13 @@ impl Outcome {
         self.damage.iter().map(line).collect()
     }
 
+    /// How many events rules can hardly see.
+    pub(super) fn unsourced_in_words(&self) -> Option<String> {
+        let events = counted(self.unsourced, "event");
+        let what = "whose log source is not known: only rules that name none look at them. --product, --service and --category say it";
+        (self.unsourced > 0).then(|| format!("{events} {what}"))
+    }
+
     /// Which files have lines that no parser takes, those with the most first.
     pub(super) fn unparsed_in_words<'p>(&self, path: impl Fn(usize) -> &'p Path) -> Vec<String> {
         let mut files: Vec<_> = self.unparsed.iter().collect();
@@ -319,11 +333,11 @@ impl Outcome {
 
 impl Finding {
     fn of_correlation(fired: CorrelationHit) -> Option<Self> {
-        let last = fired.events.last()?;
-        let place = Place { file: last.epoch, position: last.seq };
+        let event = fired.events.first()?;
+        let place = Place { file: event.epoch, position: event.seq };
         let count = u64::try_from(fired.events.len()).unwrap_or(u64::MAX);
         let counted = (fired.counted().to_owned(), fired.count.to_string());
-        let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&last.agent));
+        let (rule, ts, host) = (fired.rule, fired.last, Arc::clone(&event.agent));
         let mut matched = fired.group;
         matched.push(counted);
         Some(Self { rule, ts, host, place, matched, count })
@@ -337,16 +351,4 @@ fn begins_object(text: &str) -> bool {
 
 fn host(event: &Event<'_>) -> Arc<str> {
     HOST_FIELDS.iter().find_map(|name| event.text(name)).unwrap_or_default().to_lowercase().into()
-}
-
-/// What matched, behind the two ends of an event that was seen on a network: rules seldom ask for addresses, people do.
-fn with_ends(event: &Event<'_>, matched: Vec<(String, String)>) -> Vec<(String, String)> {
-    if event.log_source.product != NETWORK {
-        return matched;
-    }
-    let asked = |name: &str| matched.iter().any(|(known, _)| known == name);
-    let missing = END_FIELDS.into_iter().filter(|name| !asked(name));
-    let ends =
-        missing.filter_map(|name| Some((name.to_owned(), event.values(name).next()?.to_text().into_owned())));
-    ends.collect::<Vec<_>>().into_iter().chain(matched).collect()
 }

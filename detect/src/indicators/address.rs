@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::IndicatorError;
+use crate::network::network;
 
 /// Widest networks that are taken: a registry's block of IPv4, a provider's block of IPv6.
 const PREFIX_V4_MIN: u8 = 8;
@@ -63,7 +64,7 @@ impl Prefixes {
 
 pub(super) fn key(value: &str, out: &mut Vec<u8>) -> Result<(), IndicatorError> {
     let expected = "an IPv4 or IPv6 address, or a network such as 192.0.2.0/24";
-    let net = if value.contains('/') { value.parse().ok() } else { address(value).map(IpNet::from) };
+    let net = if value.contains('/') { network(value) } else { address(value).map(IpNet::from) };
     put(net.ok_or(IndicatorError::Malformed { expected })?.trunc(), out);
     Ok(())
 }

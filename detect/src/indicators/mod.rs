@@ -12,7 +12,8 @@
 //! words     what a feed says of its indicators; feeds repeat themselves, so equal ones are kept once
 //! ```
 //!
-//! Two feeds may name one value: each has an entry. Of one feed a value has one entry, the one that is valid the longest.
+//! Two feeds may name one value: each has an entry. Of one feed a value has one entry, with the words that the feed said first,
+//! valid from the earliest begin to the latest end that it names.
 //!
 //! Limits: [`INDICATORS_MAX`], [`INDICATOR_BYTES_MAX`], [`INDICATOR_KEYS_BYTES_MAX`], [`SIGHTINGS_MAX`]. A set never changes
 //! once it is built: other feeds make another set.
@@ -191,10 +192,8 @@ impl IndicatorsBuilder {
     }
 
     fn prolong(&mut self, at: u32, from: u32, until: u32) {
-        if let Some(entry) = self.set.entries.get_mut(index(at))
-            && entry.until < until
-        {
-            (entry.from, entry.until) = (from, until);
+        if let Some(entry) = self.set.entries.get_mut(index(at)) {
+            (entry.from, entry.until) = (entry.from.min(from), entry.until.max(until));
         }
     }
 

@@ -74,6 +74,7 @@ fn brings_every_spelling_to_one_form() {
         (Address, "192.0.2.7:443", "192.0.2.7"),
         (Address, "192.0.2.7/24", "192.0.2.0/24"),
         (Address, "::ffff:192.0.2.7", "192.0.2.7"),
+        (Address, "::ffff:192.0.2.7/120", "192.0.2.0/24"),
         (Address, "[2001:DB8::1]:443", "2001:db8::1"),
         (Address, "2001:db8::/32", "2001:db8::/32"),
         (Domain, "Evil.Example.ORG.", "evil.example.org"),
@@ -226,9 +227,14 @@ fn looks_at_the_fields_of_each_kind() {
 }
 
 #[test]
-fn tells_each_feed_and_keeps_of_one_feed_what_is_valid_the_longest() {
+fn tells_each_feed_and_believes_all_times_of_one_feed() {
     let mut builder = IndicatorsBuilder::default();
     let value = "evil.example";
+    let between = |from, until| NewIndicator {
+        valid_from: Some(from),
+        valid_until: Some(until),
+        ..new("d", IndicatorKind::Domain, value)
+    };
     let until =
         |feed, until| NewIndicator { valid_until: Some(until), ..new(feed, IndicatorKind::Domain, value) };
     assert_eq!(builder.add(&until("a", DAY)), Ok(Added::New));
@@ -236,6 +242,8 @@ fn tells_each_feed_and_keeps_of_one_feed_what_is_valid_the_longest() {
     assert_eq!(builder.add(&until("a", 2 * DAY)), Ok(Added::Known));
     assert_eq!(builder.add(&until("b", DAY)), Ok(Added::New));
     assert_eq!(builder.add(&until("c", 3 * DAY)), Ok(Added::New));
+    assert_eq!(builder.add(&between(5 * DAY, 7 * DAY)), Ok(Added::New));
+    assert_eq!(builder.add(&between(4 * DAY, 7 * DAY)), Ok(Added::Known), "the same end, an earlier begin");
     let set = builder.build();
     let feeds = |ts| {
         let mut sightseer = Sightseer::default();
@@ -247,7 +255,8 @@ fn tells_each_feed_and_keeps_of_one_feed_what_is_valid_the_longest() {
     assert_eq!(feeds(DAY - MICROS_PER_S), ["a", "b", "c"], "each once, for two fields");
     assert_eq!(feeds(DAY), ["a", "c"], "before the end, not at it");
     assert_eq!(feeds(3 * DAY), [""; 0]);
-    assert_eq!(set.lookup("www.evil.example").len(), 3, "a person sees what has expired, too");
+    assert_eq!((feeds(4 * DAY), feeds(7 * DAY)), (vec!["d"], vec![]));
+    assert_eq!(set.lookup("www.evil.example").len(), 4, "a person sees what has expired, too");
 }
 
 #[test]

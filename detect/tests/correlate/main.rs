@@ -123,6 +123,29 @@ fn tells_the_first_firing_from_the_further_ones() {
 }
 
 #[test]
+fn names_the_event_that_fired_then_one_of_each_rule_or_value_then_the_others() {
+    let fired = |kind: &str, condition: &str, steps: &[Step]| -> Vec<u64> {
+        let engine = engine(&correlation(kind, condition, ""));
+        let mut correlator = engine.correlator();
+        let mut fired = steps.iter().flat_map(|step| correlator.observe(hit(&engine, step), step.ts));
+        let first = fired.next().expect("a firing");
+        assert!(first.new);
+        first.events.iter().map(|event| event.seq).collect()
+    };
+    let step = |rule: usize, seq: u64| one(rule, seq as i64 * 1_000, seq);
+    // More events of the first rule than a firing names.
+    let mut steps: Vec<Step> = (1..=150).map(|seq| step(0, seq)).collect();
+    steps.extend([step(1, 151), step(1, 152), step(2, 153)]);
+    for kind in ["temporal", "temporal_ordered"] {
+        let named = fired(kind, "", &steps);
+        assert_eq!((&named[..5], named.len()), (&[153, 1, 151, 2, 3][..], 100), "{kind}");
+    }
+    let values = [4, 4, 4, 8, 9].into_iter().zip(1..);
+    let steps: Vec<Step> = values.map(|(value, seq)| Step { value, ..step(0, seq) }).collect();
+    assert_eq!(fired("value_count", "field: value\n    gte: 3", &steps), [5, 1, 4, 2, 3]);
+}
+
+#[test]
 fn counts_the_same_event_once() {
     let engine = engine(&correlation("event_count", "gte: 2", ""));
     let mut correlator = engine.correlator();

@@ -129,7 +129,8 @@ impl<'t> Line<'t> {
 pub(super) fn address(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = inner.split_once('%').map_or(inner, |(address, _)| address);
-    let unmapped = address.strip_prefix("::ffff:").filter(|rest| rest.parse::<Ipv4Addr>().is_ok());
+    let mapped = address.split_at_checked(7).filter(|(head, _)| head.eq_ignore_ascii_case("::ffff:"));
+    let unmapped = mapped.map(|(_, rest)| rest).filter(|rest| rest.parse::<Ipv4Addr>().is_ok());
     let address = unmapped.unwrap_or(address);
     address.parse::<IpAddr>().is_ok().then_some(address)
 }

@@ -2,17 +2,21 @@
 //!
 //! Nested objects become names with dots (`process.name`), the elements of an array become several values of one name. The
 //! time is the first that stands under one of the usual names ([`rank`]). Windows events get their native names and log
-//! source, whoever shipped them (`windows.rs`).
+//! source, whoever shipped them (`windows.rs`), and so do entries of systemd's journal (`journal.rs`).
 //!
 //! Limits: those of `json_text.rs`; what lies deeper or comes later is checked to be JSON, and stays in the text only. A line
 //! that is not one object, or has more behind it, is not taken.
 
 use super::fields::{Fields, Line};
+use super::journal;
 use super::json_text::{self, Extent};
 use super::room::Room;
 use super::time::{self, Stamp};
 use super::windows;
-use crate::{ParseStatus, Value};
+use crate::{LogSource, ParseStatus, Value};
+
+/// Names of Windows' times, which are in UTC whether they say so or not.
+const IN_UTC: [&str; 3] = ["TimeCreated_SystemTime", "SystemTime", "UtcTime"];
 
 /// The place of a name among those under which a time stands, the likeliest first.
 fn rank(name: &str) -> Option<u8> {
@@ -43,21 +47,29 @@ pub(super) fn parse<'t>(line: &'t str, is_nfc: bool, room: &mut Room<'t>) -> Opt
 
 /// What the fields of an object say. What lay beyond the limits, or is no part of a Windows event, stands in the text alone.
 pub(super) fn understood(mut fields: Fields<'_>, extent: Extent) -> Line<'_> {
-    let (source, are_all) = windows::recognise(&mut fields);
+    let (mut source, are_all) = windows::recognise(&mut fields);
     let stamp = first_stamp(&fields);
     let fields_hold_text = extent == Extent::Whole && are_all;
-    Line { stamp, source, status: ParseStatus::Parsed, fields_hold_text, fields }
+    let mut status = ParseStatus::Parsed;
+    if source == LogSource::default()
+        && let Some(entry) = journal::recognise(&mut fields)
+    {
+        (source, status) = entry;
+    }
+    Line { stamp, source, status, fields_hold_text, fields }
 }
 
 /// The time under the likeliest name that has one.
 fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
     let mut tried = None;
     loop {
-        let times = fields.0.iter().filter_map(|(name, value)| Some((rank(name)?, value)));
-        let untried = times.filter(|(rank, _)| Some(*rank) > tried);
-        let (rank, value) = untried.min_by_key(|(rank, _)| *rank)?;
-        if let Some(stamp) = stamp(value) {
-            return Some(stamp);
+        let times = fields.0.iter().filter_map(|(name, value)| Some((rank(name)?, name, value)));
+        let untried = times.filter(|(rank, ..)| Some(*rank) > tried);
+        let (rank, name, value) = untried.min_by_key(|(rank, ..)| *rank)?;
+        let stamp = stamp(value);
+        let stamp = if IN_UTC.contains(&&**name) { stamp.and_then(Stamp::in_utc) } else { stamp };
+        if stamp.is_some() {
+            return stamp;
         }
         tried = Some(rank);
     }
@@ -66,11 +78,11 @@ fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
 /// A time as JSON writers write it.
 pub(super) fn stamp(value: &Value<'_>) -> Option<Stamp> {
     match value {
-        Value::Int(number) => Some(time::epoch_by_size(*number)),
+        Value::Int(number) => time::epoch_by_size(*number),
         Value::Float(seconds) => time::epoch(&format!("{seconds:.6}")).ok().map(|(_, stamp)| stamp),
         Value::Text(text) => match text.parse::<i64>() {
-            Ok(number) if text.len() > 8 => Some(time::epoch_by_size(number)),
-            _ => time::rfc3339(text).or_else(|_| time::common_log(text)).ok().map(|(_, stamp)| stamp),
+            Ok(number) => time::epoch_by_size(number),
+            Err(_) => time::whole(text),
         },
         _ => None,
     }

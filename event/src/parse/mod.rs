@@ -13,6 +13,7 @@ mod cron;
 mod evtx;
 mod fields;
 mod flow;
+mod journal;
 mod json;
 mod json_text;
 mod otlp;
@@ -53,7 +54,7 @@ pub fn parse_batch(batch: &Batch) -> Vec<Event<'_>> {
 /// The events of a batch, in order, where an event's own time is believed when it lies at most `past` before and `future`
 /// after the receipt of its record. For imports of old logs and for tests of rules.
 pub fn parse_batch_within(batch: &Batch, past: Micros, future: Micros) -> Vec<Event<'_>> {
-    let mut lines = Lines::of(batch, past, future);
+    let mut lines = Lines::of(batch, past, future, None);
     let mut room = Room::default();
     let mut events = Vec::new();
     while let Some((index, record)) = lines.records.next() {
@@ -76,9 +77,15 @@ impl<'b> Events<'b> {
         Self::within(batch, TS_PAST_MAX, TS_FUTURE_MAX)
     }
 
+    /// As [`Events::of`], of a batch that came at `received` from somebody whose clock may be wrong: when a record says that it was
+    /// read at a time that cannot be ([`is_believable`]), it was read when the batch came.
+    pub fn received_at(batch: &'b Batch, received: Micros) -> Self {
+        Self { lines: Lines::of(batch, TS_PAST_MAX, TS_FUTURE_MAX, Some(received)), buffer: Vec::new() }
+    }
+
     /// As [`parse_batch_within`].
     pub fn within(batch: &'b Batch, past: Micros, future: Micros) -> Self {
-        Self { lines: Lines::of(batch, past, future), buffer: Vec::new() }
+        Self { lines: Lines::of(batch, past, future, None), buffer: Vec::new() }
     }
 
     /// The next event, which goes before the one behind it comes: that is why this is no [`Iterator`].
@@ -99,11 +106,13 @@ struct Lines<'b> {
     records: Peekable<Zip<RangeFrom<u32>, Records<'b>>>,
     past: Micros,
     future: Micros,
+    /// When the batch came, where the times of its records are not believed unseen.
+    received: Option<Micros>,
 }
 
 impl<'b> Lines<'b> {
-    fn of(batch: &'b Batch, past: Micros, future: Micros) -> Self {
-        Self { header: &batch.header, records: (0..).zip(batch.records()).peekable(), past, future }
+    fn of(batch: &'b Batch, past: Micros, future: Micros, received: Option<Micros>) -> Self {
+        Self { header: &batch.header, records: (0..).zip(batch.records()).peekable(), past, future, received }
     }
 
     /// The event that begins with a record.
@@ -113,7 +122,7 @@ impl<'b> Lines<'b> {
     {
         let header = self.header;
         let clock = Clock {
-            receipt: record.time,
+            receipt: self.received.filter(|at| !is_believable(record.time, *at)).unwrap_or(record.time),
             utc_offset_s: header.utc_offset_s,
             past: self.past,
             future: self.future,
@@ -124,6 +133,11 @@ impl<'b> Lines<'b> {
         let (message, line) = single(header.format, record.bytes, room);
         event(header, &clock, index, 1, message, line)
     }
+}
+
+/// Whether something that was received at a time can be of another one: at most [`TS_PAST_MAX`] before it and [`TS_FUTURE_MAX`] after it.
+pub fn is_believable(ts: Micros, received: Micros) -> bool {
+    (received.saturating_sub(TS_PAST_MAX)..=received.saturating_add(TS_FUTURE_MAX)).contains(&ts)
 }
 
 /// Whether a batch may end after `previous`: an event must not span two batches. `next` is the line that follows; `None`

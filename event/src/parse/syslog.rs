@@ -1,6 +1,7 @@
 //! The envelope of syslog, and which program's parser reads the message in it.
 //!
-//! - RFC 5424, with structured data (fields `id.parameter`) and a message with or without a byte order mark.
+//! - RFC 5424, with structured data (fields `id.parameter`) and a message with or without a byte order mark. Structured data that
+//!   begins and is broken is text of the message: what stands before it is read all the same.
 //! - RFC 3164 as it comes over the wire and as it stands in files under /var/log, where the priority is missing; also with
 //!   the ISO 8601 times that newer rsyslog writes, and without a host name.
 //! - rsyslog's `message repeated 5 times: [ ... ]`: the message is read, and `repeat` says how often.
@@ -31,7 +32,7 @@ const PARAMS_MAX: usize = 64;
 const TAG_BYTES_MAX: usize = 255;
 
 /// Names of the facilities by their number (RFC 5424, table 1), as syslog.conf writes them.
-const FACILITIES: [&str; 24] = [
+pub(super) const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
     "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
     "local7",
@@ -87,8 +88,8 @@ fn read<'t>(header: Header<'t>, message: &'t str) -> Line<'t> {
 }
 
 /// Reads the message of a program.
-fn dispatch<'t>(
-    program: &'t str,
+pub(super) fn dispatch<'t>(
+    program: &str,
     module: &'t str,
     message: &'t str,
     fields: &mut Fields<'t>,
@@ -147,7 +148,10 @@ fn rfc5424(input: &str) -> IResult<&str, Header<'_>> {
     let stamp = alt((value(None, char('-')), map(time::rfc3339, Some)));
     let (input, (stamp, hostname, program, pid, message_id)) =
         (terminated(stamp, char(' ')), word, word, word, word).parse(input)?;
-    let (input, params) = structured_data(input)?;
+    let (input, params) = match structured_data(input) {
+        Err(_) if input.starts_with('[') => (input, Vec::new()),
+        read => read?,
+    };
     let (input, _) = (opt(char(' ')), opt(char('\u{feff}'))).parse(input)?;
     Ok((input, Header { stamp, hostname, program, pid, message_id, params, ..Header::default() }))
 }

@@ -93,6 +93,97 @@ proptest! {
     }
 }
 
+/// The time of a JSON line that was received at [`RECEIVED`] from a host in Viet Nam, after its receipt.
+fn time_of(line: &str) -> (Micros, crate::TsQuality) {
+    let header =
+        Header { format: Format::Json, time_base: RECEIVED, utc_offset_s: 25_200, ..Header::default() };
+    let batch = Batch::new(header, [Record { time: RECEIVED, offset: 0, bytes: line.as_bytes() }]).unwrap();
+    let event = &parse_batch(&batch)[0];
+    (event.ts - RECEIVED, event.ts_quality)
+}
+
+#[test]
+fn a_json_time_has_the_zone_that_it_states() {
+    let (event, assumed) = (crate::TsQuality::Event, crate::TsQuality::Assumed);
+    for (line, expected) in [
+        (r#"{"timestamp":"2026-11-23 02:15:06.000 UTC"}"#, (-1_000_000, event)),
+        (r#"{"timestamp":"2026-11-23 09:15:06.000 +07"}"#, (-1_000_000, event)),
+        (r#"{"UtcTime":"2026-11-23 02:15:06.000","EventTime":"2026-11-23 09:15:07"}"#, (0, assumed)),
+        (r#"{"UtcTime":"2026-11-23 02:15:06.000"}"#, (-1_000_000, event)),
+        (r#"{"time":12,"ts":1795400106}"#, (-1_000_000, event)),
+        (r#"{"time":"2026-11-23 09:15:06"}"#, (-1_000_000, assumed)),
+    ] {
+        assert_eq!(time_of(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_header_before_broken_structured_data_is_read() {
+    one(Format::Syslog, "<165>1 - fw01 filter 7 ID [a@1 k=v] dropped", |event| {
+        assert_eq!((event.text("hostname"), event.text("program")), (Some("fw01"), Some("filter")));
+        assert_eq!(event.status, ParseStatus::Envelope);
+    });
+    // Not even the words before it are known to be what they should.
+    one(Format::Syslog, "<165>1 - fw01 filter: packets were dropped", |event| {
+        assert_eq!(event.status, ParseStatus::Raw);
+    });
+}
+
+#[test]
+fn an_address_is_the_same_in_either_case() {
+    for mapped in ["::ffff:203.0.113.9", "::FFFF:203.0.113.9"] {
+        let line =
+            format!("Nov 23 09:15:07 web01 sshd[1]: Failed password for root from {mapped} port 1 ssh2");
+        one(Format::Syslog, &line, |event| assert_eq!(event.text("src_ip"), Some("203.0.113.9")));
+    }
+}
+
+#[test]
+fn an_otlp_record_without_a_body_is_what_its_name_and_attributes_say() {
+    let line = r#"{"time":1795400107120394000,"severity":"WARN","event_name":"user.login","attributes":{"user.name":"ana"}}"#;
+    let batch = Batch::new(
+        Header { format: Format::Otlp, time_base: RECEIVED, ..Header::default() },
+        [Record { time: RECEIVED, offset: 0, bytes: line.as_bytes() }],
+    )
+    .unwrap();
+    let event = &parse_batch(&batch)[0];
+    assert_eq!((event.status, event.ts, &*event.message), (ParseStatus::Parsed, RECEIVED + 120_394, line));
+    for (name, value) in [("event_name", "user.login"), ("severity_text", "WARN"), ("user.name", "ana")] {
+        assert_eq!(event.text(name), Some(value));
+    }
+    one(Format::Otlp, r#"{"time":1,"trace_id":"01"}"#, |event| assert_eq!(event.status, ParseStatus::Raw));
+}
+
+/// 2026-11-23T02:15:07Z
+const RECEIVED: Micros = 1_795_400_107_000_000;
+
+#[test]
+fn a_record_was_read_within_the_limits_around_its_receipt_or_when_it_came() {
+    let (first, last) = (RECEIVED - TS_PAST_MAX, RECEIVED + TS_FUTURE_MAX);
+    for (read, ts) in [
+        (first, first),
+        (last, last),
+        (first - 1, RECEIVED),
+        (last + 1, RECEIVED),
+        (0, RECEIVED),
+        (i64::MAX, RECEIVED),
+    ] {
+        let records = [Record { time: read, offset: 0, bytes: b"no time" }];
+        let batch = Batch::new(Header { time_base: read, ..Header::default() }, records).unwrap();
+        assert_eq!(Events::received_at(&batch, RECEIVED).next().unwrap().ts, ts);
+        assert_eq!(Events::of(&batch).next().unwrap().ts, read, "where all times are believed");
+    }
+}
+
+#[test]
+fn a_line_of_a_host_whose_clock_stopped_may_have_a_time_of_its_own() {
+    let line = b"<38>1 2026-11-23T02:15:06Z web01 sshd 1 - - a line that came through a relay";
+    let batch = Batch::new(Header::default(), [Record { time: 0, offset: 0, bytes: line }]).unwrap();
+    let mut events = Events::received_at(&batch, RECEIVED);
+    let event = events.next().unwrap();
+    assert_eq!((event.ts, event.ts_quality), (RECEIVED - 1_000_000, crate::TsQuality::Event));
+}
+
 /// The only event of one line.
 fn one(format: Format, line: &str, check: impl FnOnce(&Event<'_>)) {
     let batch = batch(format, &[line.as_bytes().to_vec()]);

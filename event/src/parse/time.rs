@@ -2,7 +2,8 @@
 //!
 //! Limits: [`TS_PAST_MAX`](crate::TS_PAST_MAX) and [`TS_FUTURE_MAX`](crate::TS_FUTURE_MAX) around the receipt, unless the caller
 //! says otherwise. A time without a zone is read with the offset of its source, a date without a year (RFC 3164) gets the
-//! year of the receipt, or the year before where that would lie in the future (a line of 31 December read on 1 January).
+//! latest year in which it does not lie in the future (a line of 31 December read on 1 January; one of 1 January that was read on 31
+//! December by a clock that is behind).
 //! What names no day that exists (30 February) is no time. Fractions are read to the microsecond, further digits are cut.
 
 use std::num::Wrapping;
@@ -40,6 +41,18 @@ pub(super) struct Clock {
     pub(super) future: Micros,
 }
 
+impl Stamp {
+    /// A time that is in UTC where it says no zone.
+    pub(super) fn in_utc(self) -> Option<Self> {
+        match self {
+            Self::Local { year: Some(year), month, day, clock } => {
+                micros(year, month, day, clock).map(Self::Zoned)
+            }
+            zoned => Some(zoned),
+        }
+    }
+}
+
 impl Clock {
     pub(super) fn resolve(&self, stamp: Option<Stamp>) -> (Micros, TsQuality) {
         let (ts, quality) = match stamp {
@@ -62,7 +75,8 @@ impl Clock {
         }
         let this = year_of(self.receipt.saturating_add(offset));
         let latest = self.receipt.saturating_add(crate::TS_FUTURE_MAX);
-        at(this).filter(|ts| *ts <= latest).or_else(|| at(this.saturating_sub(1)))
+        let years = [this.saturating_add(1), this, this.saturating_sub(1)];
+        years.into_iter().filter_map(at).find(|ts| *ts <= latest)
     }
 }
 
@@ -118,14 +132,27 @@ pub(super) fn epoch(input: &str) -> IResult<&str, Stamp> {
 }
 
 /// A number since 1970 whose unit its size tells: seconds, milliseconds, microseconds or nanoseconds. Each range holds the
-/// years 1973 to 5138, so that none is ambiguous for a log.
-pub(super) fn epoch_by_size(number: i64) -> Stamp {
-    Stamp::Zoned(match number.unsigned_abs() {
-        0..100_000_000_000 => number.saturating_mul(SECOND),
+/// years 1973 to 5138, so that none is ambiguous for a log; a smaller number is no time.
+pub(super) fn epoch_by_size(number: i64) -> Option<Stamp> {
+    let micros = match number.unsigned_abs() {
+        0..100_000_000 => return None,
+        100_000_000..100_000_000_000 => number.saturating_mul(SECOND),
         100_000_000_000..100_000_000_000_000 => number.saturating_mul(1000),
         100_000_000_000_000..100_000_000_000_000_000 => number,
         _ => number.wrapping_div(1000),
-    })
+    };
+    Some(Stamp::Zoned(micros))
+}
+
+/// A time that a value of its own states: RFC 3339 or common log format. A zone may stand apart, be hours alone, or be named where
+/// it is UTC, as databases and `evtx_dump` write it (`2026-11-23 09:15:07.120 +07`, `2026-11-23 02:15:07 UTC`).
+pub(super) fn whole(text: &str) -> Option<Stamp> {
+    let (rest, stamp) = rfc3339(text).or_else(|_| common_log(text)).ok()?;
+    let Stamp::Local { year: Some(year), month, day, clock } = stamp else { return Some(stamp) };
+    let utc = value(0, alt((tag("UTC"), tag("GMT"))));
+    let zone = preceded(opt(char(' ')), alt((utc, zone, hours_east))).parse(rest).ok();
+    let Some((_, zone)) = zone else { return Some(stamp) };
+    Some(Stamp::Zoned(micros(year, month, day, clock)?.saturating_sub(zone)))
 }
 
 fn stamp(
@@ -209,6 +236,13 @@ fn zone(input: &str) -> IResult<&str, Micros> {
             .then(|| if sign == '-' { -seconds } else { seconds }.0.saturating_mul(SECOND))
     });
     alt((value(0, one_of("Zz")), offset)).parse(input)
+}
+
+/// `+07`, as microseconds east of Greenwich.
+fn hours_east(input: &str) -> IResult<&str, Micros> {
+    let (rest, (sign, hours)) = (one_of("+-"), digits(2, 2)).parse(input)?;
+    let east = hours.saturating_mul(3600 * SECOND);
+    Ok((rest, if sign == '-' { east.saturating_neg() } else { east }))
 }
 
 /// Microseconds since 1970 of a day that exists.
@@ -338,8 +372,26 @@ mod tests {
         }
         assert_eq!(resolve(rfc3339("2026-11-23T02:15:07.1203949Z")).0, 120_394);
         for number in [1_795_400_107, 1_795_400_107_000, 1_795_400_107_000_000, 1_795_400_107_000_000_000] {
-            assert_eq!(epoch_by_size(number), Stamp::Zoned(RECEIPT));
+            assert_eq!(epoch_by_size(number), Some(Stamp::Zoned(RECEIPT)));
         }
+    }
+
+    #[test]
+    fn reads_a_zone_that_stands_apart_or_is_hours_alone() {
+        for text in [
+            "2026-11-23 02:15:07 UTC",
+            "2026-11-23T02:15:07.000 GMT",
+            "2026-11-23 09:15:07+07",
+            "2026-11-23 09:15:07.000 +07",
+            "2026-11-22 21:15:07 -0500 EST",
+            "23/Nov/2026:09:15:07 +0700",
+        ] {
+            assert_eq!(whole(text), Some(Stamp::Zoned(RECEIPT)), "{text}");
+        }
+        for text in ["2026-11-23 09:15:07", "2026-11-23 09:15:07 ICT", "2026-11-23 09:15:07 +7"] {
+            assert!(matches!(whole(text), Some(Stamp::Local { .. })), "{text}");
+        }
+        assert_eq!(whole("2026-11-31 02:15:07 UTC"), None);
     }
 
     #[test]
@@ -382,6 +434,9 @@ mod tests {
         let clock = Clock { receipt: new_year + SECOND, ..clock(0) };
         let old = clock.resolve(Some(rfc3164("Dec 31 23:59:59").unwrap().1));
         assert_eq!(old, (new_year - SECOND, TsQuality::Assumed));
+        let behind = Clock { receipt: new_year - SECOND, ..clock };
+        let first = behind.resolve(Some(rfc3164("Jan  1 00:00:02").unwrap().1));
+        assert_eq!(first, (new_year + 2 * SECOND, TsQuality::Assumed), "a clock that is 3 s behind");
         let ahead = clock.resolve(Some(rfc3164("Jan  1 00:05:00").unwrap().1));
         assert_eq!(ahead, (new_year + 300 * SECOND, TsQuality::Assumed));
     }

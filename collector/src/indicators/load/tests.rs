@@ -125,6 +125,46 @@ fn reads_a_list() {
 }
 
 #[test]
+fn takes_a_url_whole() {
+    let list = "http://evil.example/a,b;c|d the rest\nhxxp://evil[.]example/e\n192.0.2.7,scanner\n";
+    let expected = ["url evil.example/a,b;c|d low", "url evil.example/e low", "address 192.0.2.7 low"];
+    assert_eq!(values(&loaded("a.txt", list, FeedFormat::List)), expected);
+    let table = "type,value\nurl,http://evil.example/?a=1|2\nip-dst|port,192.0.2.7|443\n";
+    let expected = ["url evil.example/?a=1|2 low", "address 192.0.2.7 low"];
+    assert_eq!(values(&loaded("a.csv", table, FeedFormat::Csv)), expected);
+}
+
+/// The rest of a long line was once read as a line of its own.
+#[test]
+fn a_line_that_is_too_long_is_one_fault() {
+    let long = format!("{} innocent.example\n", "x".repeat(16 * 1024));
+    let fits = format!("evil.example {}\n", "x".repeat(16 * 1024 - "evil.example \n".len()));
+    let loaded = loaded("a.txt", &format!("{long}{fits}last.example\n"), FeedFormat::List);
+    assert_eq!(values(&loaded), ["domain evil.example low", "domain last.example low"]);
+    let [fault] = &faults(&loaded)[..] else { panic!("{:?}", faults(&loaded)) };
+    assert!(fault.starts_with("1 × more than 16384 bytes @a.txt:1: xxx"), "{fault}");
+}
+
+/// What a pattern finds and cannot be read is a problem: else its indicators would go without a word.
+#[test]
+fn a_pattern_that_finds_what_cannot_be_read_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    fs::create_dir(folder.path().join("b/folder.txt")).unwrap();
+    fs::write(folder.path().join("a/x.txt"), "192.0.2.7\n").unwrap();
+    let pattern = feed(&folder.path().join("*/*.txt"), FeedFormat::List);
+    let problems = |loaded: &Loaded| loaded.problems().collect::<Vec<_>>();
+    assert_eq!(problems(&load(std::slice::from_ref(&pattern), NOW)), [""; 0]);
+    std::os::unix::fs::symlink("nowhere", folder.path().join("b/x.txt")).unwrap();
+    let loaded = load(&[pattern], NOW);
+    let [problem] = &problems(&loaded)[..] else { panic!("{:?}", problems(&loaded)) };
+    assert!(problem.contains("b/x.txt: cannot be read"), "{problem}");
+    assert_eq!(values(&loaded), ["address 192.0.2.7 low"]);
+}
+
+#[test]
 fn a_declared_kind_is_believed_rather_than_the_shape() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ja3.txt");

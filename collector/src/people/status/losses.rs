@@ -73,6 +73,11 @@ const LOSSES: &[Loss] = &[
         "agents",
         ("record", "that agents report as lost"),
     ),
+    Loss::notice(
+        "vonggac_evaluate_doubted_clocks_total",
+        "clocks",
+        ("record", "of agents whose clock is not believed: they have the time of receipt"),
+    ),
     Loss::wrong("vonggac_otlp_rejected_records_total", "OTLP", ("record", "rejected")),
     Loss::wrong("vonggac_alert_notices_dropped_total", "notices", ("notice", "of the collector dropped")),
     Loss::wrong(
