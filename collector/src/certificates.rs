@@ -93,15 +93,20 @@ impl Certificates {
 
     /// What is wrong with their dates, at a time in seconds since 1970.
     pub(crate) fn out_of_date(&self, now: i64) -> Vec<String> {
-        [&self.server, &self.ca].into_iter().filter_map(|(file, span)| span.fault(file, now)).collect()
+        let server = (&self.server, "senders refuse the collector until it is renewed");
+        // Whoever trusts an authority need not look at its dates: rustls does not, OpenSSL does.
+        let ca =
+            (&self.ca, "agents go on, other senders may refuse the collector until there is a new authority");
+        let faults = [server, ca].into_iter().map(|((file, span), follows)| span.fault(file, now, follows));
+        faults.flatten().collect()
     }
 }
 
 impl Span {
-    fn fault(self, file: &str, now: i64) -> Option<String> {
+    /// `follows`: what follows from its end.
+    fn fault(self, file: &str, now: i64, follows: &str) -> Option<String> {
         if now > self.until {
-            let advice = "senders refuse the collector until it is renewed (deploy/INSTALL.md)";
-            return Some(format!("{file}: expired at {}: {advice}", moment(self.until)));
+            return Some(format!("{file}: expired at {}: {follows} (deploy/INSTALL.md)", moment(self.until)));
         }
         let early = || {
             format!(
@@ -228,11 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_that_is_over_is_told_and_believed_all_the_same() {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        let now = SystemTime::now();
+        let (authority, _) = Authority::create(now - Duration::from_secs(11 * 365 * 86_400)).unwrap();
+        let pair = authority.collector(&["localhost".into()], now, 1).unwrap();
+        let tls = folder.tls("collector");
+        for (path, text) in
+            [(&tls.ca, authority.certificate()), (&tls.cert, &pair.certificate), (&tls.key, &pair.key)]
+        {
+            std::fs::write(path, text).unwrap();
+        }
+        let now = Timestamp::now().as_second();
+        believed(&certificates(&tls.cert).unwrap(), &authorities(&tls.ca).unwrap(), now).unwrap();
+        let faults = Certificates::examine(&tls).unwrap().out_of_date(now);
+        assert!(matches!(&faults[..], [one] if one.contains("ca.crt: expired at")), "{faults:?}");
+        assert!(faults[0].contains("agents go on"), "{faults:?}");
+    }
+
+    #[test]
     fn tells_a_certificate_that_is_over_from_one_that_has_not_begun_and_takes_both() {
         let folder = Folder::new();
         let tls = folder.issue("old", 20_000, 10);
         let certificates = Certificates::examine(&tls).unwrap();
-        let at = |day: i64| certificates.server.1.fault("old.crt", day * DAY_S);
+        let at = |day: i64| certificates.server.1.fault("old.crt", day * DAY_S, "it ends");
         assert_eq!(at(20_010), None, "its last moment");
         assert!(at(20_011).unwrap().starts_with("old.crt: expired at 2024-10-14T00:00:00Z: "));
         assert!(at(19_999).unwrap().starts_with("old.crt: holds from 2024-10-03T23:00:00Z: "));

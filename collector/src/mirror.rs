@@ -16,6 +16,8 @@ use crate::row_binary::{Encode, encoded};
 /// A row of such a table.
 pub(crate) trait Mirrored: Clone + Encode + RowOwned + RowRead {
     const TABLE: &'static str;
+    /// Which rows are looked at, where a table keeps more than is ever compared.
+    const WHERE: &'static str = "";
     /// Of which rows the newest counts.
     type Key: Clone + Eq + Hash;
 
@@ -41,7 +43,7 @@ impl<R: Mirrored> Mirror<R> {
     /// The rows, each with version 0.
     pub(crate) async fn rows(&mut self) -> Result<&HashMap<R::Key, R>> {
         if self.rows.is_none() {
-            let sql = format!("SELECT ?fields FROM {} FINAL", R::TABLE);
+            let sql = format!("SELECT ?fields FROM {} FINAL {}", R::TABLE, R::WHERE);
             let mut rows: Vec<R> = self.client.query(&sql).fetch_all().await?;
             self.version = rows.iter_mut().map(|row| *row.version()).max().unwrap_or_default();
             self.rows = Some(by_key(rows));

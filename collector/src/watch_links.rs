@@ -89,6 +89,8 @@ pub(crate) struct WatchLinks {
 
 impl Mirrored for LinkDay {
     const TABLE: &'static str = "link_days";
+    /// [`DAYS`], and some for zones.
+    const WHERE: &'static str = "WHERE day >= toString(today() - 16)";
     /// Link and day.
     type Key = (String, String);
 
