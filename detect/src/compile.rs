@@ -107,10 +107,14 @@ impl<'p> Linker<'p> {
             text: document.text.to_owned(),
             rule: rule.map(str::to_owned),
         };
-        if let Err(fault) = version(parsed).and_then(|()| shape::check(document)) {
-            return self.problem(&place, fault, false);
-        }
+        let doubt = match version(parsed).and_then(|()| shape::check(document)) {
+            Ok(doubt) => doubt,
+            Err(fault) => return self.problem(&place, fault, false),
+        };
         let loaded = !parsed.is_empty();
+        if let Some(fault) = doubt {
+            self.problem(&place, fault, loaded);
+        }
         for error in &parsed.errors {
             self.parser_error(document, &place, error, loaded);
         }

@@ -38,29 +38,19 @@ const NO_VALUE: [&str; 3] = ["Mapping {", "Sequence [", "TaggedValue {"];
 
 const VALUE: &str = "text (in quotes if it has `: ` in it), a number, true, false, null or a list of these";
 
-/// Refuses a document of which not all that it says would be done. What is no YAML the parser has told.
-pub(crate) fn check(document: &Document<'_>) -> Result<(), Fault> {
+/// Refuses a document of which not all that it says would be done; gives what does not matter to that. What is no YAML the parser
+/// has told.
+pub(crate) fn check(document: &Document<'_>) -> Result<Option<Fault>, Fault> {
     let rules = &document.parsed.rules;
     if !rules.is_empty() && !rules.iter().any(|rule| is_doubtful(rule, document)) {
-        return Ok(());
+        return Ok(None);
     }
-    let Ok(Value::Mapping(rule)) = yaml_serde::from_str(document.text) else { return Ok(()) };
+    let Ok(Value::Mapping(rule)) = yaml_serde::from_str(document.text) else { return Ok(None) };
     let rule = Section { name: String::new(), keys: &rule };
-    rule.expect("id", "text", Value::is_string)?;
-    rule.expect("name", "text", Value::is_string)?;
-    rule.expect("generate", "true or false", Value::is_bool)?;
-    if let Some(source) = rule.section("logsource") {
-        for part in ["category", "product", "service"] {
-            source.expect(part, "text", |value| value.is_string() || value.is_null())?;
-        }
-    }
-    for part in ["detection", "filter"] {
-        rule.section(part).map_or(Ok(()), |section| section.selections())?;
-    }
-    if let Some(filter) = rule.section("filter") {
-        filter.names_rules(document)?;
-    }
-    rule.section("correlation").map_or(Ok(()), |section| section.correlation())
+    rule.check(document)?;
+    // A rule without either goes by its title.
+    let name = |key| rule.expect(key, "text in quotes", |value| value.is_string() || value.is_null());
+    Ok(["id", "name"].into_iter().find_map(|key| name(key).err()))
 }
 
 /// Whether what the parser made of a document shows that it may have passed something over.
@@ -101,6 +91,23 @@ struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
+    /// The whole document.
+    fn check(&self, document: &Document<'_>) -> Result<(), Fault> {
+        self.expect("generate", "true or false", Value::is_bool)?;
+        if let Some(source) = self.section("logsource") {
+            for part in ["category", "product", "service"] {
+                source.expect(part, "text", |value| value.is_string() || value.is_null())?;
+            }
+        }
+        for part in ["detection", "filter"] {
+            self.section(part).map_or(Ok(()), |section| section.selections())?;
+        }
+        if let Some(filter) = self.section("filter") {
+            filter.names_rules(document)?;
+        }
+        self.section("correlation").map_or(Ok(()), |section| section.correlation())
+    }
+
     /// The map at a key; what is no map there the parser refuses.
     fn section(&self, key: &str) -> Option<Section<'d>> {
         let keys = self.keys.get(key)?.as_mapping()?;

@@ -271,17 +271,28 @@ fn refuses_maps_for_values_and_names_that_are_no_text() {
     let source =
         "title: R\nlogsource: {product: linux, service: [sshd]}\ndetection: {s: {f: x}, condition: s}\n";
     assert_eq!(refused(source), "c.yml:2: R: `logsource.service`: expected text, found a list");
-    for (key, expected, found) in
-        [("id", "text", "7"), ("name", "text", "7"), ("generate", "true or false", "7")]
-    {
-        let rule = format!(
-            "title: R\n{key}: 7\nlogsource: {{product: linux}}\ndetection: {{s: {{f: x}}, condition: s}}\n"
-        );
-        let place = if key == "id" { "7" } else { "R" };
-        assert_eq!(refused(&rule), format!("c.yml:2: {place}: `{key}`: expected {expected}, found {found}"));
-    }
+    let generate =
+        "title: R\ngenerate: 7\nlogsource: {product: linux}\ndetection: {s: {f: x}, condition: s}\n";
+    assert_eq!(refused(generate), "c.yml:2: R: `generate`: expected true or false, found 7");
     let keyword = "title: R\nlogsource: {product: linux}\ndetection:\n  s: !x y\n  condition: s\n";
     assert!(refused(keyword).contains("found a tag"), "{}", refused(keyword));
+}
+
+/// It goes by its title then, and nobody finds it by the number.
+#[test]
+fn tells_an_id_that_is_no_text() {
+    let named = rule("n", "sshd", "name: 7\n");
+    let (_, problems) = compile(&[("a.yml", named)]);
+    assert_eq!(shown(&problems), ["a.yml:10: n: `name`: expected text in quotes, found 7"]);
+    let numbered = rule("r", "sshd", "").replace("id: r", "id: 4711");
+    let (engine, problems) = compile(&[("a.yml", numbered)]);
+    assert_eq!(
+        (shown(&problems), problems[0].loaded),
+        (vec!["a.yml:2: 4711: `id`: expected text in quotes, found 4711".to_owned()], true)
+    );
+    assert_eq!(ids(&engine, &event(linux("sshd"), &[("f", "x")])), ["Rule r"]);
+    let (_, problems) = compile(&[("a.yml", rule("r", "sshd", "").replace("id: r", "id:"))]);
+    assert_eq!(shown(&problems), [""; 0]);
 }
 
 /// The parser leaves all of these out.
