@@ -240,6 +240,44 @@ fn reads_every_line_once_through_renaming() -> Result<()> {
     Ok(())
 }
 
+/// Rotation by a script: the copy holds what was read already.
+#[test]
+fn reads_every_line_once_through_copy_and_removal() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.start_agent()?;
+    for round in 1..=3 {
+        scene.write(300)?;
+        scene.until_received(300 * round)?;
+        scene.make_room()?;
+        std::fs::copy(scene.log(), scene.path("numbered.log.1"))?;
+        std::fs::remove_file(scene.log())?;
+    }
+    scene.write(300)?;
+    scene.until_received(300 * 4)?;
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
+/// The name is gone when the agent looks; the file that comes next is rotated, too, before the agent looks for it.
+#[test]
+fn reads_a_file_that_came_and_was_renamed_between_two_looks() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.start_agent()?;
+    scene.write(100)?;
+    scene.until_received(100)?;
+    std::fs::rename(scene.log(), scene.path("numbered.log.1"))?;
+    scene.until_metric("vonggac_agent_rotations_total", |rotations| rotations >= 1.0)?;
+    scene.write(200)?;
+    scene.make_room()?;
+    std::fs::rename(scene.log(), scene.path("numbered.log.1"))?;
+    scene.write(100)?;
+    scene.until_received(400)?;
+    scene.stop_agent()?;
+    scene.assert_complete();
+    Ok(())
+}
+
 /// While the copy is there, nothing is lost, however far behind the agent is; without one, nothing is lost that the agent
 /// had the chance to read.
 #[test]

@@ -106,6 +106,13 @@ impl Followed {
         is_telling(self.recorded)
     }
 
+    /// Whether another file is a copy of what is read here anyhow: it begins in the same way and is no longer.
+    pub(crate) fn is_copied_in(&self, other: &File) -> io::Result<bool> {
+        let known = self.known.fingerprint;
+        let is_longer = other.metadata()?.len() > self.file.metadata()?.len();
+        Ok(is_telling(known) && !is_longer && known.confirm(other)?.is_some())
+    }
+
     /// Tells the ledger how the file begins. True when it did not know.
     pub(crate) fn record(&mut self, ledger: &mut Ledger) -> bool {
         if self.recorded == self.known.fingerprint {

@@ -480,7 +480,8 @@ impl Tail {
             if self.spool.holds(&name) || self.is_followed_under(&path) {
                 continue;
             }
-            if first && self.met.contains(&*name) {
+            // It was not there at the last look: what came under it since may be gone from under it again.
+            if self.met.contains(&*name) {
                 self.follow_born_unseen(&path);
             }
             self.follow(&path, self.start_in(source, &path, first));
@@ -520,10 +521,11 @@ impl Tail {
         matches!((born, self.looked), (Some(born), Some(looked)) if born > looked)
     }
 
-    /// Files under names that rotation gives, made since the last look: rotation came twice, or no agent ran.
+    /// Files under names that rotation gives, made since the last look: rotation came twice, or no agent ran. Not copies of what is held
+    /// open: rotation that copies a file and removes it.
     fn follow_born_unseen(&mut self, path: &Path) {
         for sibling in siblings(path).into_iter().rev() {
-            if self.was_born_unseen(&sibling) {
+            if self.was_born_unseen(&sibling) && !self.is_copy(&sibling) {
                 self.follow_as(
                     &sibling,
                     path,
@@ -532,6 +534,12 @@ impl Tail {
                 );
             }
         }
+    }
+
+    fn is_copy(&self, path: &Path) -> bool {
+        let Ok((file, _)) = open(path) else { return false };
+        let mut followed = self.files.iter().filter(|followed| !followed.known.retired);
+        followed.any(|followed| followed.is_copied_in(&file).unwrap_or(false))
     }
 
     /// What the configuration says of a file: labels, and the offset from UTC of its times.
