@@ -322,3 +322,41 @@ fn until_written(site: &Site) -> Result<()> {
     let before = site.number(marked)?;
     site::until("how things stand", || Ok((site.number(marked)? > before).then_some(())))
 }
+
+/// Lines made up on one host would keep up the look of every system's sources.
+#[test]
+fn what_a_host_sees_of_others_is_a_report_of_theirs_only_when_it_is_a_relay() -> Result<()> {
+    if !site::engine_present("what_a_host_sees_of_others") {
+        return Ok(());
+    }
+    let system = |id: &str, host: &str, address: &str| {
+        format!(
+            "[[system]]\nid = '{id}'\nname = '{id}'\nowner = 'so'\noperator = 'so'\nhosts = ['{host}']\n\
+             addresses = ['{address}']\nsources = [{{ id = 'flow', silent_after = '31d' }}]\n"
+        )
+    };
+    let systems = system("portal", "web01", "192.0.2.10") + &system("archive", "db01", "192.0.2.20");
+    let organisation = "[[organisation]]\nid = 'so'\nname = 'Sở'\n";
+    let site = Site::start(&format!("[[relay]]\nhost = 'sensor'\n{organisation}{systems}"))?;
+    let log = site.path("flows.log");
+    let now = jiff::Timestamp::now().as_microsecond();
+    let flow = serde_json::json!({"kind": "flow", "ts": now, "src_ip": "192.0.2.10", "dst_ip": "192.0.2.20",
+        "src_port": 40000, "dst_port": 443, "proto": "tcp"});
+    std::fs::write(&log, format!("{flow}\n"))?;
+    let source = format!("[[source]]\npaths = [\"{log}\"]\nformat = \"flow\"\nstart = \"beginning\"\n");
+    let state = |system: &str| -> Result<String> {
+        let text = String::from_utf8(site.vonggac(&["systems", "coverage", "--format", "json"])?.stdout)?;
+        let rows: Vec<serde_json::Value> =
+            text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let row = rows.iter().find(|row| row["system"] == system && row["source"] == "flow");
+        Ok(row.and_then(|row| row["state"].as_str()).unwrap_or_default().to_owned())
+    };
+    let until_it_reports =
+        |system: &str| site::until(system, || Ok((state(system)? == "reports").then_some(())));
+    let _host = site.agent("web01", &source)?;
+    until_it_reports("portal")?;
+    // Both would be written at once.
+    assert_eq!(state("archive")?, "waiting");
+    let _sensor = site.agent("sensor", &source)?;
+    until_it_reports("archive")
+}

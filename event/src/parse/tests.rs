@@ -9,7 +9,7 @@ const FORMATS: [Format; 7] =
     [Format::Auto, Format::Syslog, Format::Auditd, Format::Web, Format::Json, Format::Otlp, Format::Flow];
 
 /// Lines that every parser has a way into; properties cut and change them.
-const LINES: [&str; 14] = [
+const LINES: [&str; 15] = [
     "Nov 23 09:15:07 web01 sshd[1]: Failed password for invalid user a from 203.0.113.9 port 51302 ssh2",
     "Nov 23 09:15:07 web01 sshd[1]: Disconnected from user ana 203.0.113.9 port 51234",
     "<34>1 2026-11-23T02:15:07Z web01 su 1 - [a@1 k=\"v\\\"\"] 'su root' failed",
@@ -23,6 +23,7 @@ const LINES: [&str; 14] = [
     "2026/11/23 09:15:07 [error] 31#31: *46 failed, client: 203.0.113.9, request: \"GET / HTTP/1.1\"",
     "[Mon Nov 23 09:15:07 2026] [core:error] [pid 1:tid 2] [client 203.0.113.9:51234] AH00126",
     "{\"ts\":1795400107,\"a\":{\"b\":[1,{\"c\":null}]},\"d\":\"\\u1ec5\"}",
+    "{\"__REALTIME_TIMESTAMP\":\"1795400107120394\",\"SYSLOG_IDENTIFIER\":\"sshd\",\"_PID\":\"1\",\"MESSAGE\":\"Failed password for \\u1ec5 from 203.0.113.9 port 51302 ssh2\"}",
     "{\"body\":\"type=CWD msg=audit(1.0:1): cwd=2F\",\"time\":1795400107120394000,\"attributes\":{\"a\":1}}",
 ];
 
