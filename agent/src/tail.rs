@@ -521,8 +521,8 @@ impl Tail {
         matches!((born, self.looked), (Some(born), Some(looked)) if born > looked)
     }
 
-    /// Files under names that rotation gives, made since the last look: rotation came twice, or no agent ran. Not copies of what is held
-    /// open: rotation that copies a file and removes it.
+    /// Files under names that rotation gives, made since the last look: rotation came twice, or no agent ran. Not copies of what
+    /// is held open: rotation that copies a file and removes it.
     fn follow_born_unseen(&mut self, path: &Path) {
         for sibling in siblings(path).into_iter().rev() {
             if self.was_born_unseen(&sibling) && !self.is_copy(&sibling) {

@@ -42,8 +42,8 @@ const LINES_MAX: usize = 10_000;
 /// Notices of other stages that wait. A further one is dropped and counted: a silence is told again at the next look, dead letters at
 /// the next start.
 const NOTICES_MAX: usize = 1_024;
-/// Events that a firing of a correlation cites at most: the one that fired it and one for each rule that it refers to. Rules refer
-/// to two or three.
+/// Events that a firing of a correlation cites at most: the one that fired it and one for each rule that it refers to. Rules
+/// refer to two or three.
 const CITED_MAX: usize = 16;
 /// How often windows and alerts are looked at that nothing happens to.
 const TICK: Duration = Duration::from_secs(1);

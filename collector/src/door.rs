@@ -32,8 +32,8 @@ use crate::tls::{Peer, PeerError};
 
 /// Handshakes under way at once. A whole fleet that reconnects is through in a second (about 1 ms of a core each).
 const HANDSHAKES_MAX: usize = 512;
-/// ... and of one address: whoever connects and says nothing does not keep the others out. A fleet behind one address is through in
-/// a few rounds of its agents' pauses.
+/// ... and of one address: whoever connects and says nothing does not keep the others out. A fleet behind one address is through
+/// in a few rounds of its agents' pauses.
 const HANDSHAKES_ADDRESS_MAX: usize = HANDSHAKES_MAX / 8;
 /// How long to wait when no connection can be accepted (out of file descriptors): others must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

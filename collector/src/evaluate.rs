@@ -7,9 +7,9 @@
 //! events are what makes asking the store cheap. What the store has is left out of the rows. Its hits are not: they are
 //! counted once by [`grouping`](crate::grouping), and the windows of correlations need them after a restart.
 //!
-//! An agent's clock is held against ours: a record that says it was read more than 7 days ago or 10 minutes ahead was read when it
-//! came, and is counted. Else a host without a clock would have its events expire at once, and one that means harm could spread a
-//! batch over as many partitions of the store as it has records.
+//! An agent's clock is held against ours: a record that says it was read more than 7 days ago or 10 minutes ahead was read when
+//! it came, and is counted. Else a host without a clock would have its events expire at once, and one that means harm could
+//! spread a batch over as many partitions of the store as it has records.
 //!
 //! Rules and indicators are looked for side by side; an indicator that an event names is a hit like a rule's.
 //!
@@ -181,8 +181,8 @@ impl Evaluate {
             first = first.min(received.saturating_sub(OTLP_REPEATED_WITHIN));
             last = last.max(*received);
         }
-        // Neither does one whose clock is not believed: its records have the time at which the batch came first, or their own, which
-        // was held against that.
+        // Neither does one whose clock is not believed: its records have the time at which the batch came first, or their own,
+        // which was held against that.
         if evaluated.is_clock_doubted {
             first = first.min(received.saturating_sub(AGENT_REPEATED_WITHIN).saturating_sub(TS_PAST_MAX));
             last = last.max(received.saturating_add(TS_FUTURE_MAX));

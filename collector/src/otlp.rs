@@ -3,10 +3,11 @@
 //!
 //! Acknowledged means stored: the answer is sent after the store has said yes. A request that is sent again because its answer
 //! was lost is stored once: its identity is its content (`epoch` = XXH3 of its records). While this collector lives it
-//! remembers ([`recent`]). What may have come to an earlier one, which died before it could answer, it asks the store for: all requests
-//! of its first minutes, and later those whose records are from before ([`ASK_STORE`]). What is not recognised, and stored twice: a request
-//! that comes again when [`recent`] remembers so many others since, or records without any time that come again later than that. What is
-//! taken for a repetition, and stored once: a request whose records have no time and that is like another one to the letter.
+//! remembers ([`recent`]). What may have come to an earlier one, which died before it could answer, it asks the store for: all
+//! requests of its first minutes, and later those whose records are from before ([`ASK_STORE`]). What is not recognised, and
+//! stored twice: a request that comes again when [`recent`] remembers so many others since, or records without any time that come
+//! again later than that. What is taken for a repetition, and stored once: a request whose records have no time and that is like
+//! another one to the letter.
 //!
 //! Answers: OK, with `partial_success` where records were rejected; UNAVAILABLE when the collector has no room or the store
 //! takes too long (the sender tries again, OTLP 1.x section "OTLP/gRPC response"); PERMISSION_DENIED when every record is
@@ -184,8 +185,8 @@ impl Otlp {
         Ok(answer)
     }
 
-    /// A request beyond the size that is read is OUT_OF_RANGE for tonic, and for senders that is a reason to send it again (OTLP 1.x
-    /// section "Failures"): for ever, because it becomes no smaller.
+    /// A request beyond the size that is read is OUT_OF_RANGE for tonic, and for senders that is a reason to send it again (OTLP
+    /// 1.x section "Failures"): for ever, because it becomes no smaller.
     fn judged(&self, answer: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
         if code(&answer) != Code::OutOfRange {
             return answer;
@@ -365,7 +366,8 @@ fn believable(observed: Option<Micros>, received: Micros) -> Micros {
     observed.filter(|observed| is_believable(*observed, received)).unwrap_or(received)
 }
 
-/// Whether a request that comes now may have come to a collector before the one that `started`: whose newest record is younger did not.
+/// Whether a request that comes now may have come to a collector before the one that `started`: whose newest record is younger
+/// did not.
 fn may_be_stored(newest: Option<Micros>, now: Micros, started: Micros) -> bool {
     newest.map_or(now, |newest| newest.min(now)) < started.saturating_add(ASK_STORE)
 }

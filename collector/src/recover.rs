@@ -13,7 +13,8 @@
 //!   new that was not.
 //!
 //! Every question is repeated until the store answers. What it refuses for good (a table, or a right that is missing) stops the
-//! start; while the collector runs such a question is repeated, too ([`insist`]), because rights are mended and nothing may be lost.
+//! start; while the collector runs such a question is repeated, too ([`insist`]), because rights are mended and nothing may be
+//! lost.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

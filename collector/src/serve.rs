@@ -3,10 +3,9 @@
 //! Start: configuration, `/metrics`, certificates and rules, the store (started here, or waited for), the pipeline, and last the doors: nobody is
 //! let in before there is somewhere to put what he brings. Stop (SIGTERM or SIGINT): the doors are closed, what is under way
 //! is stored and acknowledged within `limits.stop_grace_s`, the store is closed. A second signal ends it at once.
-//! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself, after a start that is under
-//! way; if something in rules,
-//! inventory, hunts or exceptions does not load, or a file of indicators cannot be read, it is reported, and what was loaded before
-//! stays.
+//! SIGHUP loads rules, the inventory of systems, hunts, indicators and exceptions anew, each by itself, after a start that is
+//! under way; if something in rules, inventory, hunts or exceptions does not load, or a file of indicators cannot be read, it is
+//! reported, and what was loaded before stays.
 //!
 //! What it never does: acknowledge what is not stored, on the way out either. Who was not acknowledged sends again.
 

@@ -1,8 +1,8 @@
-//! What is looked at again and again beside the pipeline, because it changes by itself: a day passes, a clock runs out, people write
-//! from other machines.
+//! What is looked at again and again beside the pipeline, because it changes by itself: a day passes, a clock runs out, people
+//! write from other machines.
 //!
-//! A round that fails leaves everything as it was, is counted, and is tried at the next one. A stop does not wait for the round that
-//! is under way, which may wait for a store that is away: what it has not written the next one writes.
+//! A round that fails leaves everything as it was, is counted, and is tried at the next one. A stop does not wait for the round
+//! that is under way, which may wait for a store that is away: what it has not written the next one writes.
 
 use std::time::Duration;
 

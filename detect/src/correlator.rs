@@ -114,8 +114,8 @@ pub struct CorrelationHit {
     /// [`Self::counted`] says which.
     pub count: Amount,
     pub(crate) kind: Counted,
-    /// First the event that fired it. When `new`, the others of the window behind it: those that bring a rule or a value which none
-    /// before them brought, then the rest, both in the order of time; at most [`EVENTS_REPORTED_MAX`] in all.
+    /// First the event that fired it. When `new`, the others of the window behind it: those that bring a rule or a value which
+    /// none before them brought, then the rest, both in the order of time; at most [`EVENTS_REPORTED_MAX`] in all.
     pub events: Vec<EventKey>,
     /// The group did not fire at the hit before.
     pub new: bool,

@@ -5,8 +5,8 @@
 //! no event has (`- net user: x` without quotes is one). So such a document is looked at once more, as YAML: a rule that would do
 //! something else than it says is not loaded.
 //!
-//! To read all documents twice would make loading take half as long again. All that the parser may have passed over in the rule of
-//! one event leaves a trace in what it made of it ([`is_doubtful`]), which nearly none has.
+//! To read all documents twice would make loading take half as long again. All that the parser may have passed over in the rule
+//! of one event leaves a trace in what it made of it ([`is_doubtful`]), which nearly none has.
 
 use rsigma_parser::{Detection, DetectionItem, FilterRuleTarget, SigmaRule, SigmaValue};
 use yaml_serde::{Mapping, Value};

@@ -8,8 +8,8 @@ use anyhow::bail;
 pub(super) const LIBRARY_ENV: &str = "VONGGAC_CHDB";
 const FILE: &str = "libchdb.so";
 
-/// Looks for the library: as told, by the environment, beside the program, in the data folder. Never in the current folder: whoever
-/// may write there would have his program run.
+/// Looks for the library: as told, by the environment, beside the program, in the data folder. Never in the current folder:
+/// whoever may write there would have his program run.
 pub(super) fn find(told: Option<&Path>, data_dir: &Path) -> anyhow::Result<PathBuf> {
     let told = told.map(PathBuf::from).or_else(|| std::env::var_os(LIBRARY_ENV).map(PathBuf::from));
     let places = told.map_or_else(|| usual(data_dir), |path| vec![path]);

@@ -315,8 +315,8 @@ pub(super) fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// A moment as feeds write it: RFC 3339, the same without a zone (then UTC), a date, or seconds since 1970. Up to eight digits are
-/// a date (`20260304`); milliseconds would be a time that no feed means, and are none.
+/// A moment as feeds write it: RFC 3339, the same without a zone (then UTC), a date, or seconds since 1970. Up to eight digits
+/// are a date (`20260304`); milliseconds would be a time that no feed means, and are none.
 pub(super) fn moment(text: &str) -> Option<Micros> {
     let text = text.trim().trim_end_matches(" UTC");
     let civil = || text.parse::<DateTime>().or_else(|_| Ok(text.parse::<Date>()?.at(0, 0, 0, 0)));

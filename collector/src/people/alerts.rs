@@ -22,8 +22,8 @@ use crate::people::when::{Clock, When};
 const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
 /// Characters of an alert's id in the table. 64 bits: enough to be unique for ever; `vonggac alert` takes any unique prefix.
 const ID_CHARS: usize = 16;
-/// Alerts that have to do with an address: as the one who acts, or wherever it stands in what they are grouped by, in what matched
-/// and in the lines that they cite. What only looks like an address is none.
+/// Alerts that have to do with an address: as the one who acts, or wherever it stands in what they are grouped by, in what
+/// matched and in the lines that they cite. What only looks like an address is none.
 const OF_ADDRESS: &str = "a.src_ip BETWEEN {first} AND {last} OR arrayExists( \
     word -> ifNull(toIPv6OrNull(word) BETWEEN {first} AND {last}, false), \
     extractAll(arrayStringConcat(arrayConcat([a.entity], mapValues(a.matched), a.samples), ' '), \

@@ -172,8 +172,8 @@ pub(crate) fn as_texts<S: Serializer>(lines: &[String], serializer: S) -> Result
     serializer.collect_seq(lines.iter().map(|hex| String::from_utf8_lossy(&unhex(hex)).into_owned()))
 }
 
-/// Serialises pairs as an object. A name that stands several times has a list of its values: most readers of JSON keep only the last
-/// of two that are called the same.
+/// Serialises pairs as an object. A name that stands several times has a list of its values: most readers of JSON keep only the
+/// last of two that are called the same.
 pub(crate) fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(untagged)]

@@ -7,8 +7,8 @@
 //! ([`RECORD_BYTES_MAX`]) is such when it begins so; should it have further members, these come out as they are.
 //!
 //! Nothing is parsed here: braces are counted and strings are skipped, so no more of a document than that is held in memory,
-//! however large an array is. What is no object comes out as it is, for the parsers to say so. An object that does not end swallows what
-//! follows, up to [`RECORD_BYTES_MAX`]; from there on the next line that begins with a brace is a new one.
+//! however large an array is. What is no object comes out as it is, for the parsers to say so. An object that does not end
+//! swallows what follows, up to [`RECORD_BYTES_MAX`]; from there on the next line that begins with a brace is a new one.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -16,8 +16,8 @@ use event::RECORD_BYTES_MAX;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Whether a text that begins so is to be read by [`Documents`]: an array of objects, an object around one, an object that goes on
-/// beyond its line, or several on one. JSON lines are none: they are read as they are.
+/// Whether a text that begins so is to be read by [`Documents`]: an array of objects, an object around one, an object that goes
+/// on beyond its line, or several on one. JSON lines are none: they are read as they are.
 pub(super) fn are_documents(head: &[u8]) -> bool {
     let head = head.trim_ascii_start();
     if let Some(elements) = head.strip_prefix(b"[") {

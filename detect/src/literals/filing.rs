@@ -9,7 +9,8 @@ use crate::engine::NameHash;
 
 /// Bytes from one probe for long literals to the next. More would save few probes.
 const STRIDES: [usize; 4] = [8, 6, 4, 1];
-/// Shortest literals that are probed for by strides: where there are few that are shorter, every byte is looked at for these alone.
+/// Shortest literals that are probed for by strides: where there are few that are shorter, every byte is looked at for these
+/// alone.
 const SHORT_END: usize = 7;
 /// Most literals of four bytes and more that count as short.
 const SHORT_MAX: usize = 64;

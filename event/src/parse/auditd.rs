@@ -2,8 +2,8 @@
 //!
 //! The kernel describes one event in several records of one serial number (`msg=audit(TIME:SERIAL)`): SYSCALL, EXECVE, CWD, PATH ...,
 //! PROCTITLE. Records of one serial and one node become one event; its fields are those of all records, in order, so that `type`,
-//! `name` or `a0` may have several values. Records of other events may stand between them: of those that begin behind an event, at
-//! most 15, else it is taken for over. Of an event that two batches hold each has a part.
+//! `name` or `a0` may have several values. Records of other events may stand between them: of those that begin behind an event,
+//! at most 15, else it is taken for over. Of an event that two batches hold each has a part.
 //!
 //! - What audit writes in hexadecimal because it holds spaces, quotes or control characters is decoded (`exe`, `comm`, `name`,
 //!   `cwd`, `cmd`, `acct`, `proctitle`, `key`, ... and the arguments of EXECVE); `saddr` gives `saddr_fam`, `laddr`, `lport`, `path`.

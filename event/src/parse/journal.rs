@@ -1,5 +1,6 @@
-//! Entries of systemd's journal as JSON, which `journalctl -o json` writes (fields: systemd.journal-fields(7)). The message is read as
-//! if it had come by syslog, and what syslog's envelope says gets the names that it has there; the journal's own fields stay.
+//! Entries of systemd's journal as JSON, which `journalctl -o json` writes (fields: systemd.journal-fields(7)). The message is
+//! read as if it had come by syslog, and what syslog's envelope says gets the names that it has there; the journal's own fields
+//! stay.
 //!
 //! Limits: those of a JSON line. A message that is no text (the journal has bytes as an array of numbers) is read no further.
 

@@ -1,9 +1,10 @@
 //! From the records of a batch to events.
 //!
-//! One event per record, but for audit records of one serial, which make one event together, also where those of another event stand
-//! between them ([`audit_order`]). Every record belongs to exactly one event: what no parser takes becomes an event of its own with [`ParseStatus::Raw`], and nothing is dropped.
-//! A format that the batch states is the only one tried; `auto` finds it out line by line. Each parser's limits and what it
-//! does beyond them stand at the top of its file; none panics, and none allocates more than a small multiple of its record.
+//! One event per record, but for audit records of one serial, which make one event together, also where those of another event
+//! stand between them ([`audit_order`]). Every record belongs to exactly one event: what no parser takes becomes an event of its
+//! own with [`ParseStatus::Raw`], and nothing is dropped. A format that the batch states is the only one tried; `auto` finds it
+//! out line by line. Each parser's limits and what it does beyond them stand at the top of its file; none panics, and none
+//! allocates more than a small multiple of its record.
 //!
 //! Where the text needs no decoding (UTF-8, NFC), fields are slices of the batch. nom is used inside and never seen outside.
 
@@ -78,8 +79,8 @@ impl<'b> Events<'b> {
         Self::within(batch, TS_PAST_MAX, TS_FUTURE_MAX)
     }
 
-    /// As [`Events::of`], of a batch that came at `received` from somebody whose clock may be wrong: when a record says that it was
-    /// read at a time that cannot be ([`is_believable`]), it was read when the batch came.
+    /// As [`Events::of`], of a batch that came at `received` from somebody whose clock may be wrong: when a record says that it
+    /// was read at a time that cannot be ([`is_believable`]), it was read when the batch came.
     pub fn received_at(batch: &'b Batch, received: Micros) -> Self {
         Self { lines: Lines::of(batch, TS_PAST_MAX, TS_FUTURE_MAX, Some(received)), buffer: Vec::new() }
     }
@@ -158,7 +159,8 @@ impl<'b> Lines<'b> {
     }
 }
 
-/// Whether something that was received at a time can be of another one: at most [`TS_PAST_MAX`] before it and [`TS_FUTURE_MAX`] after it.
+/// Whether something that was received at a time can be of another one: at most [`TS_PAST_MAX`] before it and [`TS_FUTURE_MAX`]
+/// after it.
 pub fn is_believable(ts: Micros, received: Micros) -> bool {
     (received.saturating_sub(TS_PAST_MAX)..=received.saturating_add(TS_FUTURE_MAX)).contains(&ts)
 }
@@ -180,8 +182,8 @@ fn may_be_audit(format: Format) -> bool {
     matches!(format, Format::Auditd | Format::Auto)
 }
 
-/// Puts audit records of one serial together where the first of them stands: processors that make events at the same time have their
-/// records written between each other's. All others stay where they are.
+/// Puts audit records of one serial together where the first of them stands: processors that make events at the same time have
+/// their records written between each other's. All others stay where they are.
 fn audit_order<'b>(records: &mut Vec<Record<'b>>) {
     let mut begun: VecDeque<(auditd::Serial<'b>, usize)> = VecDeque::with_capacity(AUDIT_EVENTS_AT_ONCE);
     let place = |(index, record): (usize, &Record<'b>)| {

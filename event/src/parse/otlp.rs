@@ -7,9 +7,9 @@
 //! - `event_name`: what kind of event it is (OpenTelemetry's events), as a field of that name.
 //! - `attributes`: appended as fields under their own names, resource attributes among them.
 //!
-//! The event's message is the body's text; without a body, the record itself. Limits: those of the body's own parser, and once more
-//! those of a JSON line for the attributes, so that a body of many fields does not drive them out. What has neither body, name nor
-//! attributes, or is not such an object, is not taken.
+//! The event's message is the body's text; without a body, the record itself. Limits: those of the body's own parser, and once
+//! more those of a JSON line for the attributes, so that a body of many fields does not drive them out. What has neither body,
+//! name nor attributes, or is not such an object, is not taken.
 
 use std::borrow::Cow;
 

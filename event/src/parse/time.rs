@@ -2,9 +2,9 @@
 //!
 //! Limits: [`TS_PAST_MAX`](crate::TS_PAST_MAX) and [`TS_FUTURE_MAX`](crate::TS_FUTURE_MAX) around the receipt, unless the caller
 //! says otherwise. A time without a zone is read with the offset of its source, a date without a year (RFC 3164) gets the
-//! latest year in which it does not lie in the future (a line of 31 December read on 1 January; one of 1 January that was read on 31
-//! December by a clock that is behind).
-//! What names no day that exists (30 February) is no time. Fractions are read to the microsecond, further digits are cut.
+//! latest year in which it does not lie in the future (a line of 31 December read on 1 January; one of 1 January that was read on
+//! 31 December by a clock that is behind). What names no day that exists (30 February) is no time. Fractions are read to the
+//! microsecond, further digits are cut.
 
 use std::num::Wrapping;
 
@@ -144,8 +144,8 @@ pub(super) fn epoch_by_size(number: i64) -> Option<Stamp> {
     Some(Stamp::Zoned(micros))
 }
 
-/// A time that a value of its own states: RFC 3339 or common log format. A zone may stand apart, be hours alone, or be named where
-/// it is UTC, as databases and `evtx_dump` write it (`2026-11-23 09:15:07.120 +07`, `2026-11-23 02:15:07 UTC`).
+/// A time that a value of its own states: RFC 3339 or common log format. A zone may stand apart, be hours alone, or be named
+/// where it is UTC, as databases and `evtx_dump` write it (`2026-11-23 09:15:07.120 +07`, `2026-11-23 02:15:07 UTC`).
 pub(super) fn whole(text: &str) -> Option<Stamp> {
     let (rest, stamp) = rfc3339(text).or_else(|_| common_log(text)).ok()?;
     let Stamp::Local { year: Some(year), month, day, clock } = stamp else { return Some(stamp) };
