@@ -106,8 +106,20 @@ fn a_changed_inventory_applies_without_a_restart_and_the_old_one_stays_readable(
     };
     site::until("the refusal", said)?;
     assert_eq!(site.query(asked)?, "gateway\tgateway\t['gateway']");
+    let is_published = |expected: u8| {
+        let (site, line) = (&site, format!("\nvonggac_systems_published {expected}\n"));
+        move || Ok(site.metrics()?.contains(&line).then_some(()))
+    };
+    is_published(1)()?.context("published")?;
+    site.query("DROP DICTIONARY system_by_host")?;
+    site.query("CREATE TABLE system_by_host (x UInt8) ENGINE = Memory")?;
+    std::fs::write(site.path("systems.toml"), system("gateway"))?;
+    site.hang_up()?;
+    site::until("what is in the way of a dictionary is told", is_published(0))?;
+    site.query("DROP TABLE system_by_host")?;
     std::fs::write(site.path("systems.toml"), "")?;
     site.hang_up()?;
+    site::until("the next load mends it", is_published(1))?;
     site::until("an empty inventory", || Ok((site.query(asked)? == "\t\t[]").then_some(())))?;
     std::fs::write(site.path("systems.toml"), system("gateway"))?;
     site.kill_collector()?;

@@ -8,18 +8,23 @@
 //!
 //! A load is one insert, so it is there as a whole or not at all, and it is written only when it differs from the last one.
 //! The dictionaries are made anew each time: the embedded store refreshes none by itself, and on a server of the site's own a
-//! changed password must reach their source. Without them the collector works on (a server may forbid them): it is said.
+//! changed password must reach their source. Without them the collector works on (a server may forbid them): a metric tells.
+
+use std::sync::LazyLock;
 
 use clickhouse::Client;
 use event::Micros;
 use jiff::civil::Date;
+use prometheus::IntGauge;
+use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::insert::{Insert, Refused};
 use crate::inventory::{Inventory, SystemIndex, holder, prefix};
 use crate::level::{Decrees, Judgement, Lang};
-use crate::recover;
+use crate::metrics;
+use crate::recover::{self, RecoverError};
 use crate::row_binary::{Encode, encode, encoded};
 
 /// A row of the table `systems_history`.
@@ -162,6 +167,28 @@ impl SystemRow {
     }
 }
 
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
+    published: metrics::gauge(
+        "vonggac_systems_published",
+        "Whether the store has the inventory in force and the dictionaries over it.",
+    ),
+});
+
+struct Metrics {
+    published: IntGauge,
+}
+
+/// Why SQL does not see an inventory.
+#[derive(Debug, Error)]
+enum PublishError {
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    #[error("the store refuses it: {0}")]
+    Refused(String),
+    #[error("a dictionary over it is not made: {0}")]
+    Dictionary(clickhouse::error::Error),
+}
+
 /// Where inventories are published.
 #[derive(Clone)]
 pub(crate) struct PublishSystems {
@@ -184,23 +211,30 @@ impl PublishSystems {
     /// Writes an inventory unless the store has it as the last one, and makes the dictionaries anew. Comes back when the store
     /// has answered.
     pub(crate) async fn publish(&self, load: Load, now: Micros) {
-        let (last, digest) = match recover::last_inventory(&self.client).await {
-            Ok(last) => last.unwrap_or_default(),
-            Err(error) => return tracing::error!("the inventory is not published: {error}"),
-        };
+        let published = self.try_publish(load, now).await;
+        METRICS.published.set(i64::from(published.is_ok()));
+        if let Err(error) = published {
+            tracing::error!("SQL does not see the inventory in force: {error}");
+        }
+    }
+
+    async fn try_publish(&self, load: Load, now: Micros) -> Result<(), PublishError> {
+        let (last, digest) = recover::last_inventory(&self.client).await?.unwrap_or_default();
         if digest != load.digest() {
             // The last one counts, also when the clock was ahead for the one before.
             let rows = load.into_rows(now.max(last.saturating_add(1)));
-            match self.insert.put(&encoded(&rows)).await {
-                Ok(()) => tracing::info!(systems = rows.len(), "inventory published"),
-                Err(Refused(reason)) => tracing::error!(reason, "the store refuses the inventory"),
-            }
+            self.insert
+                .put(&encoded(&rows))
+                .await
+                .map_err(|Refused(reason)| PublishError::Refused(reason))?;
+            tracing::info!(systems = rows.len(), "inventory published");
         }
+        let mut made = Ok(());
         for statement in self.dictionaries() {
-            if let Err(error) = self.client.query_raw(&statement).execute().await {
-                tracing::error!(%error, "SQL cannot classify: a dictionary over the inventory is not made");
-            }
+            let answer = self.client.query_raw(&statement).execute().await;
+            made = made.and(answer.map_err(PublishError::Dictionary));
         }
+        made
     }
 
     /// Each is made, and then loaded, so that what is wrong with it shows here and not with whoever asks first.

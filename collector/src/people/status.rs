@@ -175,6 +175,7 @@ fn collector(config: &Config, clock: &Clock) -> Vec<Check> {
     let mut checks = vec![ready];
     checks.push(daemon::certificates(&samples, clock));
     checks.extend(daemon::content(&samples, clock));
+    checks.extend(daemon::published(&samples));
     checks.extend(daemon::hunts(&samples, clock));
     checks.extend(losses::losses(&samples));
     checks

@@ -113,6 +113,14 @@ fn part_loaded(part: &str, samples: &[Sample], clock: &Clock) -> Option<Check> {
     Some(Check::new(part, State::wrong_if(!is_whole), detail))
 }
 
+/// When SQL does not see the inventory in force.
+pub(super) fn published(samples: &[Sample]) -> Option<Check> {
+    let published = samples.iter().find(|sample| sample.name == "vonggac_systems_published")?;
+    let detail = "the store does not have the inventory in force: reports and panels show an earlier one; the \
+                  collector's log says why, and it tries again at SIGHUP";
+    (whole(published.value) == 0).then(|| Check::new("systems", State::Wrong, detail))
+}
+
 /// Hunts that do not keep up.
 pub(super) fn hunts(samples: &[Sample], clock: &Clock) -> Vec<Check> {
     let started = samples.iter().find(|sample| sample.name == "vonggac_start_time_seconds");
@@ -195,6 +203,13 @@ mod tests {
         let found = content(&told(1_200, 2), &Clock::new(true));
         assert_eq!(found[0].state, State::Wrong);
         assert!(found[0].detail.contains("the last load found 2 wrong"), "{}", found[0].detail);
+    }
+
+    #[test]
+    fn an_inventory_that_is_not_published_is_wrong() {
+        let told = |value| published(&[sample("vonggac_systems_published", "", value)]);
+        assert_eq!(told(0).map(|check| (check.check, check.state)), Some(("systems".into(), State::Wrong)));
+        assert_eq!((told(1), published(&[])), (None, None));
     }
 
     #[test]
