@@ -56,7 +56,7 @@ fn batch(input: &[u8]) -> Batch {
 }
 
 fn render(batch: &Batch) -> String {
-    let in_order = Events::of(batch);
+    let mut in_order = Events::of(batch);
     let records = in_order.records();
     let mut text = String::new();
     for event in parse_batch(batch) {

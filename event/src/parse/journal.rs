@@ -15,8 +15,8 @@ const RECEIVED: &str = "__REALTIME_TIMESTAMP";
 
 /// Reads the message of an entry; none when the fields are of something else.
 pub(super) fn recognise(fields: &mut Fields<'_>) -> Option<(LogSource<'static>, ParseStatus)> {
-    let message = text(fields, "MESSAGE")?;
     fields.0.iter().find(|(name, _)| name == RECEIVED)?;
+    let message = text(fields, "MESSAGE")?;
     let program = text(fields, "SYSLOG_IDENTIFIER").or_else(|| text(fields, "_COMM")).unwrap_or_default();
     let envelope = [
         ("hostname", text(fields, "_HOSTNAME")),

@@ -43,6 +43,7 @@ use room::Room;
 use time::Clock;
 
 use crate::limits::{TS_FUTURE_MAX, TS_PAST_MAX};
+use crate::wire::Records;
 use crate::{Batch, Event, Format, Header, LogSource, Micros, ParseStatus, Record};
 
 /// Audit events whose records are looked for between each other's: as many as processors write at once, and some more.
@@ -59,7 +60,7 @@ pub fn parse_batch_within(batch: &Batch, past: Micros, future: Micros) -> Vec<Ev
     let mut lines = Lines::of(batch, past, future, None);
     let mut room = Room::default();
     let mut events = Vec::new();
-    while let Some(record) = lines.first() {
+    while let Some(record) = lines.next() {
         events.push(lines.event(&record, &mut room));
     }
     events
@@ -96,13 +97,14 @@ impl<'b> Events<'b> {
         reason = "an item of an iterator cannot borrow from the iterator"
     )]
     pub fn next(&mut self) -> Option<Event<'_>> {
-        let record = self.lines.first()?;
+        let record = self.lines.next()?;
         let mut room = Room::lent(&mut self.buffer, record.bytes.len());
         Some(self.lines.event(&record, &mut room))
     }
 
     /// All records of the batch in the order in which they are read, to which the numbers in events refer.
-    pub fn records(&self) -> &[Record<'b>] {
+    pub fn records(&mut self) -> &[Record<'b>] {
+        self.lines.fetch();
         &self.lines.records
     }
 }
@@ -110,10 +112,13 @@ impl<'b> Events<'b> {
 /// What is left of a batch.
 struct Lines<'b> {
     header: &'b Header,
-    /// In the order in which they are read.
+    /// In the order in which they are read: all where that is not the order of the batch, else those that were read. To look at
+    /// one that is not read yet costs a wait for memory.
     records: Vec<Record<'b>>,
     /// How many of them were.
     read: usize,
+    /// Those behind them.
+    rest: Records<'b>,
     past: Micros,
     future: Micros,
     /// When the batch came, where the times of its records are not believed unseen.
@@ -122,16 +127,27 @@ struct Lines<'b> {
 
 impl<'b> Lines<'b> {
     fn of(batch: &'b Batch, past: Micros, future: Micros, received: Option<Micros>) -> Self {
-        let mut records: Vec<Record<'b>> = batch.records().collect();
-        if may_be_audit(batch.header.format) {
-            audit_order(&mut records);
+        let (header, rest) = (&batch.header, batch.records());
+        let mut lines = Self { header, records: Vec::new(), read: 0, rest, past, future, received };
+        if may_be_audit(header.format) {
+            lines.fetch();
+            audit_order(&mut lines.records);
         }
-        Self { header: &batch.header, records, read: 0, past, future, received }
+        lines
+    }
+
+    fn fetch(&mut self) {
+        self.records.extend(&mut self.rest);
     }
 
     /// The record with which the next event begins.
-    fn first(&self) -> Option<Record<'b>> {
-        self.records.get(self.read).copied()
+    fn next(&mut self) -> Option<Record<'b>> {
+        if let Some(record) = self.records.get(self.read) {
+            return Some(*record);
+        }
+        let record = self.rest.next()?;
+        self.records.push(record);
+        Some(record)
     }
 
     /// The event that begins with a record.

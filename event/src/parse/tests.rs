@@ -66,7 +66,7 @@ proptest! {
         let batch = batch(FORMATS[format], &lines);
         let events = parse_batch(&batch);
         prop_assert_eq!(covered(&events) as usize, lines.len());
-        let in_order = Events::of(&batch);
+        let mut in_order = Events::of(&batch);
         let mut read: Vec<&[u8]> = in_order.records().iter().map(|record| record.bytes).collect();
         let mut came: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
         read.sort_unstable();
@@ -173,7 +173,7 @@ fn audit_events_that_were_written_at_once_are_put_together() {
         events.iter().map(|event| (event.record, event.records, event.text("CommandLine"))).collect();
     assert_eq!(shape, [(0, 3, Some("id -u")), (3, 2, Some("ls")), (5, 1, None), (6, 1, None)]);
     assert!(events[..2].iter().all(|event| event.log_source.category == "process_creation"));
-    let in_order = Events::of(&batch);
+    let mut in_order = Events::of(&batch);
     assert_eq!(in_order.records()[2].bytes, lines[5]);
     assert_eq!(in_order.records()[4].bytes, lines[6]);
 }
