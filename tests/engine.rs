@@ -472,6 +472,9 @@ fn a_reader_only_reads() -> Result<()> {
             "SELECT * FROM file('/etc/hostname', LineAsString)",
             "SELECT * FROM url('http://127.0.0.1:1/', LineAsString)",
             "SELECT * FROM remote('127.0.0.1', system.one)",
+            "SELECT file('/etc/hostname')",
+            "SELECT `f\\x69le`('/etc/hostname')",
+            "SELECT * APPLY file FROM (SELECT '/etc/hostname')",
             "SELECT 1 INTO OUTFILE '/tmp/vonggac-test-outfile'",
             "SELECT 1; DROP TABLE t",
             "SELECT 1; DROP TABLE t; gibberish",
@@ -490,6 +493,38 @@ fn a_reader_only_reads() -> Result<()> {
                 .contains("Code: 164.")
         );
         assert_eq!(store.client().query("EXISTS TABLE t").fetch_one::<u8>().await?, 1);
+        Ok(())
+    })
+}
+
+/// The engine's grants do not hold for these: they ask for none. The process itself must not reach the files.
+#[test]
+fn the_stores_process_reads_its_data_and_no_other_file() -> Result<()> {
+    with_store("files", async |store| {
+        let secret = store.folder.path().join("store/writer.password");
+        let elsewhere = store.folder.path().join("key");
+        std::fs::write(&elsewhere, "a key")?;
+        for path in [&secret, &elsewhere] {
+            let sql = format!("SELECT file('{}')", path.display());
+            let error = error_of(&sql, store.client().query_raw(&sql).fetch_all::<String>().await);
+            assert!(error.contains("Permission denied"), "no Landlock here (Linux 5.19)? {error}");
+        }
+        for (name, client) in [("writer", store.client()), ("reader", store.reader())] {
+            let template = client.query_raw("SELECT 1 FORMAT Template");
+            let template = template.with_setting("format_template_row", secret.to_string_lossy());
+            assert!(error_of(name, template.execute().await).contains("Code: 452."), "{name}");
+        }
+        // Names are resolved, for dictionaries over tables of this very store.
+        let client = store.client();
+        client.query("CREATE TABLE d (k UInt64, v String) ENGINE = MergeTree ORDER BY k").execute().await?;
+        client.query("INSERT INTO d VALUES (1, 'one')").execute().await?;
+        let dictionary = format!(
+            "CREATE DICTIONARY dd (k UInt64, v String) PRIMARY KEY k LAYOUT(FLAT()) LIFETIME(0) \
+             SOURCE(CLICKHOUSE(TABLE 'd' USER 'vonggac' PASSWORD '{}'))",
+            store.password("writer").trim()
+        );
+        client.query_raw(&dictionary).execute().await?;
+        assert_eq!(client.query("SELECT dictGet('dd', 'v', 1)").fetch_one::<String>().await?, "one");
         Ok(())
     })
 }

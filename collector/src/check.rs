@@ -71,6 +71,9 @@ impl Findings {
             .errors
             .extend(notifications::channels(&config.notifications).err().map(|error| error.to_string()));
         found.errors.extend(embedded_store(config).err().map(|error| format!("{error:#}")));
+        if config.clickhouse.url.is_none() && !engine::confinable() {
+            found.warnings.push(format!("store: {}", engine::UNCONFINED));
+        }
         found.tls(config);
         found.content(config);
         found

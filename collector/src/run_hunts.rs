@@ -100,12 +100,32 @@ impl RunHunts {
     }
 }
 
+/// Where a schedule begins.
+#[derive(Debug, Eq, PartialEq)]
+struct First {
+    run: u64,
+    /// A hunt that was never run is not behind because its newest window ended before there was a collector.
+    not_before: Micros,
+}
+
+impl First {
+    /// Behind the last run that the store has, but not further back than is worth it.
+    fn behind(last: Option<u64>, hunt: &Hunt, now: Micros) -> Self {
+        let newest = hunt.newest(now);
+        let oldest = newest.saturating_sub(u64::try_from(CATCH_UP / hunt.every).unwrap_or_default());
+        match last {
+            Some(last) => Self { run: (last + 1).max(oldest), not_before: Micros::MIN },
+            None => Self { run: newest, not_before: now },
+        }
+    }
+}
+
 impl Schedule {
     /// Runs until the pipeline is gone.
     async fn run(self) {
-        let mut run = self.first().await;
+        let First { mut run, not_before } = self.first().await;
         loop {
-            let due = self.hunt.due(run);
+            let due = self.hunt.due(run).max(not_before);
             self.tell_behind(due);
             self.tell_ahead(due);
             tokio::time::sleep(micros(due.saturating_sub(now()))).await;
@@ -123,19 +143,15 @@ impl Schedule {
         }
     }
 
-    /// Behind the last run that the store has, but not further back than is worth it.
-    async fn first(&self) -> u64 {
-        let newest = self.hunt.newest(now());
-        let oldest = newest.saturating_sub(u64::try_from(CATCH_UP / self.hunt.every).unwrap_or_default());
+    /// Asks the store how far the hunt is.
+    async fn first(&self) -> First {
         loop {
             match self.reader.last_batch(&self.hunt.sender(), self.hunt.epoch()).await {
                 Ok(last) => {
-                    let first = last.map_or(newest, |last| (last + 1).max(oldest));
-                    info!(
-                        hunt = self.hunt.name,
-                        runs_to_catch_up = newest.saturating_sub(first),
-                        "on its schedule"
-                    );
+                    let now = now();
+                    let first = First::behind(last, &self.hunt, now);
+                    let runs_to_catch_up = self.hunt.newest(now).saturating_sub(first.run);
+                    info!(hunt = self.hunt.name, runs_to_catch_up, "on its schedule");
                     return first;
                 }
                 Err(error) => warn!(hunt = self.hunt.name, "cannot ask for its last run: {error:#}"),
@@ -242,4 +258,28 @@ fn batch(hunt: &Hunt, run: u64, lines: &[String]) -> Result<Batch> {
 
 fn micros(micros: Micros) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_hunt_that_was_never_run_is_due_from_now_and_one_that_was_since_its_next_window_ended() {
+        let hunts =
+            crate::hunts::load(&[Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/hunts")]).unwrap();
+        let hunt = &hunts[0];
+        let newest = hunt.newest(now());
+        let now = hunt.due(newest) + hunt.every / 2;
+        assert_eq!(First::behind(None, hunt, now), First { run: newest, not_before: now });
+
+        let late = First::behind(Some(newest - 3), hunt, now);
+        assert_eq!(late.run, newest - 2);
+        assert!(late.not_before < hunt.due(late.run));
+
+        let long_ago = First::behind(Some(0), hunt, now);
+        assert!(now - hunt.due(long_ago.run) < CATCH_UP + hunt.every, "{long_ago:?}");
+    }
 }

@@ -35,6 +35,9 @@ const LOCK_RETRY: Duration = Duration::from_millis(100);
 const GRANTS: &str = "GRANT SELECT, INSERT, ALTER, CREATE, DROP, TRUNCATE, OPTIMIZE, SHOW, dictGet, KILL QUERY, \
                       SYSTEM RELOAD, SYSTEM FLUSH, SYSTEM MERGES, SYSTEM DROP CACHE ON *.*";
 
+/// Settings that name a file to be read, or another language than SQL, which is not looked through for such.
+const LOCKED: [&str; 4] = ["dialect", "format_schema", "format_template_resultset", "format_template_row"];
+
 /// Where everything lies.
 pub(super) struct Layout {
     root: PathBuf,
@@ -44,14 +47,28 @@ impl Layout {
     /// Makes the folders.
     pub(super) fn make(data_dir: &Path) -> anyhow::Result<Self> {
         let root = std::path::absolute(data_dir.join("store"))?;
-        for folder in [root.clone(), root.join("data")] {
+        let layout = Self { root };
+        for folder in [layout.root.clone(), layout.data()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        Ok(Self { root })
+        Ok(layout)
+    }
+
+    /// What ClickHouse keeps.
+    pub(super) fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.root.join("config.xml")
+    }
+
+    pub(super) fn users(&self) -> PathBuf {
+        self.root.join("users.xml")
     }
 
     pub(super) fn writer_password(&self) -> PathBuf {
@@ -84,11 +101,10 @@ impl Layout {
 
     /// Writes the configuration and gives the arguments of every connection. `boot` ones are for the first only.
     pub(super) fn configure(&self, memory_bytes_max: u64) -> anyhow::Result<Arguments> {
-        let users = self.root.join("users.xml");
-        let config = self.root.join("config.xml");
+        let (users, config) = (self.users(), self.config());
         write(&users, &users_xml(memory_bytes_max))?;
         write(&config, &config_xml(&users)?)?;
-        let path = argument("path", self.root.join("data").display())?;
+        let path = argument("path", self.data().display())?;
         let boot = vec![
             argument("config-file", config.display())?,
             argument("max_server_memory_usage", memory_bytes_max)?,
@@ -136,6 +152,7 @@ fn config_xml(users: &Path) -> anyhow::Result<String> {
 fn users_xml(memory_bytes_max: u64) -> String {
     let query_memory = memory_bytes_max / 100 * QUERY_MEMORY_PERCENT;
     let spill = query_memory / 2;
+    let locked = LOCKED.map(|name| format!("<{name}><const/></{name}>")).concat();
     format!(
         "<clickhouse>
     <profiles>
@@ -145,6 +162,7 @@ fn users_xml(memory_bytes_max: u64) -> String {
             <max_bytes_before_external_group_by>{spill}</max_bytes_before_external_group_by>
             <max_bytes_before_external_sort>{spill}</max_bytes_before_external_sort>
             <implicit_select>0</implicit_select>
+            <constraints>{locked}</constraints>
             <deduplicate_blocks_in_dependent_materialized_views>1</deduplicate_blocks_in_dependent_materialized_views>
         </default>
     </profiles>

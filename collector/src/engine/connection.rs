@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::auth::Access;
 use super::config::{Arguments, Layout, argument};
+use super::confine::{UNCONFINED, confine};
 use super::exception::{Exception, code};
 use super::ffi::{Answer, Blocks, Chdb, Class, Counters, Handle, Insert, Parameters};
 
@@ -36,6 +37,9 @@ impl Engine {
     /// Loads the library and opens the data.
     pub(super) fn open(library: &Path, layout: &Layout, memory_bytes_max: u64) -> anyhow::Result<Self> {
         let Arguments { path, boot } = layout.configure(memory_bytes_max)?;
+        if let Err(error) = confine(&[library, &layout.config(), &layout.users()], &layout.data()) {
+            warn!("{UNCONFINED}: {error}");
+        }
         let chdb = Chdb::load(library)
             .with_context(|| format!("the ClickHouse engine library {}", library.display()))?;
         let arguments: Vec<CString> =

@@ -21,7 +21,7 @@ use super::limits::{APPEND_BYTES, HEAD_BYTES, LOGGED_STATEMENT_CHARS, STATEMENT_
 use super::reply::Reply;
 use super::request::Order;
 use super::session::{Lease, Sessions};
-use super::statement::{Shape, bare, same_words, shape};
+use super::statement::{Shape, bare, names, same_words, shape};
 
 /// The format of a result that nobody named one for.
 const FORMAT_DEFAULT: &str = "TabSeparated";
@@ -129,6 +129,7 @@ impl Work<'_> {
             Shape::Whole { format } => {
                 let class = connection.classify(text).unwrap_or_default();
                 self.admit(class, text)?;
+                self.refuse_files(text)?;
                 self.answer(&mut connection, Asked { text, format, class }, reply)
             }
         }
@@ -178,6 +179,16 @@ impl Work<'_> {
         }
         let who = if self.order.only_reads { "a GET request" } else { self.access.user() };
         Err(Exception::read_only(format_args!("{who} may only read: Cannot execute query in readonly mode")))
+    }
+
+    /// The function `file` reads files of this machine past all grants.
+    fn refuse_files(&self, text: &[u8]) -> Result<(), Exception> {
+        if self.access == Access::Read && names(text, "file") {
+            return Err(Exception::refused(
+                "the name `file`, as a function, reads files of the server and is refused",
+            ));
+        }
+        Ok(())
     }
 
     /// Decides by what the engine's own parser says of the statement.

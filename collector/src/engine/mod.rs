@@ -12,6 +12,7 @@ mod body;
 mod child;
 mod columns;
 mod config;
+mod confine;
 mod connection;
 mod encode;
 mod exception;
@@ -42,6 +43,7 @@ use tracing::{debug, info, warn};
 pub(crate) use auth::random_hex;
 pub use auth::{READER, WRITER};
 pub use child::{Launch, StoreProcess};
+pub(crate) use confine::{UNCONFINED, supported as confinable};
 
 use connection::Engine;
 use http::{Shared, Turns};

@@ -92,7 +92,9 @@ impl Reply {
         if !rest.is_empty() {
             self.send(Part::Data(rest.into()))?;
         }
-        self.send(Part::End)
+        // A client that has its rows may go before it hears that there are no more.
+        let _ = self.parts.blocking_send(Part::End);
+        Ok(())
     }
 
     fn send(&self, part: Part) -> Result<(), Exception> {
@@ -174,5 +176,27 @@ impl HttpBody for AnswerBody {
             // The statement's thread is gone without an end: the client must not take what it has for the whole.
             None => Poll::Ready(Some(Err(std::io::Error::other("the answer was cut off")))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_goes_after_the_last_row_fails_nothing_and_one_that_goes_before_it_does() {
+        let begun = || {
+            let (mut reply, _head, parts) = channel(Coding::Identity, "tag".to_owned());
+            reply.begin("RowBinary", Counters::default()).unwrap();
+            (reply, parts)
+        };
+        let (mut reply, parts) = begun();
+        reply.data(b"a row").unwrap();
+        drop(parts);
+        reply.finish().unwrap();
+
+        let (mut reply, parts) = begun();
+        drop(parts);
+        assert_eq!(reply.data(b"a row").unwrap_err().code, code::QUERY_WAS_CANCELLED);
     }
 }

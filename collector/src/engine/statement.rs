@@ -31,6 +31,26 @@ pub(super) fn shape(text: &[u8]) -> Result<Shape<'_>, Exception> {
     }
 }
 
+/// Whether a statement has `name` as a word or in quotes that make a name. Quotes with an escape may mean any name.
+pub(super) fn names(text: &[u8], name: &str) -> bool {
+    let mut scan = Scan { text, at: 0, depth: 0 };
+    while let Some(token) = scan.next() {
+        let quoted = match token.word {
+            Some(word) if word == name => return true,
+            Some(_) => continue,
+            None => &text[token.start..scan.at.min(text.len())],
+        };
+        let inner = match quoted {
+            [b'"', inner @ .., b'"'] | [b'`', inner @ .., b'`'] => inner,
+            _ => continue,
+        };
+        if inner == name.as_bytes() || inner.contains(&b'\\') {
+            return true;
+        }
+    }
+    false
+}
+
 /// Without the blanks around it and the semicolon behind it.
 pub(super) fn bare(text: &[u8]) -> &[u8] {
     let text = text.trim_ascii();
@@ -177,8 +197,8 @@ impl<'a> Scan<'a> {
         loop {
             let rest = self.rest();
             let step = match rest {
-                [byte, ..] if byte.is_ascii_whitespace() => 1,
-                [0xC2, 0xA0, ..] => 2, // a no-break space, as ClickHouse's lexer
+                // Outside quotes, ClickHouse's lexer takes what is beyond ASCII for a blank or for an error.
+                [byte, ..] if byte.is_ascii_whitespace() || *byte == b'\x0b' || !byte.is_ascii() => 1,
                 [b'-', b'-', ..] | [b'#', b' ' | b'!', ..] => until(rest, b"\n"),
                 [b'/', b'*', ..] => 2 + until(&rest[2..], b"*/"),
                 _ => return,
@@ -313,6 +333,8 @@ mod tests {
             "SELECT 1 INTO OUTFILE '/tmp/x'",
             "select 1 into/**/outfile '/tmp/x' format CSV",
             "SELECT * FROM (SELECT 1 INTO OUTFILE 'x')",
+            "SELECT 1 INTO\u{3000}OUTFILE\u{a0}'x'",
+            "SELECT 1 INTO\x0bOUTFILE 'x'",
             "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV",
             "INSERT INTO t (a) from\n--x\n infile '/etc/passwd' FORMAT CSV",
             "INSERT INTO t SELECT 1 INTO OUTFILE 'x'",
@@ -321,6 +343,29 @@ mod tests {
         }
         for text in ["SELECT 'INTO OUTFILE'", "SELECT * FROM infile", "INSERT INTO outfile VALUES (1)"] {
             assert!(shape(text.as_bytes()).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn finds_a_name_however_it_is_written() {
+        for text in [
+            "SELECT file('/etc/passwd')",
+            "SELECT\u{3000}file/**/('/etc/passwd')",
+            "SELECT \"file\"('x')",
+            "SELECT `file`('x')",
+            "SELECT `f\\x69le`('x')",
+            "SELECT \u{201c}file\u{201d}('x')",
+            "SELECT * APPLY file FROM (SELECT 'x')",
+            "SELECT arrayMap(file, ['x'])",
+            "SELECT 'it''s', file('x')",
+            "SELECT $a$ ' $a$, file('x')",
+        ] {
+            assert!(names(text.as_bytes(), "file"), "{text}");
+        }
+        for text in
+            ["SELECT 'file'", "SELECT rule_file, `a file` FROM files", "SELECT 1 -- file", "SELECT \"", "`"]
+        {
+            assert!(!names(text.as_bytes(), "file"), "{text}");
         }
     }
 

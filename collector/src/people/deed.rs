@@ -263,8 +263,12 @@ impl<'w> Chain<'w> {
     /// Waits until no other writer of this machine is at it.
     pub(super) fn hold(config: &Config, writer: &'w Writer) -> Result<Self> {
         let (host, folder) = (host()?, config.data_dir.display());
-        let file = HeadFile::lock(&config.data_dir, &host)
-            .with_context(|| format!("the head of the history cannot be kept below {folder}"))?;
+        let file = HeadFile::lock(&config.data_dir, &host).with_context(|| {
+            format!(
+                "the head of the history cannot be kept below {folder}, which is of the user of `vonggac serve` \
+                 (`sudo -u vonggac vonggac ...`)"
+            )
+        })?;
         Ok(Self { file, host, writer })
     }
 
