@@ -518,12 +518,9 @@ fn the_stores_process_reads_its_data_and_no_other_file() -> Result<()> {
         let client = store.client();
         client.query("CREATE TABLE d (k UInt64, v String) ENGINE = MergeTree ORDER BY k").execute().await?;
         client.query("INSERT INTO d VALUES (1, 'one')").execute().await?;
-        let dictionary = format!(
-            "CREATE DICTIONARY dd (k UInt64, v String) PRIMARY KEY k LAYOUT(FLAT()) LIFETIME(0) \
-             SOURCE(CLICKHOUSE(TABLE 'd' USER 'vonggac' PASSWORD '{}'))",
-            store.password("writer").trim()
-        );
-        client.query_raw(&dictionary).execute().await?;
+        let dictionary = "CREATE DICTIONARY dd (k UInt64, v String) PRIMARY KEY k LAYOUT(FLAT()) LIFETIME(0) \
+                          SOURCE(CLICKHOUSE(TABLE 'd'))";
+        client.query(dictionary).execute().await?;
         assert_eq!(client.query("SELECT dictGet('dd', 'v', 1)").fetch_one::<String>().await?, "one");
         Ok(())
     })

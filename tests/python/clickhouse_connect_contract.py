@@ -132,7 +132,7 @@ def readers(reader):
     refused(164, reader.command, "DROP TABLE t")
     refused(164, reader.insert, "once", [[1]], column_names=["n"])
     refused(164, reader.command, "KILL QUERY WHERE 1")
-    refused(497, reader.query, "SELECT * FROM file('/etc/hostname', LineAsString)")
+    refused(344, reader.query, "SELECT * FROM file('/etc/hostname', LineAsString)")
 
 
 def main():
