@@ -37,7 +37,7 @@ const WATCH: [&str; 5] = [
     "INSERT INTO vonggac.alerts (id, version, rule_id, rule_title, rule_path, severity, priority, host, hits, first_seen, last_seen, \
      created_at, src_ip) SELECT concat('own', toString(number)), 1, if(number = 0, 'vonggac-sequence-gap', 'i1'), \
      if(number = 0, 'gap', 'Indicator: feed: 203.0.113.77'), if(number = 0, '', 'feeds/bad.csv'), 'high', 'P4', 'dvc01', 1, at, at, at, \
-     toIPv6('::') FROM (SELECT number, toDateTime64('{day} 09:00:00', 6, 'UTC') AS at FROM numbers(2))",
+     toIPv6(if(number = 0, '::', '2001:db8::ffff:9')) FROM (SELECT number, toDateTime64('{day} 09:00:00', 6, 'UTC') AS at FROM numbers(2))",
     "INSERT INTO vonggac.alerts (id, version, rule_id, rule_title, rule_path, severity, priority, host, hits, first_seen, last_seen, \
      created_at, src_ip) SELECT id, 2, rule_id, rule_title, rule_path, severity, priority, host, 1234, first_seen, last_seen, created_at, \
      src_ip FROM vonggac.alerts WHERE id LIKE 'own%'",
@@ -173,6 +173,7 @@ fn alerts_are_those_of_the_store(reported: &Reported, kind: &str, zone: &str) ->
         ("P3", "priority = 'P3'"),
         ("medium", "severity = 'medium'"),
         ("203.0.113.9", "src_ip = toIPv6('::ffff:203.0.113.9')"),
+        ("2001:db8::ffff:9", "src_ip = toIPv6('2001:db8::ffff:9')"),
     ] {
         let row = cells.get(label).with_context(|| format!("no row {label}"))?;
         let now = reported.alerts(zone, condition, &from, &to)?;

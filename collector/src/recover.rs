@@ -39,7 +39,7 @@ use crate::flow_row::FlowColumn;
 use crate::grouping::{AlertRow, IDLE_MAX, OPEN_MAX};
 use crate::insert;
 use crate::log::said;
-use crate::row::{Filler, Table, VALUES_SEPARATOR};
+use crate::row::{Filler, Table, VALUES_SEPARATOR, address_text};
 
 /// First and longest wait between two tries of a question: a restarted embedded store answers after half a second, and a log in
 /// which one line comes after the other for hours cannot be read.
@@ -245,7 +245,7 @@ fn recall_sql(engine: &Engine, filler: &Filler, rules: &[&Arc<Rule>], table: Tab
     };
     let table = table.as_str();
     // An address stands in its column as IPv6, in the line as it was.
-    let pairs = columns.iter().map(|name| format!("'{name}', replaceOne(toString({name}), '::ffff:', '')"));
+    let pairs = columns.iter().map(|name| format!("'{name}', {}", address_text(name)));
     let pairs = pairs.collect::<Vec<_>>().join(", ");
     format!(
         "SELECT agent, epoch, seq, record, ts, toString(drill_id) AS drill, toString({service}) AS service, rules, \

@@ -25,6 +25,12 @@ const NO_SEVERITY: u8 = 255;
 /// Between the values of a native name that stands several times (FIELDS.md).
 pub(crate) const VALUES_SEPARATOR: char = '\n';
 
+/// An address of a column, in SQL, as it stands in a line: IPv4 without the beginning that maps it into IPv6. What stands so in the midst
+/// of an address (`2001:db8::ffff:1`) or of a text belongs to it.
+pub(crate) fn address_text(column: &str) -> String {
+    format!("replaceRegexpOne(toString({column}), '^::ffff:', '')")
+}
+
 /// Declares the columns: the row, their list, and how each is filled and encoded.
 macro_rules! columns {
     ($row:ident, $column:ident, $table:expr; $($name:ident: $type:ty,)*) => {

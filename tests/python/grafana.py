@@ -17,6 +17,8 @@ statement ($__columns, $__rateColumns, $__perSecondColumns, $__increaseColumns, 
 """
 
 import argparse
+import copy
+import datetime
 import json
 import pathlib
 import re
@@ -97,7 +99,14 @@ class Page:
         for panel in self.dashboard["panels"]:
             for target in panel["targets"]:
                 if target["datasource"]["type"] == CLICKHOUSE:
-                    yield self.answer(panel["title"], target, MAY_BE_EMPTY in panel["description"])
+                    yield self.over(panel).answer(panel["title"], target, MAY_BE_EMPTY in panel["description"])
+
+    def over(self, panel):
+        """The page as a panel sees it that looks back as long as it says, whatever the dashboard shows."""
+        made = copy.copy(self)
+        if "timeFrom" in panel:
+            made.since = self.until - seconds_of(panel["timeFrom"])
+        return made
 
     def fill(self, given):
         name, options = given["name"], [option["value"] for option in given.get("options", [])]
@@ -114,7 +123,7 @@ class Page:
             made["sql"] = self.expand(query["rawSql"])
             came = self.store.ask(made["sql"])
             made |= {"rows": len(came["data"]), "data": came["data"]}
-            look(query["format"], came["meta"], came["data"])
+            look(query["format"], came["meta"], came["data"], (self.since, self.until))
             if not came["data"] and not may_be_empty:
                 raise Fault("no rows")
         except Fault as fault:
@@ -196,8 +205,8 @@ def arguments_of(sql, opening):
     raise Fault("a parenthesis that nobody closes")
 
 
-def look(shape, columns, rows):
-    """Grafana draws rows over time only when a time comes first, in ascending order, and a number last."""
+def look(shape, columns, rows, period):
+    """Grafana draws rows over time only when a time comes first, in ascending order and in what is shown, and a number last."""
     if shape != 0 or not rows:
         return
     if not columns[0]["type"].startswith("DateTime"):
@@ -207,24 +216,33 @@ def look(shape, columns, rows):
     times = [row[0] for row in rows]
     if times != sorted(times):
         raise Fault("the times do not ascend")
+    # A bar begins before what is shown when its interval does.
+    since, until = period
+    step = max((until - since) // POINTS, 1)
+    at = [datetime.datetime.fromisoformat(moment).replace(tzinfo=datetime.UTC).timestamp() for moment in (times[0], times[-1])]
+    if at[0] <= since - step or at[1] > until + 1:
+        raise Fault(f"times that are not shown: {times[0]} to {times[-1]}")
 
 
 def opens_with(dashboard):
     """How many seconds back a dashboard shows when it is opened."""
-    number, unit = re.fullmatch(r"now-(\d+)([mhd])", dashboard["time"]["from"]).groups()
+    return seconds_of(dashboard["time"]["from"].removeprefix("now-"))
+
+
+def seconds_of(length):
+    number, unit = re.fullmatch(r"(\d+)([mhd])", length).groups()
     return int(number) * {"m": 60, "h": 3600, "d": 86400}[unit]
 
 
 def ask_all(store, period, chosen, folder=DASHBOARDS, as_opened=False):
-    """Of each query of the dashboards what came of it, without the rows. `as_opened`: each dashboard only over the end of the
+    """Of each query of the dashboards what came of it, and of the rows the first alone. `as_opened`: each dashboard only over the end of the
     period, as long as it shows when it is opened."""
     since, until = period
     for path in sorted(folder.glob("*.json")):
         dashboard = json.loads(path.read_text())
         shown = (max(since, until - opens_with(dashboard)), until) if as_opened else period
         for answer in Page(dashboard, store, shown, chosen).answers():
-            answer.pop("data", None)
-            yield answer
+            yield answer | {"data": answer.get("data", [])[:1]}
 
 
 def main():

@@ -23,11 +23,13 @@ const SEVERITIES: [&str; 5] = ["informational", "low", "medium", "high", "critic
 /// Characters of an alert's id in the table. 64 bits: enough to be unique for ever; `vonggac alert` takes any unique prefix.
 const ID_CHARS: usize = 16;
 /// Alerts that have to do with an address: as the one who acts, or wherever it stands in what they are grouped by, in what
-/// matched and in the lines that they cite. What only looks like an address is none.
-const OF_ADDRESS: &str = "a.src_ip BETWEEN {first} AND {last} OR arrayExists( \
-    word -> ifNull(toIPv6OrNull(word) BETWEEN {first} AND {last}, false), \
-    extractAll(arrayStringConcat(arrayConcat([a.entity], mapValues(a.matched), a.samples), ' '), \
-        '[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*[0-9A-Fa-f:]'))";
+/// matched and in the lines that they cite. What only looks like an address is none. Words are cut out only where a part that every
+/// such address is written with is found: that is dear.
+const OF_ADDRESS: &str = "a.src_ip BETWEEN {first} AND {last} OR \
+    multiSearchAnyCaseInsensitive(arrayStringConcat(arrayConcat([a.entity], mapValues(a.matched), a.samples), ' '), {parts}) \
+    AND arrayExists(word -> ifNull(toIPv6OrNull(word) BETWEEN {first} AND {last}, false), \
+        extractAll(arrayStringConcat(arrayConcat([a.entity], mapValues(a.matched), a.samples), ' '), \
+            '[0-9]+[.][0-9]+[.][0-9]+[.][0-9]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*[0-9A-Fa-f:]'))";
 /// The column of what is due.
 const DUE: usize = 10;
 
@@ -153,9 +155,10 @@ const COLUMNS: &str = "a.id AS id, a.priority AS priority, a.severity AS severit
     a.silence AS silence, s.incident AS incident, c.clock AS next_step, toUnixTimestamp64Micro(c.due) AS next_due";
 
 /// An alert that nobody did anything with is in no row of `alert_status`, and one of which nothing is due in none of
-/// `alert_next`. What is known of an alert is asked for those since a moment alone: what people did with a million others is not read.
-fn tables(since: &str) -> String {
-    let ids = format!("(SELECT id FROM alerts WHERE last_seen >= {since})");
+/// `alert_next`. What is known of an alert is asked for those alone of which the conditions hold: what people did with a million others
+/// is not read.
+fn tables(conditions: &str) -> String {
+    let ids = format!("(SELECT a.id FROM alerts AS a WHERE {conditions})");
     format!(
         "alerts AS a FINAL LEFT JOIN (SELECT * FROM alert_status WHERE alert_id IN {ids}) AS s ON s.alert_id = a.id \
          LEFT JOIN (SELECT * FROM alert_next WHERE alert_id IN {ids}) AS c ON c.alert_id = a.id"
@@ -251,12 +254,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return verify::run(args);
     }
     let clock = Clock::new(args.output.utc);
-    let (filter, tables) = filter(args, &clock)?;
+    let question = question(args, &clock)?;
+    let filter = &question.filter;
     let reader = Reader::open(&configuration(&args.config)?)?;
     let (mut alerts, tallies) = block_on(async {
-        let rows = reader.rows::<Alert>(&sql(&tables, &filter, args.limit), &filter).await?;
+        let rows = reader.rows::<Alert>(&sql(&question, args.limit), filter).await?;
         let tallies = match args.output.format {
-            Format::Table => reader.rows::<Tally>(&tally_sql(&tables, &filter), &filter).await?,
+            Format::Table => reader.rows::<Tally>(&tally_sql(&question), filter).await?,
             Format::Json | Format::Csv => Vec::new(),
         };
         Ok((rows, tallies))
@@ -270,11 +274,37 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(args.exit_code && alerts.is_empty())))
 }
 
-/// The conditions, and the tables that they are about.
-fn filter(args: &Args, clock: &Clock) -> Result<(Filter, String)> {
+/// What is asked: the conditions, and the tables that an alert's row and its count want.
+struct Question {
+    filter: Filter,
+    tables: String,
+    /// A count needs to know how alerts stand only where a condition asks for it.
+    tally_tables: String,
+}
+
+fn question(args: &Args, clock: &Clock) -> Result<Question> {
+    let mut filter = of_columns(args, clock)?;
+    let tables = tables(filter.sql());
+    if let Some(network) = &args.address {
+        filter.and_within(OF_ADDRESS, network);
+    }
+    let status = args.status.as_deref().map(|status| match status {
+        "open" => Bound::Texts(vec!["new".to_owned(), "acknowledged".to_owned()]),
+        one => Bound::Texts(vec![one.to_owned()]),
+    });
+    let tally_tables =
+        if status.is_some() || args.overdue { tables.clone() } else { "alerts AS a FINAL".to_owned() };
+    filter.and_if("if(s.status = '', 'new', s.status) IN {}", status);
+    if args.overdue {
+        filter.and_always("c.clock != '' AND c.due < now64(6)");
+    }
+    Ok(Question { filter, tables, tally_tables })
+}
+
+/// The conditions on columns of alerts, which are cheap.
+fn of_columns(args: &Args, clock: &Clock) -> Result<Filter> {
     let (since, until) = select::window(clock, &args.since, args.until.until.as_ref())?;
     let mut filter = Filter::default();
-    let tables = tables(&filter.keep(Bound::Time(since)));
     filter
         .and("a.last_seen >= {}", Bound::Time(since))
         .and_if("a.first_seen < {}", until.map(Bound::Time))
@@ -290,21 +320,8 @@ fn filter(args: &Args, clock: &Clock) -> Result<(Filter, String)> {
             "startsWith(a.rule_id, {}) OR positionCaseInsensitiveUTF8(a.rule_title, {}) > 0",
             args.rule.as_deref().map(select::text),
         );
-    if let Some(network) = &args.address {
-        filter.and_within(OF_ADDRESS, network);
-    }
-    filter.and_if(
-        "if(s.status = '', 'new', s.status) IN {}",
-        args.status.as_deref().map(|status| match status {
-            "open" => Bound::Texts(vec!["new".to_owned(), "acknowledged".to_owned()]),
-            one => Bound::Texts(vec![one.to_owned()]),
-        }),
-    );
-    if args.overdue {
-        filter.and_always("c.clock != '' AND c.due < now64(6)");
-    }
     args.drill.apply(&mut filter);
-    Ok((filter, tables))
+    Ok(filter)
 }
 
 /// The severity and all above it.
@@ -313,7 +330,7 @@ fn at_least(severity: &str) -> Bound {
     Bound::Texts(SEVERITIES.iter().skip(from).map(|&name| name.to_owned()).collect())
 }
 
-fn sql(tables: &str, filter: &Filter, limit: u32) -> String {
+fn sql(Question { filter, tables, .. }: &Question, limit: u32) -> String {
     format!(
         "SELECT {COLUMNS} FROM {tables} WHERE {} ORDER BY a.priority, a.last_seen DESC, a.id LIMIT {}",
         filter.sql(),
@@ -321,9 +338,9 @@ fn sql(tables: &str, filter: &Filter, limit: u32) -> String {
     )
 }
 
-fn tally_sql(tables: &str, filter: &Filter) -> String {
+fn tally_sql(Question { filter, tally_tables, .. }: &Question) -> String {
     format!(
-        "SELECT a.priority AS priority, count() AS alerts, sum(a.hits) AS hits FROM {tables} WHERE {} \
+        "SELECT a.priority AS priority, count() AS alerts, sum(a.hits) AS hits FROM {tally_tables} WHERE {} \
          GROUP BY a.priority ORDER BY a.priority",
         filter.sql()
     )
@@ -348,4 +365,42 @@ fn summary(args: &Args, clock: &Clock, shown: usize, tallies: &[Tally]) -> Resul
         parts.join(", "),
         counted(hits, "hit")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn asked(arguments: &[&str]) -> Question {
+        let args = Typed::parse_from([&["alerts"], arguments].concat()).args;
+        question(&args, &Clock::new(true)).unwrap()
+    }
+
+    #[test]
+    fn what_people_did_is_asked_for_the_alerts_that_are_meant() {
+        let tables = asked(&["--host", "web01", "--address", "192.0.2.7"]).tables;
+        let ids = "(SELECT a.id FROM alerts AS a WHERE (a.last_seen >= fromUnixTimestamp64Micro({p0:Int64}, 'UTC')) \
+            AND (a.host = {p1:String}) AND (a.drill_id = ''))";
+        assert_eq!(tables.matches(ids).count(), 2, "{tables}");
+    }
+
+    #[test]
+    fn alerts_are_counted_without_what_people_did_unless_a_condition_asks_for_it() {
+        for arguments in [&[][..], &["--host", "web01"], &["--address", "192.0.2.7", "--drill", "all"]] {
+            let question = asked(arguments);
+            assert!(!tally_sql(&question).contains("JOIN"), "{arguments:?}");
+            assert!(sql(&question, 1).contains("JOIN"), "{arguments:?}");
+        }
+        for arguments in [&["--overdue"][..], &["--status", "open"]] {
+            assert!(tally_sql(&asked(arguments)).contains("JOIN"), "{arguments:?}");
+        }
+    }
 }

@@ -45,11 +45,16 @@ impl Filter {
         }
     }
 
-    /// Adds a condition on a network: `{first}` and `{last}` in it are its ends, of type IPv6.
+    /// Adds a condition on a network: `{first}` and `{last}` in it are its ends, of type IPv6; `{parts}` is an array of texts of
+    /// which every address of it, however it is written, has one.
     pub(crate) fn and_within(&mut self, condition: &'static str, network: &Network) -> &mut Self {
         let first = self.keep(Bound::Address(network.first));
         let last = self.keep(Bound::Address(network.last));
-        self.and_plain(&condition.replace("{first}", &first).replace("{last}", &last))
+        let mut condition = condition.replace("{first}", &first).replace("{last}", &last);
+        if condition.contains("{parts}") {
+            condition = condition.replace("{parts}", &network.parts());
+        }
+        self.and_plain(&condition)
     }
 
     /// Adds the condition that of two columns one is in one network and the other in the other.
@@ -130,6 +135,30 @@ pub(crate) struct Network {
     last: Ipv6Addr,
 }
 
+impl Network {
+    /// An array, in SQL, of texts in lower case of which every address of this network, however it is written, has one: of IPv4 the
+    /// octets that all share, or the mark of an address mapped into IPv6, whose octets may be hexadecimal; of IPv6 the longest
+    /// group that all share.
+    fn parts(&self) -> String {
+        match (self.first.to_ipv4_mapped(), self.last.to_ipv4_mapped()) {
+            (Some(first), Some(last)) => {
+                let shared =
+                    first.octets().into_iter().zip(last.octets()).take_while(|(one, other)| one == other);
+                let octets: Vec<String> = shared.map(|(octet, _)| octet.to_string()).collect();
+                let dot = if octets.len() < 4 { "." } else { "" };
+                format!("['{}{dot}', 'ffff:']", octets.join("."))
+            }
+            // The last two groups may be written as IPv4. A network without a group holds those of IPv4, too.
+            _ => {
+                let shared = self.first.segments().into_iter().zip(self.last.segments()).take(6);
+                let groups = shared.take_while(|(one, other)| one == other).filter(|(group, _)| *group != 0);
+                let longest = groups.map(|(group, _)| format!("{group:x}")).max_by_key(String::len);
+                longest.map_or_else(|| "['.', ':']".to_owned(), |group| format!("['{group}']"))
+            }
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = anyhow::Error;
 
@@ -197,6 +226,21 @@ mod tests {
         let expected =
             format!("({} AND {} OR {} AND {})", end("s", 0), end("d", 2), end("s", 4), end("d", 6));
         assert_eq!(filter.sql(), expected);
+    }
+
+    #[test]
+    fn every_spelling_of_an_address_has_one_of_the_parts() {
+        let parts = |text: &str| text.parse::<Network>().unwrap().parts();
+        assert_eq!(parts("203.0.3.17"), "['203.0.3.17', 'ffff:']");
+        assert_eq!(parts("10.20.0.0/15"), "['10.', 'ffff:']");
+        assert_eq!(parts("10.20.0.0/16"), "['10.20.', 'ffff:']");
+        assert_eq!(parts("0.0.0.0/0"), "['.', 'ffff:']");
+        assert_eq!(parts("2001:db8::1"), "['2001']");
+        assert_eq!(parts("fd00:0:0:abcd::/64"), "['abcd']");
+        assert_eq!(parts("2001:db8::/20"), "['2001']");
+        for text in ["::1", "::/0", "f000::/4", "::192.0.2.1"] {
+            assert_eq!(parts(text), "['.', ':']", "{text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::people::filter::{Bound, Filter, Network, shown_address};
 use crate::people::output::{Format, Listed, OutputArgs, cut, print};
 use crate::people::select::{self, DrillArg, Named, UntilArg, as_address, as_iso, counted, grouped};
 use crate::people::when::{Clock, MICROS_PER_S, When};
+use crate::row::address_text;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -211,18 +212,17 @@ impl Listed for Sum {
 
 impl By {
     /// What is summed up by, and what is counted as its peers.
-    fn columns(self) -> (&'static str, &'static str) {
-        const SRC: &str = "replaceRegexpOne(toString(a.src_ip), '^::ffff:', '')";
-        const DST: &str = "replaceRegexpOne(toString(a.dst_ip), '^::ffff:', '')";
-        const PAIR: &str = "concat(replaceRegexpOne(toString(a.src_ip), '^::ffff:', ''), ' > ', \
-            replaceRegexpOne(toString(a.dst_ip), '^::ffff:', ''), ' ', a.proto, '/', toString(a.dst_port), \
-            if(a.app = '', '', concat(' ', a.app)))";
+    fn columns(self) -> (String, &'static str) {
+        let [src, dst] = ["a.src_ip", "a.dst_ip"].map(address_text);
+        let pair = format!(
+            "concat({src}, ' > ', {dst}, ' ', a.proto, '/', toString(a.dst_port), if(a.app = '', '', concat(' ', a.app)))"
+        );
         match self {
-            Self::Source => (SRC, "a.dst_ip"),
-            Self::Destination => (DST, "a.src_ip"),
-            Self::Pair => (PAIR, "a.src_port"),
-            Self::Port => ("concat(a.proto, '/', toString(a.dst_port))", "a.src_ip"),
-            Self::App => ("a.app", "a.src_ip"),
+            Self::Source => (src, "a.dst_ip"),
+            Self::Destination => (dst, "a.src_ip"),
+            Self::Pair => (pair, "a.src_port"),
+            Self::Port => ("concat(a.proto, '/', toString(a.dst_port))".to_owned(), "a.src_ip"),
+            Self::App => ("a.app".to_owned(), "a.src_ip"),
         }
     }
 

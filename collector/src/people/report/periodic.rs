@@ -21,6 +21,7 @@ use crate::people::report::page::{Block, Columns, Fact, Page, Series, Table, num
 use crate::people::report::period::{Length, Period, shown};
 use crate::people::report::words::{clock, severity, verdict};
 use crate::people::report::{duties, incidents, watch};
+use crate::row::address_text;
 
 use Column::{Number, Text, Time};
 
@@ -221,7 +222,7 @@ async fn alerts(ask: &Ask<'_>, length: Length, page: &mut Page) -> Result<()> {
         )
         .await?,
     ));
-    let address = "replaceOne(toString(a.src_ip), '::ffff:', '')";
+    let address = address_text("a.src_ip");
     let source = format!(
         "SELECT {address} AS name, {NAMED} {ALERTS} AND a.src_ip != toIPv6('::') GROUP BY name ORDER BY now DESC, before DESC, name"
     );
@@ -248,12 +249,15 @@ async fn attacked(ask: &Ask<'_>, page: &mut Page) -> Result<()> {
             Text(ask.say("Bằng chứng", "Evidence")),
         ],
         ATTACKED_MAX,
-        "SELECT [toString(toUnixTimestamp64Micro(a.first_seen)), a.priority, a.host, if(a.system_name = '', '–', a.system_name), \
-           concat(a.rule_title, ' ', arrayStringConcat(a.techniques, ' ')), \
-           if(a.src_ip = toIPv6('::'), if(a.user = '', '–', a.user), replaceOne(toString(a.src_ip), '::ffff:', '')), \
-           leftUTF8(toValidUTF8(if(empty(a.samples), '', a.samples[1])), 160)] AS cells \
-         FROM alerts AS a FINAL WHERE a.drill_id = '' AND {now:a.created_at} AND a.priority <= 'P3' AND a.host != '' \
-         ORDER BY a.priority, a.first_seen, a.id",
+        &format!(
+            "SELECT [toString(toUnixTimestamp64Micro(a.first_seen)), a.priority, a.host, if(a.system_name = '', '–', a.system_name), \
+               concat(a.rule_title, ' ', arrayStringConcat(a.techniques, ' ')), \
+               if(a.src_ip = toIPv6('::'), if(a.user = '', '–', a.user), {}), \
+               leftUTF8(toValidUTF8(if(empty(a.samples), '', a.samples[1])), 160)] AS cells \
+             FROM alerts AS a FINAL WHERE a.drill_id = '' AND {{now:a.created_at}} AND a.priority <= 'P3' AND a.host != '' \
+             ORDER BY a.priority, a.first_seen, a.id",
+            address_text("a.src_ip")
+        ),
         )
         .await?;
     page.table(table);
