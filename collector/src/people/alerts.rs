@@ -42,12 +42,13 @@ Examples:
   vonggac alerts --drill all                      drills as well
   vonggac alerts --status new --since 1w          what nobody has looked at yet
   vonggac alerts --overdue --since 30d            what should have been done by now
+  vonggac alerts --status open --assignee lan --since 30d   what somebody hands over
   vonggac alerts verify                           did anybody change what people did with alerts
 
 Exit codes: 0 answered, with or without alerts (with --exit-code: at least one alert); 1 only with --exit-code: none;
 2 the question could not be answered.";
 
-/// List alerts: by time, severity, priority, level, system, host, address, rule, status
+/// List alerts: by time, severity, priority, level, system, host, address, rule, status, assignee
 ///
 /// Sorted by priority, then by time, the newest first. Every filter must hold.
 #[derive(Debug, clap::Args)]
@@ -88,6 +89,9 @@ pub(crate) struct Args {
     /// How it stands: new, acknowledged, closed; `open` is what is not closed
     #[arg(long, value_parser = ["new", "acknowledged", "closed", "open"], hide_possible_values = true, help_heading = "Filters")]
     status: Option<String>,
+    /// With whom it is, in any case; an empty name: with nobody
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    assignee: Option<String>,
     /// Only alerts of which a clock (acknowledge, contain, close) has run out
     #[arg(long, help_heading = "Filters")]
     overdue: bool,
@@ -262,7 +266,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Ok((rows, tallies))
     })?;
     if alerts.is_empty() {
-        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        let mut named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        named.extend(args.rule.as_deref().map(Named::Rule));
         block_on(select::say_unknown(&reader, &named))?;
     }
     cut(&mut alerts, args.limit, args.output.format == Format::Table);
@@ -286,10 +291,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<(Filter, String)> {
             args.system.as_deref().map(select::text),
         )
         .and_if("a.host = {}", args.host.as_deref().map(select::host))
-        .and_if(
-            "startsWith(a.rule_id, {}) OR positionCaseInsensitiveUTF8(a.rule_title, {}) > 0",
-            args.rule.as_deref().map(select::text),
-        );
+        .and_if(select::IS_RULE, args.rule.as_deref().map(select::text));
     if let Some(network) = &args.address {
         filter.and_within(OF_ADDRESS, network);
     }
@@ -300,6 +302,7 @@ fn filter(args: &Args, clock: &Clock) -> Result<(Filter, String)> {
             one => Bound::Texts(vec![one.to_owned()]),
         }),
     );
+    filter.and_if("lowerUTF8(s.assignee) = lowerUTF8({})", args.assignee.as_deref().map(select::text));
     if args.overdue {
         filter.and_always("c.clock != '' AND c.due < now64(6)");
     }
