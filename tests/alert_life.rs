@@ -99,6 +99,11 @@ fn handles_alerts(site: &Site) -> Result<()> {
     assert_eq!(listed(site, &["--status", "closed"])?, ["aaaa1111 closed Lan true_positive"]);
     assert_eq!(listed(site, &["--status", "acknowledged"])?, ["bbbb2222 acknowledged  "]);
     assert_eq!(listed(site, &["--status", "open"])?, ["bbbb2222 acknowledged  ", "bbbb3333 new  "]);
+    assert_eq!(listed(site, &["--assignee", "lan"])?, ["aaaa1111 closed Lan true_positive"]);
+    assert_eq!(
+        listed(site, &["--assignee", "", "--status", "open"])?,
+        ["bbbb2222 acknowledged  ", "bbbb3333 new  "]
+    );
     let page = answer(site, &["alert", "aaaa"])?.1;
     for part in
         ["  status       closed\n", " to Lan\n", ": address blocked\n", " as true_positive: password reset\n"]
@@ -170,6 +175,52 @@ fn finds_what_was_changed(site: &Site) -> Result<()> {
     std::fs::remove_file(site.path("data/history/head"))?;
     assert_eq!(answer(site, &["alerts", "verify"])?.0, 0, "nobody can know");
     assert_eq!(answer(site, &["alerts", "verify", "--head", &head])?.0, 1);
+    Ok(())
+}
+
+/// Who contains a closed alert, or corrects its verdict, neither opens it again nor closes it later; a close that was taken back
+/// contained nothing.
+#[test]
+fn the_order_of_deeds_tells_how_an_alert_stands() -> Result<()> {
+    if !site::engine_present("alert_life") {
+        return Ok(());
+    }
+    let site = &Site::start("")?;
+    let cases = [
+        ("corrected", "close benign, close true_positive", "closed true_positive contained 1 closed 1"),
+        ("contained late", "ack, close benign, contain", "closed benign contained 2 closed 2"),
+        ("contained in time", "contain, close benign", "closed benign contained 1 closed 2"),
+        ("contained only", "contain", "acknowledged contained 1"),
+        ("taken back", "close benign, ack", "acknowledged"),
+        ("taken back, then contained", "close benign, ack, contain", "acknowledged contained 3"),
+        (
+            "closed anew",
+            "contain, close benign, ack, close true_positive",
+            "closed true_positive contained 1 closed 4",
+        ),
+        ("nothing done", "comment, assign", "new"),
+    ];
+    let mut rows = Vec::new();
+    for (id, deeds, _) in cases {
+        for (hour, deed) in (1..).zip(deeds.split(", ")) {
+            let (action, verdict) = deed.split_once(' ').unwrap_or((deed, ""));
+            let seq = rows.len() + 1;
+            rows.push(format!("('c', {seq}, '2026-11-01 0{hour}:00:00', '{id}', '{action}', '{verdict}')"));
+        }
+    }
+    let values = rows.join(", ");
+    site.query(&format!(
+        "INSERT INTO alert_history (chain, seq, at, alert_id, action, verdict) VALUES {values}"
+    ))?;
+    for (id, deeds, expected) in cases {
+        let stands = site.query(&format!(
+            "SELECT arrayStringConcat(arrayFilter(word -> word != '', [status, verdict, \
+                if(contained_at = 0, '', concat('contained ', toString(toHour(contained_at)))), \
+                if(closed_at = 0, '', concat('closed ', toString(toHour(closed_at))))]), ' ') \
+             FROM alert_status WHERE alert_id = '{id}' FORMAT TSVRaw"
+        ))?;
+        assert_eq!(stands.trim_end(), expected, "{id}: {deeds}");
+    }
     Ok(())
 }
 

@@ -151,7 +151,7 @@ fn reports(site: &Site, id: &str) -> Result<()> {
     for (field, expected) in [
         ("cause", "upload without a check"),
         ("effect", "none yet"),
-        ("severity", "critical (P1)"),
+        ("severity", "by its alerts: critical (P1)"),
         ("scope", "dvc-web01"),
         ("proposals", ""),
     ] {

@@ -122,6 +122,23 @@ fn names_each_of_the_planted_faults_with_file_and_line() -> Result<()> {
     Ok(())
 }
 
+/// The sample of the quickstart has approved levels and no facts: what is unknown is told once, and is no other level.
+#[test]
+fn an_inventory_without_facts_is_told_so_once_for_each_system() -> Result<()> {
+    let path = Path::new("deploy/systems.toml");
+    let (code, text) = systems(&["check", "--format", "json"], path)?;
+    assert_eq!(code, 1);
+    let findings = json_lines(&text)?;
+    let warnings = findings.iter().filter(|finding| finding["grade"] == "warning");
+    let told: Vec<_> =
+        warnings.map(|finding| (finding["key"].as_str(), finding["message"].as_str())).collect();
+    let expected = (Some("facts"), Some("no facts are stated, and they could raise the level to 5"));
+    assert_eq!(told, [expected; 7]);
+    let text = systems(&["show", "cong-dich-vu", "--lang", "en"], path)?.1;
+    assert!(text.contains("at least undecided") && !text.contains("DIFFERS"), "{text}");
+    Ok(())
+}
+
 #[test]
 fn finds_nothing_in_an_inventory_where_all_is_well() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -101,6 +101,9 @@ fn says_what_was_expected(site: &Site) -> Result<()> {
     for (names, expected) in [
         (&["alerts", "--system", "nowhere"][..], "no system has the id, or in its name, \"nowhere\""),
         (&["events", "--host", "nobody"], "no host \"nobody\" has sent anything"),
+        (&["alerts", "--rule", "no-such-rule"], "no alert of any time is of a rule whose id begins with"),
+        (&["events", "--rule", "no-such-rule"], "no alert of any time is of a rule whose id begins with"),
+        (&["events", "--kind", "ssdh"], "no event of any time is of the kind \"ssdh\""),
         (&["flows", "--drill", "none-such"], "no drill \"none-such\" has raised an alert"),
         (&["notifications", "--target", "nobody"], "no target is named nobody"),
         (&["flows", "--direction", "inbond"], "a similar value exists: 'inbound'"),

@@ -11,7 +11,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The schema, in the order in which it is applied.
-const FILES: [File; 15] = [
+const FILES: [File; 16] = [
     File { name: "001-migrations", text: include_str!("../../deploy/clickhouse/001-migrations.sql") },
     File { name: "002-events", text: include_str!("../../deploy/clickhouse/002-events.sql") },
     File { name: "003-alerts", text: include_str!("../../deploy/clickhouse/003-alerts.sql") },
@@ -27,6 +27,7 @@ const FILES: [File; 15] = [
     File { name: "013-incidents", text: include_str!("../../deploy/clickhouse/013-incidents.sql") },
     File { name: "014-link-days", text: include_str!("../../deploy/clickhouse/014-link-days.sql") },
     File { name: "015-agents-expire", text: include_str!("../../deploy/clickhouse/015-agents-expire.sql") },
+    File { name: "016-alert-steps", text: include_str!("../../deploy/clickhouse/016-alert-steps.sql") },
 ];
 
 /// Stands in the files for the name of the database.

@@ -170,7 +170,7 @@ impl Survey<'_> {
             return;
         };
         self.due(system, level);
-        let Some(judgement) = judgement.filter(|judgement| judgement.level != level.approved) else { return };
+        let Some(judgement) = judgement.filter(|judgement| judgement.denies(level.approved)) else { return };
         let message = format!(
             "approved {}, and {} comes to {}{}",
             level.approved,
@@ -196,7 +196,13 @@ impl Survey<'_> {
 
     /// What keeps the decree in force from telling a level.
     fn doubts(&mut self, system: &System, judgement: &Judgement<'_>) {
-        for missing in &judgement.missing {
+        // Who has stated nothing yet is told once, not fact by fact.
+        let stated = system.facts.is_some();
+        if !stated && let Some(up_to) = judgement.missing.iter().map(|missing| missing.up_to).max() {
+            let message = format!("no facts are stated, and they could raise the level to {up_to}");
+            self.tell(Grade::Warning, system.origin, subject(system), "facts", message);
+        }
+        for missing in judgement.missing.iter().filter(|_| stated) {
             let name = &missing.input.name;
             if system.facts.as_ref().is_some_and(|facts| facts.contains_key(name)) {
                 continue; // stated, and of a wrong type: that was told

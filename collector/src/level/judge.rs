@@ -82,6 +82,12 @@ impl<'d> Judgement<'d> {
             || self.parts.iter().any(|part| part.needs_review)
     }
 
+    /// Whether the approved level cannot be the one that it comes to. The least that a level can be denies no higher one, and who
+    /// has no approved level (0) has none that could be denied.
+    pub(crate) fn denies(&self, approved: u8) -> bool {
+        approved > 0 && (self.level > approved || self.level < approved && !self.needs_review())
+    }
+
     /// The articles that the level rests on.
     pub(crate) fn basis(&self) -> Vec<&'d Citation> {
         let rules = self.held.iter().filter(|held| held.level == self.level).map(|held| &held.rule.provision);

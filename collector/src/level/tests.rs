@@ -151,9 +151,22 @@ fn a_whole_that_is_no_more_than_its_parts_misses_no_facts() {
     }
 }
 
+#[test]
+fn the_least_that_a_level_can_be_denies_no_higher_one() {
+    let decree = decree("vn-nd331-2026");
+    let denied = |parts| {
+        let judgement = decree.judge(None, parts);
+        [0, 1, 2, 3].map(|approved| judgement.denies(approved))
+    };
+    assert_eq!(denied(parts(&[2])), [false, true, false, true]);
+    let unsure = Part { needs_review: true, ..parts(&[2]).remove(0) };
+    assert_eq!(denied(vec![unsure]), [false, true, false, false]);
+    let nothing = decree.facts(&Stated::new());
+    assert!(!decree.judge(Some(&nothing), Vec::new()).denies(3), "nothing is known");
+}
+
 /// Texts of a decree with one thing wrong: what is replaced, by what, and what the error says.
 type Wrong<'a> = &'a [(&'a str, &'a str, &'a str)];
-
 fn rejects(cases: Wrong<'_>) {
     let text = read("rules/levels/neutral/high-water-mark.toml");
     for (from, to, expected) in cases {

@@ -1,8 +1,10 @@
 //! Messages by mail: plain text in UTF-8. The library encodes headers and body (RFC 2047, RFC 2045); texts of alerts come to it
 //! on one line each, so that no header can begin in one.
 //!
-//! A message keeps its `Message-ID` through all attempts: whoever gets it twice sees one mail.
+//! A message keeps its `Message-ID` through all attempts: whoever gets it twice sees one mail. It is sent when the server has taken
+//! it for one person of the target: an address that is no more keeps it from nobody else.
 
+use lettre::address::Envelope;
 use lettre::message::header::{ContentType, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::authentication::Credentials;
@@ -18,8 +20,8 @@ use crate::notifications::request::{ANSWER_TIMEOUT, reasons};
 use crate::notifications::secret::Secret;
 use crate::people::Clock;
 
-/// Longest text: all alerts that a message names.
-const TEXT_CHARS_MAX: usize = 40_000;
+/// Longest text, in UTF-16: all alerts that a message names.
+const TEXT_UNITS_MAX: usize = 40_000;
 /// A server's words for a message that it will never take: too large, refused for what it says.
 const FINAL: [u16; 2] = [552, 554];
 
@@ -57,23 +59,54 @@ impl Post {
     }
 
     pub(super) async fn send(&self, message: &Message) -> Result<String, Refusal> {
-        let hidden =
-            |text: String| self.password.as_ref().map_or(text.clone(), |secret| secret.hidden_in(&text));
         let mail = self.mail(message);
         let mail = mail.map_err(|error| Refusal { detail: error.to_string(), is_final: true })?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.transport.send(mail)).await;
-        let Ok(answer) = answer else {
-            let detail = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
-            return Err(Refusal { detail, is_final: false });
-        };
-        match answer {
-            Ok(response) => Ok(hidden(format!("{} {}", response.code(), words(&response)))),
-            Err(error) => {
-                let code = error.status().map(u16::from);
-                let is_final = code.is_some_and(|code| FINAL.contains(&code));
-                Err(Refusal { detail: hidden(reasons(&error)), is_final })
+        let (envelope, text) = (mail.envelope().clone(), mail.formatted());
+        match self.deliver(&envelope, &text).await {
+            Err((refusal, true)) if self.to.len() > 1 => self.one_by_one(&envelope, &text, refusal).await,
+            answer => answer.map_err(|(refusal, _)| refusal),
+        }
+    }
+
+    /// A server's no to one address is a no to the whole mail, which then nobody has: each gets one of their own. Whom the mail
+    /// does not reach is named beside the answer.
+    async fn one_by_one(&self, all: &Envelope, text: &[u8], mut refusal: Refusal) -> Result<String, Refusal> {
+        let (mut taken, mut refused) = (None, Vec::new());
+        for to in all.to() {
+            let Ok(envelope) = Envelope::new(all.from().cloned(), vec![to.clone()]) else { continue };
+            match self.deliver(&envelope, text).await {
+                Ok(answer) => taken = Some(answer),
+                Err((one, _)) => {
+                    refusal.is_final &= one.is_final;
+                    refused.push(format!("{to}: {}", one.detail));
+                }
             }
         }
+        let refused = refused.join("; ");
+        match taken {
+            Some(answer) if refused.is_empty() => Ok(answer),
+            Some(answer) => {
+                tracing::warn!(refused, "a mail reached others, but not these");
+                Ok(format!("{answer}; NOT taken for {refused}"))
+            }
+            None => Err(Refusal { detail: refused, ..refusal }),
+        }
+    }
+
+    /// One transaction; beside the refusal, whether the server said it.
+    async fn deliver(&self, envelope: &Envelope, text: &[u8]) -> Result<String, (Refusal, bool)> {
+        let hidden =
+            |text: String| self.password.as_ref().map_or(text.clone(), |secret| secret.hidden_in(&text));
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.transport.send_raw(envelope, text)).await;
+        let Ok(answer) = answer else {
+            let detail = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+            return Err((Refusal { detail, is_final: false }, false));
+        };
+        answer.map(|response| hidden(format!("{} {}", response.code(), words(&response)))).map_err(|error| {
+            let code = error.status().map(u16::from);
+            let is_final = code.is_some_and(|code| FINAL.contains(&code));
+            (Refusal { detail: hidden(reasons(&error)), is_final }, code.is_some())
+        })
     }
 
     fn mail(&self, message: &Message) -> Result<lettre::Message, lettre::error::Error> {
@@ -85,7 +118,7 @@ impl Post {
             .header(MIME_VERSION_1_0)
             .header(ContentType::TEXT_PLAIN);
         let head = self.to.iter().fold(head, |head, to| head.to(to.clone()));
-        head.body(message.text(self.lang, &Clock::new(false), TEXT_CHARS_MAX))
+        head.body(message.text(self.lang, &Clock::new(false), TEXT_UNITS_MAX))
     }
 }
 

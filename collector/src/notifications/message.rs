@@ -136,16 +136,18 @@ impl Message {
         format!("[{}] {drill}{rest}", self.priority())
     }
 
-    /// A page, of whole alerts, no longer than `chars_max`.
-    pub(super) fn text(&self, lang: Lang, clock: &Clock, chars_max: usize) -> String {
+    /// A page, of whole alerts, no longer than `units_max` in UTF-16: so chat services count, for whom a character beyond the first
+    /// 65,536 (a user named by emoji) is two.
+    pub(super) fn text(&self, lang: Lang, clock: &Clock, units_max: usize) -> String {
         let mut text = self.title(lang);
         text.push('\n');
         let mut listed = 0;
         // The line that counts the others fits in any case.
-        let room = chars_max.saturating_sub(NAME_CHARS_MAX);
+        let room = units_max.saturating_sub(NAME_CHARS_MAX);
+        let units = |text: &str| text.encode_utf16().count();
         for alert in self.alerts.iter().take(LISTED_MAX) {
             let paragraph = alert.paragraph(lang, clock);
-            if text.chars().count() + paragraph.chars().count() > room {
+            if units(&text) + units(&paragraph) > room {
                 break;
             }
             text.push_str(&paragraph);

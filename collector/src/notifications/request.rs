@@ -7,7 +7,7 @@
 //! A template is filled in one pass: what a value says is never read as a placeholder. Values are escaped for the text's form
 //! (HTML) and then for the body's (JSON).
 //!
-//! Limits: [`ANSWER_TIMEOUT`], [`ANSWER_BYTES_MAX`] of an answer, [`TEXT_CHARS_MAX`] of a text. No redirection is followed: the
+//! Limits: [`ANSWER_TIMEOUT`], [`ANSWER_BYTES_MAX`] of an answer, [`TEXT_UNITS_MAX`] of a text. No redirection is followed: the
 //! message and its secret are for one address.
 
 use std::time::Duration;
@@ -35,8 +35,8 @@ use crate::tls::client_config;
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// As much of an answer as is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Longest text: chat services take 4,096 characters.
-const TEXT_CHARS_MAX: usize = 3_500;
+/// Longest text, in UTF-16: chat services take 4,096 such units.
+const TEXT_UNITS_MAX: usize = 3_500;
 /// What a receiver says of a message that it will never take: its form is wrong, or it is too large.
 const FINAL: [StatusCode; 4] = [
     StatusCode::BAD_REQUEST,
@@ -162,7 +162,7 @@ impl Web {
         let clock = Clock::new(false);
         let mut values = vec![
             ("title", in_form(&message.title(self.lang), *text)),
-            ("text", in_form(&message.text(self.lang, &clock, TEXT_CHARS_MAX), *text)),
+            ("text", in_form(&message.text(self.lang, &clock, TEXT_UNITS_MAX), *text)),
             ("priority", message.priority().to_owned()),
             ("count", message.count.to_string()),
             ("message", message.id.clone()),

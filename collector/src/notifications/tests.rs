@@ -145,3 +145,73 @@ async fn a_mail_crosses_tls_with_its_password() {
     assert!(refused.is_final, "{refused:?}");
     assert!(refused.detail.contains("not ***"), "{refused:?}");
 }
+
+/// A server without TLS that knows no address of `gone`; counts what it took, each time with the number of addresses.
+async fn serve_mail(listener: TcpListener, taken: tokio::sync::mpsc::Sender<usize>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"220 here\r\n").await.unwrap();
+        let (mut line, mut to, mut in_text) = (String::new(), 0, false);
+        while stream.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+            let answer = match line.split([' ', ':']).next().unwrap_or_default() {
+                _ if in_text && line != ".\r\n" => "",
+                _ if in_text => {
+                    in_text = false;
+                    taken.send(to).await.unwrap();
+                    "250 queued\r\n"
+                }
+                "RCPT" if line.contains("gone") => "550 no such mailbox\r\n",
+                "RCPT" => {
+                    to += 1;
+                    "250 ok\r\n"
+                }
+                "DATA\r\n" => {
+                    in_text = true;
+                    "354 go on\r\n"
+                }
+                _ => "250 ok\r\n",
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            line.clear();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_more_keeps_a_mail_from_nobody_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, mut taken) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(serve_mail(listener, sender));
+    let to = |people: &str| {
+        let people =
+            people.split(' ').map(|name| format!("\"{name}@example.vn\"")).collect::<Vec<_>>().join(", ");
+        format!(
+            "[notifications]\ntargets = [{{ name = \"a\", mail = {{ server = \"127.0.0.1\", port = {port}, tls = \"none\", \
+                from = \"soc@example.vn\", to = [{people}] }} }}]"
+        )
+    };
+    assert_eq!(send(&to("lan hoa")).await.unwrap(), "250 queued");
+    assert_eq!(taken.recv().await, Some(2), "one mail for both");
+    let answer = send(&to("lan gone hoa")).await.unwrap();
+    assert!(answer.starts_with("250 queued; NOT taken for gone@example.vn: "), "{answer}");
+    assert_eq!((taken.recv().await, taken.recv().await), (Some(1), Some(1)));
+    let refused = send(&to("gone gone2")).await.unwrap_err();
+    assert!(refused.detail.contains("gone2@example.vn: ") && !refused.is_final, "{refused:?}");
+}
+
+/// Who names users by emoji does not make a message too long for a chat service, which would refuse it for ever.
+#[test]
+fn a_text_is_as_long_as_chat_services_count_it() {
+    let alert = |number: usize| message::Alert {
+        id: number.to_string(),
+        priority: "P1".to_owned(),
+        user: "\u{1f600}".repeat(500),
+        entity: "\u{1f600}".repeat(500),
+        ..message::Alert::default()
+    };
+    let message = Message::new("a", (0..20).map(alert).collect(), 0);
+    let text = message.text(crate::level::Lang::Vi, &crate::people::Clock::new(true), 3_500);
+    let units = text.encode_utf16().count();
+    assert!((2_500..=3_500).contains(&units), "{units} units");
+}

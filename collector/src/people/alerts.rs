@@ -44,12 +44,13 @@ Examples:
   vonggac alerts --drill all                      drills as well
   vonggac alerts --status new --since 1w          what nobody has looked at yet
   vonggac alerts --overdue --since 30d            what should have been done by now
+  vonggac alerts --status open --assignee lan --since 30d   what somebody hands over
   vonggac alerts verify                           did anybody change what people did with alerts
 
 Exit codes: 0 answered, with or without alerts (with --exit-code: at least one alert); 1 only with --exit-code: none;
 2 the question could not be answered.";
 
-/// List alerts: by time, severity, priority, level, system, host, address, rule, status
+/// List alerts: by time, severity, priority, level, system, host, address, rule, status, assignee
 ///
 /// Sorted by priority, then by time, the newest first. Every filter must hold.
 #[derive(Debug, clap::Args)]
@@ -90,6 +91,9 @@ pub(crate) struct Args {
     /// How it stands: new, acknowledged, closed; `open` is what is not closed
     #[arg(long, value_parser = ["new", "acknowledged", "closed", "open"], hide_possible_values = true, help_heading = "Filters")]
     status: Option<String>,
+    /// With whom it is, in any case; an empty name: with nobody
+    #[arg(long, value_name = "NAME", help_heading = "Filters")]
+    assignee: Option<String>,
     /// Only alerts of which a clock (acknowledge, contain, close) has run out
     #[arg(long, help_heading = "Filters")]
     overdue: bool,
@@ -266,7 +270,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Ok((rows, tallies))
     })?;
     if alerts.is_empty() {
-        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        let mut named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        named.extend(args.rule.as_deref().map(Named::Rule));
         block_on(select::say_unknown(&reader, &named))?;
     }
     cut(&mut alerts, args.limit, args.output.format == Format::Table);
@@ -292,9 +297,11 @@ fn question(args: &Args, clock: &Clock) -> Result<Question> {
         "open" => Bound::Texts(vec!["new".to_owned(), "acknowledged".to_owned()]),
         one => Bound::Texts(vec![one.to_owned()]),
     });
-    let tally_tables =
-        if status.is_some() || args.overdue { tables.clone() } else { "alerts AS a FINAL".to_owned() };
-    filter.and_if("if(s.status = '', 'new', s.status) IN {}", status);
+    let asks_how_they_stand = status.is_some() || args.assignee.is_some() || args.overdue;
+    let tally_tables = if asks_how_they_stand { tables.clone() } else { "alerts AS a FINAL".to_owned() };
+    filter
+        .and_if("if(s.status = '', 'new', s.status) IN {}", status)
+        .and_if("lowerUTF8(s.assignee) = lowerUTF8({})", args.assignee.as_deref().map(select::text));
     if args.overdue {
         filter.and_always("c.clock != '' AND c.due < now64(6)");
     }
@@ -316,10 +323,7 @@ fn of_columns(args: &Args, clock: &Clock) -> Result<Filter> {
             args.system.as_deref().map(select::text),
         )
         .and_if("a.host = {}", args.host.as_deref().map(select::host))
-        .and_if(
-            "startsWith(a.rule_id, {}) OR positionCaseInsensitiveUTF8(a.rule_title, {}) > 0",
-            args.rule.as_deref().map(select::text),
-        );
+        .and_if(select::IS_RULE, args.rule.as_deref().map(select::text));
     args.drill.apply(&mut filter);
     Ok(filter)
 }
@@ -399,7 +403,7 @@ mod tests {
             assert!(!tally_sql(&question).contains("JOIN"), "{arguments:?}");
             assert!(sql(&question, 1).contains("JOIN"), "{arguments:?}");
         }
-        for arguments in [&["--overdue"][..], &["--status", "open"]] {
+        for arguments in [&["--overdue"][..], &["--status", "open"], &["--assignee", "lan"]] {
             assert!(tally_sql(&asked(arguments)).contains("JOIN"), "{arguments:?}");
         }
     }

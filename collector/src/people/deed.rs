@@ -35,11 +35,11 @@ pub(crate) enum Deed {
     Ack(Optional),
     /// Give an alert to somebody
     Assign(Assign),
-    /// Say that what the alert is about can do no further harm. A closed alert is open again
+    /// Say that what the alert is about can do no further harm. A closed alert stays closed
     Contain(Optional),
     /// Add a remark
     Comment(Comment),
-    /// Say what an alert was, and how it ended. A second close corrects the first
+    /// Say what an alert was, and how it ended. A second close corrects the verdict; when it was closed stays as it was
     Close(Close),
 }
 

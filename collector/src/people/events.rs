@@ -171,7 +171,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let reader = Reader::open(&configuration(&args.config)?)?;
     let mut events = block_on(reader.rows::<Event>(&sql(&filter, args.limit), &filter))?;
     if events.is_empty() {
-        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        let mut named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        named.extend(args.rule.as_deref().map(Named::Rule));
+        named.extend(args.kind.as_deref().map(Named::Kind));
         block_on(select::say_unknown(&reader, &named))?;
     }
     let has_summary = args.output.format == Format::Table && !args.raw;

@@ -262,7 +262,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     };
     if shown == 0 {
-        let named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        let mut named = Named::of(args.system.as_ref(), args.host.as_ref(), &args.drill);
+        named.extend(args.rule.as_deref().map(Named::Rule));
         block_on(select::say_unknown(&reader, &named))?;
     }
     Ok(ExitCode::from(u8::from(args.exit_code && shown == 0)))

@@ -62,6 +62,10 @@ pub(crate) enum Named<'a> {
     System(&'a str),
     Host(&'a str),
     Drill(&'a str),
+    /// The beginning of a rule's id, or a part of its title.
+    Rule(&'a str),
+    /// Of events.
+    Kind(&'a str),
 }
 
 impl<'a> Named<'a> {
@@ -78,6 +82,8 @@ impl<'a> Named<'a> {
             Self::System(system) => ("systems", IS_SYSTEM, text(system)),
             Self::Host(name) => ("agents", "a.agent = {}", host(name)),
             Self::Drill(drill) => ("alerts", "a.drill_id = {}", text(drill)),
+            Self::Rule(rule) => ("alerts", IS_RULE, text(rule)),
+            Self::Kind(kind) => ("events", "a.kind = lower({})", text(kind)),
         }
     }
 
@@ -92,12 +98,22 @@ impl<'a> Named<'a> {
             Self::Drill(drill) => {
                 format!("no drill {drill:?} has raised an alert: `vonggac alerts --drill all`")
             }
+            Self::Rule(rule) => {
+                format!(
+                    "no alert of any time is of a rule whose id begins with, or whose title has in it, {rule:?}"
+                )
+            }
+            Self::Kind(kind) => format!("no event of any time is of the kind {kind:?}"),
         }
     }
 }
 
 /// Whether a row of the inventory is meant.
 const IS_SYSTEM: &str = "a.id = {} OR positionCaseInsensitiveUTF8(a.name, {}) > 0";
+
+/// Whether a rule is meant.
+pub(crate) const IS_RULE: &str =
+    "startsWith(a.rule_id, {}) OR positionCaseInsensitiveUTF8(a.rule_title, {}) > 0";
 
 /// Says of what was named, and led to an empty answer, when nobody knows it: a typing error looks like a quiet day.
 pub(crate) async fn say_unknown(reader: &Reader, named: &[Named<'_>]) -> Result<()> {

@@ -197,10 +197,12 @@ impl Case {
         of(&system.operator).or_else(|| of(&system.owner)).map(called).unwrap_or_default()
     }
 
-    /// The severity of the most urgent alert.
+    /// The severity of the most urgent alert, as that: the word for "critical" is the law's word for a serious incident, and of which
+    /// class this one is a person says.
     fn severity(&self, lang: Lang) -> String {
         let most = self.members.iter().min_by(|one, other| one.priority.cmp(&other.priority));
-        most.map(|member| format!("{} ({})", severity_name(&member.severity, lang), member.priority))
+        let by = lang.pick("theo cảnh báo", "by its alerts");
+        most.map(|member| format!("{by}: {} ({})", severity_name(&member.severity, lang), member.priority))
             .unwrap_or_default()
     }
 }

@@ -43,6 +43,7 @@ struct Row {
     assumed: Vec<String>,
     /// 0: none.
     approved: u8,
+    /// The approved level cannot be this one.
     differs: bool,
 }
 
@@ -62,7 +63,7 @@ impl Row {
             missing: judgement.missing.iter().map(|missing| missing.input.name.clone()).collect(),
             assumed: judgement.assumed.iter().map(|input| input.name.clone()).collect(),
             approved: system.level(),
-            differs: system.level() != judgement.level,
+            differs: judgement.denies(system.level()),
         }
     }
 }

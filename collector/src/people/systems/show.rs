@@ -145,7 +145,7 @@ impl Page<'_> {
         self.unsure(2, decree.unsure.as_ref());
         self.rules(judgement);
         self.doubts(judgement);
-        if judgement.level != system.level() {
+        if judgement.denies(system.level()) {
             let (vi, en) = ("KHÁC với cấp độ được phê duyệt", "DIFFERS from the approved level");
             self.line(2, &format!("{} ({})", lang.pick(vi, en), system.level()));
         }
