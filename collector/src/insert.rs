@@ -17,12 +17,11 @@ use hyper::Uri;
 use prometheus::{Histogram, IntCounter};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::ask::ANSWER_TIMEOUT;
 use crate::config::Endpoint;
 use crate::metrics;
 use crate::store_client::{self, ClientError};
 
-/// An answer to one insert. 20,000 rows with the text index take a busy store some seconds.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// One chunk taken by the socket.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// First and longest wait before an insert is repeated: a restarted embedded store answers after half a second.
@@ -41,6 +40,10 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
         "vonggac_store_repeats_total",
         "Inserts and questions on the way of batches repeated because the store gave no yes or no answer.",
     ),
+    unanswered: metrics::counter(
+        "vonggac_store_unanswered_total",
+        "Inserts and questions of the collector that the store did not answer in time: it hangs, or is far too busy.",
+    ),
     refused: metrics::counter("vonggac_store_refused_total", "Inserts that the store refused as bad data."),
     seconds: metrics::histogram(
         "vonggac_store_insert_seconds",
@@ -51,6 +54,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
 
 struct Metrics {
     repeats: IntCounter,
+    unanswered: IntCounter,
     refused: IntCounter,
     seconds: Histogram,
 }
@@ -122,6 +126,9 @@ impl Insert {
                 return Err(Refused(error.to_string()));
             }
             METRICS.repeats.inc();
+            if matches!(error, Error::TimedOut) {
+                METRICS.unanswered.inc();
+            }
             tracing::warn!(table = self.table, %error, wait_ms = wait.as_millis(), "insert is repeated");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
@@ -158,9 +165,19 @@ pub(crate) fn count_repeat() {
     METRICS.repeats.inc();
 }
 
+/// A question was given up, whoever asked it.
+pub(crate) fn count_unanswered() {
+    METRICS.unanswered.inc();
+}
+
 #[cfg(test)]
 pub(crate) fn repeats() -> u64 {
     METRICS.repeats.get()
+}
+
+#[cfg(test)]
+pub(crate) fn unanswered() -> u64 {
+    METRICS.unanswered.get()
 }
 
 fn is_bad_data(error: &Error) -> bool {

@@ -3,6 +3,7 @@
 
 mod admit;
 mod alert;
+mod ask;
 mod batch;
 mod ca;
 mod capture_lines;

@@ -7,8 +7,11 @@
 //! What it never does: drop or rewrite what is there, or apply a file out of order.
 
 use clickhouse::Client;
+use clickhouse::error::Result as Answer;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::ask::{ANSWER_TIMEOUT_MAX, within};
 
 /// The schema, in the order in which it is applied.
 const FILES: [File; 16] = [
@@ -81,7 +84,7 @@ pub(crate) async fn migrate(client: &Client, database: &str) -> Result<(), Migra
 async fn apply(client: &Client, file: &File, database: &str) -> Result<(), MigrateError> {
     for statement in statements(file.text) {
         let statement = statement.replace(DATABASE, database);
-        client.query_raw(&statement).execute().await.map_err(|source| file.failed(source))?;
+        ask(client.query_raw(&statement).execute()).await.map_err(|source| file.failed(source))?;
     }
     Ok(())
 }
@@ -89,14 +92,19 @@ async fn apply(client: &Client, file: &File, database: &str) -> Result<(), Migra
 async fn applied(client: &Client, database: &str) -> Result<Vec<(String, String)>, MigrateError> {
     let [first, ..] = &FILES;
     let sql = format!("SELECT name, checksum FROM {database}.migrations ORDER BY name");
-    client.query_raw(&sql).fetch_all().await.map_err(|source| first.failed(source))
+    ask(client.query_raw(&sql).fetch_all()).await.map_err(|source| first.failed(source))
 }
 
 async fn record(client: &Client, file: &File, database: &str) -> Result<(), MigrateError> {
     let sql = format!("INSERT INTO {database}.migrations (name, checksum) VALUES (?, ?)");
     let checksum = file.checksum();
     let query = client.query(&sql).bind(file.name).bind(checksum);
-    query.execute().await.map_err(|source| file.failed(source))
+    ask(query.execute()).await.map_err(|source| file.failed(source))
+}
+
+/// A change may wait for what the store has under way.
+async fn ask<T>(question: impl Future<Output = Answer<T>>) -> Answer<T> {
+    within(ANSWER_TIMEOUT_MAX, question).await
 }
 
 impl File {

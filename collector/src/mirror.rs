@@ -9,6 +9,7 @@ use std::hash::Hash;
 use anyhow::{Result, anyhow};
 use clickhouse::{Client, RowOwned, RowRead};
 
+use crate::ask::{ANSWER_TIMEOUT, bounded, within};
 use crate::clock::version_after;
 use crate::insert::{Insert, Refused};
 use crate::row_binary::{Encode, encoded};
@@ -43,8 +44,9 @@ impl<R: Mirrored> Mirror<R> {
     /// The rows, each with version 0.
     pub(crate) async fn rows(&mut self) -> Result<&HashMap<R::Key, R>> {
         if self.rows.is_none() {
+            let client = bounded(&self.client, ANSWER_TIMEOUT);
             let sql = format!("SELECT ?fields FROM {} FINAL {}", R::TABLE, R::WHERE);
-            let mut rows: Vec<R> = self.client.query(&sql).fetch_all().await?;
+            let mut rows: Vec<R> = within(ANSWER_TIMEOUT, client.query(&sql).fetch_all()).await?;
             self.version = rows.iter_mut().map(|row| *row.version()).max().unwrap_or_default();
             self.rows = Some(by_key(rows));
         }
@@ -72,4 +74,42 @@ pub(crate) fn by_key<R: Mirrored>(rows: Vec<R>) -> HashMap<R::Key, R> {
         (row.key(), row)
     };
     rows.into_iter().map(unversioned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clickhouse::Row;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::ask::tests::{given_up, hung};
+    use crate::row_binary::encode;
+
+    #[derive(Clone, Deserialize, Row)]
+    struct Line {
+        name: String,
+        version: u64,
+    }
+
+    encode!(Line { name, version });
+
+    impl Mirrored for Line {
+        const TABLE: &'static str = "lines";
+        type Key = String;
+
+        fn key(&self) -> String {
+            self.name.clone()
+        }
+
+        fn version(&mut self) -> &mut u64 {
+            &mut self.version
+        }
+    }
+
+    #[tokio::test]
+    async fn a_round_does_not_wait_for_ever_for_a_store_that_hangs() {
+        let (_store, client) = hung();
+        let mut mirror = Mirror::<Line>::new(&client);
+        assert!(given_up(mirror.rows()).await.is_err());
+    }
 }

@@ -19,6 +19,7 @@ use prometheus::IntGauge;
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::ask::{ANSWER_TIMEOUT, within};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::insert::{Insert, Refused};
 use crate::inventory::{Inventory, SystemIndex, holder, prefix};
@@ -229,10 +230,14 @@ impl PublishSystems {
                 .map_err(|Refused(reason)| PublishError::Refused(reason))?;
             tracing::info!(systems = rows.len(), "inventory published");
         }
+        self.make_dictionaries().await.map_err(PublishError::Dictionary)
+    }
+
+    async fn make_dictionaries(&self) -> clickhouse::error::Result<()> {
         let mut made = Ok(());
         for statement in self.dictionaries() {
-            let answer = self.client.query_raw(&statement).execute().await;
-            made = made.and(answer.map_err(PublishError::Dictionary));
+            let answer = within(ANSWER_TIMEOUT, self.client.query_raw(&statement).execute()).await;
+            made = made.and(answer);
         }
         made
     }
@@ -268,7 +273,10 @@ fn credentials(endpoint: &Endpoint) -> Result<String, ConfigError> {
 mod tests {
     use std::path::Path;
 
+    use clickhouse::error::Error;
+
     use super::*;
+    use crate::ask::tests::{given_up, hung};
     use crate::priority::Levels;
 
     const DATE: Date = jiff::civil::date(2026, 10, 1);
@@ -310,6 +318,13 @@ mod tests {
         );
         let rows = Load::of(&Inventory::default(), levels.decrees(), DATE).into_rows(7);
         assert_eq!((rows.len(), rows[0].loaded_at, &*rows[0].id), (1, 7, ""));
+    }
+
+    #[tokio::test]
+    async fn dictionaries_are_not_waited_for_for_ever() {
+        let (_store, client) = hung();
+        let publish = PublishSystems::new(&Config::default(), &client).unwrap();
+        assert!(matches!(given_up(publish.make_dictionaries()).await, Err(Error::TimedOut)));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use thiserror::Error;
 
 use crate::admit::{EPOCHS_MAX, Origin};
 use crate::alert::Notice;
+use crate::ask::{ANSWER_TIMEOUT, ANSWER_TIMEOUT_MAX, bounded, within};
 use crate::batch::{Identity, SenderKind};
 use crate::coverage::CoverageRow;
 use crate::dead_letter;
@@ -90,7 +91,8 @@ pub(crate) async fn until_quiet(client: &Client, database: &str) -> Result<(), R
     let deadline = tokio::time::Instant::now() + QUIET_TIMEOUT;
     loop {
         let running: u64 =
-            answer("which inserts run", || client.query(sql).bind(database).fetch_one()).await?;
+            answer("which inserts run", client, |client| client.query(sql).bind(database).fetch_one())
+                .await?;
         if running == 0 {
             return Ok(());
         }
@@ -116,7 +118,7 @@ pub(crate) async fn stored_records(
     let tables: String = Table::ALL.map(|table| of_table(table.as_str())).concat();
     let sql = tables + "SELECT record FROM dead_letters WHERE agent = ? AND epoch = ? AND seq = ?";
     let Identity { agent, epoch, seq } = identity;
-    answer("what it has of a batch that was sent again", || {
+    answer("what it has of a batch that was sent again", client, |client| {
         let query = Table::ALL.iter().fold(client.query(&sql), |query, _| {
             let query = query.bind(agent).bind(agent).bind(epoch).bind(seq);
             query.bind(range.start()).bind(range.end())
@@ -131,19 +133,22 @@ pub(crate) async fn open_alerts(client: &Client, now: Micros) -> Result<Vec<Aler
     let since = u64::try_from(now.saturating_sub(IDLE_MAX)).unwrap_or_default();
     let sql = "SELECT ?fields FROM alerts FINAL WHERE version >= ? ORDER BY version DESC LIMIT ?";
     let limit = u64::try_from(OPEN_MAX).unwrap_or(u64::MAX);
-    answer("which alerts are open", || client.query(sql).bind(since).bind(limit).fetch_all()).await
+    answer("which alerts are open", client, |client| client.query(sql).bind(since).bind(limit).fetch_all())
+        .await
 }
 
 /// When the inventory that was loaded last was, and its digest; none when the store has none.
 pub(crate) async fn last_inventory(client: &Client) -> Result<Option<(Micros, String)>, RecoverError> {
     let sql = "SELECT toUnixTimestamp64Micro(loaded_at), digest FROM systems_history ORDER BY loaded_at DESC LIMIT 1";
-    answer("which inventory it has", || client.query(sql).fetch_optional()).await
+    answer("which inventory it has", client, |client| client.query(sql).fetch_optional()).await
 }
 
 /// What is known of log sources.
 pub(crate) async fn coverage(client: &Client) -> Result<Vec<CoverageRow>, RecoverError> {
-    answer("which log sources reported", || client.query("SELECT ?fields FROM coverage FINAL").fetch_all())
-        .await
+    answer("which log sources reported", client, |client| {
+        client.query("SELECT ?fields FROM coverage FINAL").fetch_all()
+    })
+    .await
 }
 
 /// What the store refused of a batch.
@@ -165,8 +170,10 @@ pub(crate) async fn dead_letters(client: &Client, now: Micros) -> Result<Vec<Not
             max(d.dead_at) AS at \
         FROM dead_letters AS d WHERE dead_at >= fromUnixTimestamp64Micro(?, 'UTC') AND d.source != ? \
         GROUP BY agent, epoch, seq ORDER BY at DESC LIMIT ?";
-    let ask = || client.query(sql).bind(since).bind(dead_letter::ALERTS).bind(DEAD_BATCHES_MAX).fetch_all();
-    let dead: Vec<Dead> = answer("which dead letters it has", ask).await?;
+    let ask = |client: &Client| {
+        client.query(sql).bind(since).bind(dead_letter::ALERTS).bind(DEAD_BATCHES_MAX).fetch_all()
+    };
+    let dead: Vec<Dead> = answer("which dead letters it has", client, ask).await?;
     let notice = |Dead { agent, epoch, seq, source, drill, rows, at }: Dead| {
         let identity = Identity { agent, epoch, seq };
         let origin = Arc::new(Origin { identity, source, drill_id: drill, received: at });
@@ -183,11 +190,11 @@ pub(crate) async fn agents(client: &Client) -> Result<Vec<AgentSeq>, RecoverErro
             (-toUnixTimestamp64Micro(last_seen), epoch, seq, toBool(sender = ? AND drill_id = '')))) AS last \
         FROM agents FINAL WHERE sender != ? GROUP BY agent) ORDER BY last.1 DESC"
     );
-    let ask = || {
+    let ask = |client: &Client| {
         let query = client.query(&sql).bind(SenderKind::Agent.as_str());
         query.bind(SenderKind::Otlp.as_str()).fetch_all()
     };
-    answer("how far each agent is stored", ask).await
+    answer("how far each agent is stored", client, ask).await
 }
 
 /// An event that rules of correlations matched.
@@ -225,8 +232,9 @@ pub(crate) async fn correlated_hits(
     let mut events = Vec::new();
     for table in Table::ALL {
         let sql = recall_sql(engine, filler, &rules, table);
-        let ask = || client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
-        events.extend(answer("what windows of correlations held", ask).await?);
+        let ask =
+            |client: &Client| client.query(&sql).bind(since).bind(&ids).bind(limit).fetch_all::<Recalled>();
+        events.extend(answer("what windows of correlations held", client, ask).await?);
     }
     events.sort_by_key(|event| (event.ts, event.seq, event.record));
     let newest = events.len().saturating_sub(RECALLED_MAX);
@@ -311,20 +319,24 @@ where
     }
 }
 
-async fn answer<T, F, A>(what: &'static str, mut ask: F) -> Result<T, RecoverError>
+/// Asks until there is an answer or a refusal. A question that is given up may just be a long one: it gets more time.
+async fn answer<T, F, A>(what: &'static str, client: &Client, mut ask: F) -> Result<T, RecoverError>
 where
-    F: FnMut() -> A,
+    F: FnMut(&Client) -> A,
     A: Future<Output = clickhouse::error::Result<T>>,
 {
-    let mut wait = WAIT_FIRST;
+    let (mut wait, mut limit) = (WAIT_FIRST, ANSWER_TIMEOUT);
     loop {
-        match ask().await {
+        match within(limit, ask(&bounded(client, limit))).await {
             Ok(answer) => return Ok(answer),
             Err(error) if is_final(&error) => {
                 return Err(RecoverError::Refused { what, reason: said(&error) });
             }
             Err(error) => {
                 tracing::warn!("the store does not say {what}, and is asked again: {}", said(&error));
+                if matches!(error, Error::TimedOut) {
+                    limit = limit.saturating_mul(2).min(ANSWER_TIMEOUT_MAX);
+                }
             }
         }
         insert::count_repeat();
@@ -345,9 +357,10 @@ fn is_final(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
+    use crate::ask::tests::given_up;
 
     fn refused(code: u32) -> Error {
         Error::BadResponse(format!("Code: {code}. DB::Exception: no (NO)"))
@@ -366,11 +379,24 @@ mod tests {
     /// Asks for what is refused so at first, and is there the second time.
     async fn asked(error: fn() -> Error) -> (Result<u32, RecoverError>, u32) {
         let asked = Cell::new(0);
-        let ask = || {
+        let ask = |_: &Client| {
             asked.set(asked.get() + 1);
             std::future::ready(if asked.get() == 1 { Err(error()) } else { Ok(7) })
         };
-        (answer("how it is", ask).await, asked.get())
+        (answer("how it is", &Client::default(), ask).await, asked.get())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_gets_more_time() {
+        let limits = RefCell::new(Vec::new());
+        let ask = |client: &Client| {
+            let limit: f64 = client.get_setting("max_execution_time").unwrap().parse().unwrap();
+            limits.borrow_mut().push(limit / ANSWER_TIMEOUT.as_secs_f64());
+            let is_answered = limits.borrow().len() == 3;
+            async move { if is_answered { Ok(7) } else { std::future::pending().await } }
+        };
+        let answer = given_up(answer("how it is", &Client::default(), ask)).await;
+        assert_eq!((answer.unwrap(), limits.into_inner()), (7, vec![1.0, 2.0, 4.0]));
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use clickhouse::error::Result;
 use event::Micros;
 use serde::{Deserialize, Serialize};
 
+use crate::ask::{ANSWER_TIMEOUT, bounded, within};
 use crate::clock::now;
 use crate::config::NotificationTarget;
 use crate::insert::{Insert, Refused};
@@ -153,7 +154,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(client: &Client, target: &NotificationTarget) -> Self {
         Self {
-            client: client.clone(),
+            client: bounded(client, ANSWER_TIMEOUT),
             insert: Insert::new(client, "notifications", &StoredRow::COLUMNS.join(", ")),
             target: target.clone(),
             made_at: now(),
@@ -170,7 +171,9 @@ impl Ledger {
         }
         let sql = "SELECT toUnixTimestamp64Micro(min(at)) FROM notifications \
             WHERE target = ? AND outcome = 'begun' HAVING count() > 0";
-        let begun = self.client.query(sql).bind(&self.target.name).fetch_optional::<Micros>().await?;
+        let begun =
+            within(ANSWER_TIMEOUT, self.client.query(sql).bind(&self.target.name).fetch_optional::<Micros>())
+                .await?;
         let begun = match begun {
             Some(begun) => begun,
             None => self.begin_now().await,
@@ -192,7 +195,7 @@ impl Ledger {
     pub(super) async fn unsettled(&mut self) -> Result<Option<Unsettled>> {
         let asked = now();
         let query = self.client.query(UNSETTLED).bind(&self.target.name).bind(self.messages_since);
-        let found = query.fetch_optional::<Unsettled>().await?;
+        let found = within(ANSWER_TIMEOUT, query.fetch_optional::<Unsettled>()).await?;
         if found.is_none() {
             self.messages_since = asked.saturating_sub(OVERLAP);
         }
@@ -215,7 +218,7 @@ impl Ledger {
         let query = self.client.query(&sql).bind(name).bind(self.alerts_since.saturating_sub(TOLD_BACK));
         let query = query.bind(self.alerts_since).bind(begun).bind(priority.as_str()).bind(*drills);
         let query = query.bind(systems).bind(systems).bind(organisations).bind(organisations);
-        let found = query.fetch_all::<Alert>().await?;
+        let found = within(ANSWER_TIMEOUT, query.fetch_all::<Alert>()).await?;
         if found.is_empty() {
             self.alerts_since = self.alerts_since.max(asked.saturating_sub(OVERLAP));
         }
@@ -227,7 +230,7 @@ impl Ledger {
         let sql = format!(
             "SELECT {COLUMNS} FROM alerts AS a FINAL WHERE a.id IN ? ORDER BY a.priority, a.created_at, a.id"
         );
-        self.client.query(&sql).bind(ids).fetch_all().await
+        within(ANSWER_TIMEOUT, self.client.query(&sql).bind(ids).fetch_all()).await
     }
 
     /// Comes back when the row is stored. What the store refuses is told: the message would be sent again.

@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::*;
+use crate::ask::tests::{given_up, hung};
 use crate::ca::Authority;
 use crate::config::{Config, ConfigError};
 
@@ -44,6 +45,17 @@ async fn waits_double_up_to_the_longest_a_quarter_more_or_less() {
         assert_eq!(waits[0], notify.back_off(attempts, "m").as_millis(), "the same after a restart");
         assert!(waits[0] != waits[1] || waits[1] != waits[2], "{attempts}: {waits:?}");
     }
+}
+
+#[tokio::test]
+async fn a_stage_does_not_wait_for_ever_for_a_store_that_hangs() {
+    let text = "[notifications]\ntargets = [{ name = \"a\", webhook = { url = \"http://127.0.0.1:1/\" } }]";
+    let (_store, client) = hung();
+    let mut ledger = Ledger::new(&client, &targets(text).unwrap().targets[0]);
+    assert!(matches!(given_up(ledger.begin()).await, Err(Error::TimedOut)));
+    assert!(matches!(given_up(ledger.unsettled()).await, Err(Error::TimedOut)));
+    assert!(matches!(given_up(ledger.waiting()).await, Err(Error::TimedOut)));
+    assert!(matches!(given_up(ledger.alerts(&[])).await, Err(Error::TimedOut)));
 }
 
 /// A server for one connection with a certificate for `localhost`, and the file of its authority.

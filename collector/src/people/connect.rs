@@ -12,6 +12,7 @@ use event::Micros;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::ask::bounded;
 use crate::config::{Config, ConfigArg, Endpoint};
 use crate::insert::{Insert, Refused};
 use crate::people::filter::{Bound, Filter};
@@ -93,7 +94,9 @@ impl Reader {
         (from, to): (Micros, Micros),
         drill: &str,
     ) -> Result<Vec<Map<String, Value>>> {
-        let query = self.client.query_raw(sql).param("from", moment(from)).param("to", moment(to));
+        // It is asked again after a while: the server shall not go on with what nobody waits for.
+        let client = bounded(&self.client, ANSWER_TIMEOUT);
+        let query = client.query_raw(sql).param("from", moment(from)).param("to", moment(to));
         // Numbers stay numbers.
         let query = query.param("drill", drill).with_setting("output_format_json_quote_64bit_integers", "0");
         let answer = async { query.fetch_bytes("JSONEachRow")?.collect().await };

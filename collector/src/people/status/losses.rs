@@ -122,6 +122,11 @@ const LOSSES: &[Loss] = &[
     ),
     Loss::notice("vonggac_alert_evicted_total", "grouping", ("alert", "closed early by a limit")),
     Loss::notice("vonggac_store_repeats_total", "inserts", ("repeat", "of inserts and questions")),
+    Loss::notice(
+        "vonggac_store_unanswered_total",
+        "store",
+        ("insert or question", "that the store did not answer in time"),
+    ),
     Loss::notice("vonggac_store_refused_total", "inserts", ("insert", "refused by the store as bad data")),
     Loss::notice(
         "vonggac_embedded_store_restarts_total",
@@ -147,12 +152,13 @@ mod tests {
     use super::*;
 
     /// Names that speak of a loss.
-    const WORDS: &str = "dead|discard|drop|error|evict|fail|forgot|gave_up|lost|malformed|miss|not_loaded|refus|reject|restart|turned_away|unread|unsettled";
+    const WORDS: &str = "dead|discard|drop|error|evict|fail|forgot|gave_up|lost|malformed|miss|not_loaded|refus|reject|restart|turned_away|unanswered|unread|unsettled";
 
     /// Metrics that are named so and are no loss of this list, and why.
     const NOT_LOST: &[(&str, &str)] = &[
         ("vonggac_alert_clocks_failures_total", "tried again; what is late is told when it is known"),
         ("vonggac_content_not_loaded_count", "has a check of its own"),
+        ("vonggac_coverage_unanswered", "an alert of its own, of the canary's system"),
         ("vonggac_exporter_restarts_total", "an exporter that was started again lost nothing here"),
         ("vonggac_hunt_failures_total", "tried again; a hunt that is behind has a check of its own"),
         ("vonggac_indicators_unreadable_count", "has a check of its own, by part"),
