@@ -105,9 +105,7 @@ impl Observe {
         // The block that is being filled now is left to us within this time.
         let _down = self.take(Duration::from_millis(2 * u64::from(BLOCK_RETIRE_MS)));
         self.count()?;
-        while self.meter.flush(&mut self.lines) {
-            self.segments.write(&mut self.lines);
-        }
+        self.flush();
         self.publish();
         let counted = self.counters.sample(now());
         self.tell(counted);
@@ -146,10 +144,15 @@ impl Observe {
             due
         };
         if is_due(&mut clocks.expired, EXPIRE_INTERVAL) {
-            self.meter.expire(now(), &mut self.lines);
+            let now = now();
+            if self.meter.is_ahead_of(now) {
+                warn!(interface = self.setup.name, "the clock was set back: all flows are written out");
+                self.flush();
+            }
+            self.meter.expire(now, &mut self.lines);
             self.count()?;
             self.publish();
-            let counted = self.counters.due(now());
+            let counted = self.counters.due(now);
             self.tell(counted);
             self.come_up();
         }
@@ -164,6 +167,13 @@ impl Observe {
             self.segments.write(&mut self.lines);
         }
         Ok(())
+    }
+
+    /// Writes out what the meter holds.
+    fn flush(&mut self) {
+        while self.meter.flush(&mut self.lines) {
+            self.segments.write(&mut self.lines);
+        }
     }
 
     /// Asks the kernel what it dropped.

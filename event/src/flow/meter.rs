@@ -6,10 +6,13 @@
 //! lasts one for each active timeout, numbered, with the first packet's time in each: a long conversation is never taken for
 //! several new ones.
 //!
-//! Time is that of the packets; one that is behind the latest does not turn the clock back. Limits: flows in the table
-//! (`flows_max`): beyond them the flow that is nearest to its end is written out with `lack_of_resources`, and counted; segments
-//! that are held back until their turn (`order.rs`); datagrams in fragments (`fragments.rs`); what the application layer keeps
-//! (`talk.rs`). Frames that are neither IP nor ARP are counted, and so are those that cannot be read.
+//! Time is that of the packets; one that is behind the latest does not turn the clock back. Where the host's own clock is set
+//! back ([`Meter::is_ahead_of`]) all flows have to be written out: none would be over until that clock had caught up.
+//!
+//! Limits: flows in the table (`flows_max`): beyond them the flow that is nearest to its end is written out with
+//! `lack_of_resources`, and counted; segments that are held back until their turn (`order.rs`); datagrams in fragments
+//! (`fragments.rs`); what the application layer keeps (`talk.rs`). Frames that are neither IP nor ARP are counted, and so are
+//! those that cannot be read.
 
 use std::net::SocketAddr;
 
@@ -31,6 +34,8 @@ const LINGER: Micros = 2 * SECOND;
 const WELL_KNOWN_PORTS: u16 = 1024;
 /// Services over UDP that answer whoever asks, from however low a port: amplification attacks choose the victim's.
 const ANSWERING_PORTS: [u16; 7] = [17, 19, 53, 111, 123, 161, 389];
+/// A packet that is so much ahead of the host's clock was stamped before that was set back.
+const AHEAD_MAX: Micros = 10 * SECOND;
 /// Flows that are written out together at the end: some 10 MB of lines.
 const FLUSHED_FLOWS: usize = 20_000;
 /// A length on the wire above this is a lie of the capture's header (libpcap's MAXIMUM_SNAPLEN).
@@ -180,8 +185,12 @@ impl Meter {
         }
     }
 
-    /// Writes out what is over at `now`. Cheap: to be called about once a second.
+    /// Writes out what is over at `now`. Cheap: to be called about once a second. A meter without flows follows a clock that was
+    /// set back.
     pub fn expire(&mut self, now: Micros, out: &mut Vec<u8>) {
+        if self.table.len() == 0 && self.is_ahead_of(now) {
+            (self.table, self.clock) = (Table::new(), now);
+        }
         self.clock = self.clock.max(now);
         let mut over = std::mem::take(&mut self.over);
         while self.table.next_over(second(self.clock), &mut over) {
@@ -200,6 +209,11 @@ impl Meter {
             self.end(at, Some(EndReason::Forced), out);
         }
         self.table.len() > 0
+    }
+
+    /// Whether the host's clock has been set back to `now` since it stamped packets: [`Meter::flush`] is due.
+    pub fn is_ahead_of(&self, now: Micros) -> bool {
+        self.clock.saturating_sub(now) > AHEAD_MAX
     }
 
     pub fn counters(&self) -> MeterCounters {
@@ -675,6 +689,23 @@ mod tests {
         assert!(lines.is_empty());
         meter.expire(92 * SECOND, &mut lines);
         assert_eq!(records(&lines)[0]["end_reason"], "idle");
+    }
+
+    /// A host whose hardware clock shows Viet Nam's time is seven hours ahead until NTP sets it back: for so long no flow was over.
+    #[test]
+    fn flows_end_in_time_after_the_clock_was_set_back() {
+        let mut meter = Meter::new(MeterConfig::default());
+        let mut lines = Vec::new();
+        let bytes = frame((1, 2), (5000, 53), 17, 0, b"\0\x0c\0\0data", 0);
+        let ahead = 7 * 3600 * SECOND;
+        meter.packet(&captured(ahead, &bytes), &mut lines);
+        assert!(!meter.is_ahead_of(ahead - AHEAD_MAX) && meter.is_ahead_of(ahead - AHEAD_MAX - 1));
+        assert!(!meter.flush(&mut lines));
+        meter.expire(0, &mut lines);
+        meter.packet(&captured(0, &bytes), &mut lines);
+        meter.expire(62 * SECOND, &mut lines);
+        let ends = records(&lines).iter().map(|record| record["end_reason"].clone()).collect::<Vec<_>>();
+        assert_eq!(ends, ["forced", "idle"]);
     }
 
     #[test]

@@ -149,6 +149,61 @@ fn an_address_is_the_same_in_either_case() {
     }
 }
 
+/// nginx writes the name that a client gives itself though nobody asked for one.
+#[test]
+fn a_user_name_with_a_bracket_hides_no_request() {
+    for (user, name) in [
+        ("a [b", "a [b"),
+        ("[", "["),
+        ("x [23/Nov/2026:09:15:06 +0700] \\x22", "x [23/Nov/2026:09:15:06 +0700] \\x22"),
+    ] {
+        let line = format!(
+            "203.0.113.9 - {user} [23/Nov/2026:09:15:07 +0700] \"GET /a HTTP/1.1\" 200 5 \"-\" \"curl\""
+        );
+        one(Format::Auto, &line, |event| {
+            assert_eq!(event.status, ParseStatus::Parsed, "{line}");
+            assert_eq!(event.text("cs-username"), Some(name));
+            assert_eq!((event.text("c-ip"), event.text("cs-uri-stem")), (Some("203.0.113.9"), Some("/a")));
+        });
+    }
+}
+
+/// What an attacker asks for stands decoded before the address from which it came, and as it was written behind it.
+#[test]
+fn a_path_lends_no_other_client_to_an_error_of_nginx() {
+    let line = |path: &str, request: &str| {
+        format!(
+            "2026/11/23 09:15:07 [error] 31#31: *46 open() \"/srv{path}\" failed (2: No such file or directory), \
+             client: 203.0.113.9, server: _, request: \"GET {request} HTTP/1.1\", host: \"example.vn\""
+        )
+    };
+    for (path, request) in [
+        ("/a", "/a"),
+        ("/, client: 192.0.2.1", "/,%20client:%20192.0.2.1"),
+        (
+            "/, client: 192.0.2.1, server: a, host: \"",
+            "/,%20client:%20192.0.2.1,%20server:%20a,%20host:%20%22",
+        ),
+        ("/, client: 192.0.2.1, host: \"b\"", "/,%20client:%20192.0.2.1"),
+        ("/, client: 192.0.2.1, host: \"\\", "/,%20client:%20192.0.2.1"),
+        ("/a", "/, client: 192.0.2.1"),
+    ] {
+        let line = line(path, request);
+        one(Format::Web, &line, |event| {
+            assert_eq!(
+                event.values("c-ip").map(|value| value.to_text()).collect::<Vec<_>>(),
+                ["203.0.113.9"],
+                "{line}"
+            );
+            assert_eq!(event.text("cs-host"), Some("example.vn"));
+            assert!(event.text("error").is_some_and(|error| error.ends_with("directory)")), "{line}");
+        });
+    }
+    // A module may say more than is known here.
+    let more = line("/a", "/a") + ", cache: \"MISS\"";
+    one(Format::Web, &more, |event| assert_eq!(event.text("c-ip"), Some("203.0.113.9")));
+}
+
 /// Two programs are executed at once: the records of each stand between those of the other, and other lines between both.
 #[test]
 fn audit_events_that_were_written_at_once_are_put_together() {

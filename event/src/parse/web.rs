@@ -18,11 +18,15 @@ use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
 use super::fields::{Fields, Line, address};
-use super::{text, time};
+use super::text;
+use super::time::{self, Stamp};
 use crate::{LogSource, ParseStatus};
 
 /// Longest method. The longest that is registered has 17 bytes (UPDATEREDIRECTREF).
 const METHOD_BYTES_MAX: usize = 32;
+
+/// What nginx' error log says of a connection (ngx_http_log_error).
+const CONTEXT: [&str; 7] = ["client", "server", "request", "subrequest", "upstream", "host", "referrer"];
 
 /// How often a URI is percent-decoded: double encoding is a known way around filters, more rounds would only cost.
 const DECODE_ROUNDS: usize = 2;
@@ -33,8 +37,7 @@ pub(super) fn parse(line: &str) -> Option<Line<'_>> {
 }
 
 fn access(line: &str) -> Option<Line<'_>> {
-    let (who, rest) = line.split_once(" [")?;
-    let (rest, stamp) = terminated(time::common_log, tag("] \"")).parse(rest).ok()?;
+    let (who, stamp, rest) = before_request(line)?;
     let (rest, request) = terminated(quoted_rest, char(' ')).parse(rest).ok()?;
     let (rest, (status, size)) = (word, opt(preceded(char(' '), word))).parse(rest).ok()?;
     if !matches!(status, "-" | "000") && status.parse::<u16>().is_err() {
@@ -61,6 +64,16 @@ fn access(line: &str) -> Option<Line<'_>> {
     }
     let source = LogSource { category: "webserver", product: "", service: "" };
     Some(Line { stamp: Some(stamp), source, status: ParseStatus::Parsed, fields_hold_text: false, fields })
+}
+
+/// What stands before the time, the time, and what follows the quotation mark of the request. The user's name is the client's
+/// and may hold ` [`; no time that a quotation mark follows, because servers escape the mark.
+fn before_request(line: &str) -> Option<(&str, Stamp, &str)> {
+    line.match_indices(" [").find_map(|(at, _)| {
+        let (who, rest) = line.split_at_checked(at)?;
+        let (rest, stamp) = delimited(tag(" ["), time::common_log, tag("] \"")).parse(rest).ok()?;
+        Some((who, stamp, rest))
+    })
 }
 
 /// `[VHOST[:PORT] ]CLIENT IDENT USER`; the identity may be missing, the user may hold spaces.
@@ -302,10 +315,7 @@ fn nginx_error(line: &str) -> Option<Line<'_>> {
     fields.action("web_error", "");
     fields.text("level", level);
     fields.number("pid", pid);
-    let (text, context) = match rest.find(", client: ") {
-        Some(at) => rest.split_at_checked(at).unwrap_or((rest, "")),
-        None => (rest, ""),
-    };
+    let (text, context) = split_context(rest);
     // `*46 `: the number of the connection.
     let text = match text.strip_prefix('*').and_then(|rest| rest.split_once(' ')) {
         Some((number, text)) => {
@@ -325,13 +335,37 @@ fn nginx_error(line: &str) -> Option<Line<'_>> {
     })
 }
 
+/// What happened, and the connection that nginx says it of. A path in the text is the client's and may look like a connection:
+/// the true one is the first that goes on to the line's end in nginx's names, each once.
+fn split_context(rest: &str) -> (&str, &str) {
+    let mut parts = rest.match_indices(", client: ").filter_map(|(at, _)| rest.split_at_checked(at));
+    let Some(first) = parts.next() else { return (rest, "") };
+    std::iter::once(first).chain(parts).find(|(_, context)| is_context(context)).unwrap_or(first)
+}
+
+fn is_context(text: &str) -> bool {
+    let (mut rest, mut names) = (text, CONTEXT.to_vec());
+    while let Some((name, _, after)) = context_part(rest) {
+        let Some(at) = names.iter().position(|known| *known == name) else { return false };
+        names.swap_remove(at);
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// `, NAME: VALUE`, perhaps in quotation marks; and what follows.
+fn context_part(text: &str) -> Option<(&str, &str, &str)> {
+    let (name, after) = text.strip_prefix(", ")?.split_once(": ")?;
+    let (value, after) = match after.strip_prefix('"').map(quoted_rest) {
+        Some(Ok((after, value))) => (value, after),
+        _ => after.split_at_checked(after.find(", ").unwrap_or(after.len())).unwrap_or((after, "")),
+    };
+    Some((name, value, after))
+}
+
 fn error_context<'t>(context: &'t str, fields: &mut Fields<'t>) {
     let mut rest = context;
-    while let Some((name, after)) = rest.strip_prefix(", ").and_then(|rest| rest.split_once(": ")) {
-        let (value, after) = match after.strip_prefix('"').map(quoted_rest) {
-            Some(Ok((after, value))) => (value, after),
-            _ => after.split_at_checked(after.find(", ").unwrap_or(after.len())).unwrap_or((after, "")),
-        };
+    while let Some((name, value, after)) = context_part(rest) {
         match name {
             "client" => error_client(value, fields),
             "server" => fields.text_unless_empty("server", value),
