@@ -21,6 +21,7 @@ mod evtx; // Windows event logs: the reader, and vonggac scan
 mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store
 mod flows; // our flows against those of another meter
+mod fuzzed; // what the fuzz targets share
 mod hunts;
 mod incidents; // SQL on a schedule, over weeks of flows
 mod indicators; // feeds of indicators: what names them raises alerts

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use event::{Batch, Events, Format, Header, Record, Value, parse_batch};
+use event::{Batch, Events, Format, Header, Record, Value};
 
 #[test]
 fn golden_pairs_agree() {
@@ -56,10 +56,9 @@ fn batch(input: &[u8]) -> Batch {
 }
 
 fn render(batch: &Batch) -> String {
-    let mut in_order = Events::of(batch);
-    let records = in_order.records();
+    let mut events = Events::of(batch);
     let mut text = String::new();
-    for event in parse_batch(batch) {
+    while let Some((event, records)) = events.next_with_records() {
         let source = event.log_source;
         let time = jiff::Timestamp::from_microsecond(event.ts).unwrap();
         writeln!(
@@ -74,7 +73,7 @@ fn render(batch: &Batch) -> String {
             source.service
         )
         .unwrap();
-        let raw = records[event.record as usize].bytes;
+        let raw = records[0].bytes;
         writeln!(text, "  | {}", String::from_utf8_lossy(raw).escape_debug()).unwrap();
         if event.records == 1 && event.message.as_bytes() != raw {
             writeln!(text, "  message: {}", event.message.escape_debug()).unwrap();

@@ -293,9 +293,6 @@ impl Thread {
         // Times of all others are of this collector's clock, or were held against it.
         let is_agent = ticket.sender == SenderKind::Agent;
         let mut events = if is_agent { Events::received_at(&batch, received) } else { Events::of(&batch) };
-        let records = events.records().to_vec();
-        let doubted = records.iter().filter(|record| is_agent && !is_believable(record.time, received));
-        let doubted_clocks = u64::try_from(doubted.count()).unwrap_or_default();
         let mut pass = Pass {
             site: &self.site,
             places: &places,
@@ -308,19 +305,21 @@ impl Thread {
             sender: Sender::new(&places.inventory, &ticket.origin.identity.agent, ticket.sender),
             realm: ticket.origin.drill_id.as_str().into(),
             format: batch.header.format.as_str(),
-            records,
             blocks: Blocks::default(),
             findings: Vec::new(),
-            seen: Seen { doubted_clocks, ..Seen::default() },
+            seen: Seen::default(),
             heard: HeardOf::default(),
         };
         let is_notice = reported::is_notice(&batch.header);
-        while let Some(event) = events.next() {
+        while let Some((event, records)) = events.next_with_records() {
             pass.seen.add(&event);
+            if is_agent {
+                pass.seen.hold_clock(records, received);
+            }
             if is_notice {
                 reported::count(&batch.header.agent, &event);
             }
-            pass.take(event);
+            pass.take(event, records);
         }
         let Pass { blocks, findings, seen, heard, .. } = pass;
         // What a drill makes would hide that a source is silent.
@@ -378,6 +377,12 @@ impl Seen {
         let (first, last) = self.times.unwrap_or((event.ts, event.ts));
         self.times = Some((first.min(event.ts), last.max(event.ts)));
     }
+
+    /// Holds an agent's clock against ours.
+    fn hold_clock(&mut self, records: &[Record<'_>], received: Micros) {
+        let doubted = records.iter().filter(|record| !is_believable(record.time, received));
+        self.doubted_clocks += u64::try_from(doubted.count()).unwrap_or_default();
+    }
 }
 
 /// Which kinds of sources a batch was heard of, by system in the inventory's order.
@@ -422,7 +427,6 @@ struct Pass<'b> {
     sender: Sender<'b>,
     realm: Arc<str>,
     format: &'static str,
-    records: Vec<Record<'b>>,
     blocks: Blocks,
     findings: Vec<Finding>,
     seen: Seen,
@@ -430,7 +434,7 @@ struct Pass<'b> {
 }
 
 impl<'b> Pass<'b> {
-    fn take<'e>(&mut self, mut event: Event<'e>)
+    fn take<'e>(&mut self, mut event: Event<'e>, records: &[Record<'_>])
     where
         'b: 'e,
     {
@@ -444,8 +448,8 @@ impl<'b> Pass<'b> {
         let ids: Vec<&str> =
             matches.iter().map(|found| &found.rule.id).chain(named.ids()).map(String::as_str).collect();
         let subject = match ends {
-            Some(ends) if self.is_flow(&event) => self.flow(&event, &ends, &ids),
-            ends => self.event(&event, ends.as_ref(), &ids),
+            Some(ends) if self.is_flow(&event) => self.flow(&event, records, &ends, &ids),
+            ends => self.event(&event, records, ends.as_ref(), &ids),
         };
         for found in &matches {
             let finding = self.finding(&event, found, &subject);
@@ -464,8 +468,13 @@ impl<'b> Pass<'b> {
     }
 
     /// Stores an event.
-    fn event(&mut self, event: &Event<'_>, ends: Option<&Ends>, ids: &[&str]) -> Subject<'b> {
-        let records = self.records_of(event);
+    fn event(
+        &mut self,
+        event: &Event<'_>,
+        records: &[Record<'_>],
+        ends: Option<&Ends>,
+        ids: &[&str],
+    ) -> Subject<'b> {
         let raw = exact(&event.message, records);
         let mut row = EventRow { rules: ids, raw: &raw, ..EventRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
@@ -502,16 +511,8 @@ impl<'b> Pass<'b> {
         }
     }
 
-    /// The records that an event was made of.
-    fn records_of(&self, event: &Event<'_>) -> &[Record<'b>] {
-        let first = usize::try_from(event.record).unwrap_or(usize::MAX);
-        let count = usize::try_from(event.records).unwrap_or(usize::MAX);
-        self.records.get(first..first.saturating_add(count)).unwrap_or_default()
-    }
-
     /// Stores a flow. It is kept as long as the stricter of its two ends demands.
-    fn flow(&mut self, event: &Event<'_>, ends: &Ends, ids: &[&str]) -> Subject<'b> {
-        let records = self.records_of(event);
+    fn flow(&mut self, event: &Event<'_>, records: &[Record<'_>], ends: &Ends, ids: &[&str]) -> Subject<'b> {
         let mut row = FlowRow { rules: ids, ..FlowRow::default() };
         let Origin { identity, source, drill_id, received } = &**self.origin;
         self.site.flow_filler.fill(&mut row, event);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use collector::{Decoder, Sender};
 
-use crate::network::pieces;
+use super::network::pieces;
 
 /// Decodes the pieces of an input.
 pub fn decode(data: &[u8]) {

@@ -171,10 +171,9 @@ impl<'h> Hunter<'h> {
             // A piece is smaller than a batch may be.
             let Ok(batch) = Batch::new(header, records.iter().copied()) else { continue };
             let mut events = Events::within(&batch, ANY_TIME, ANY_TIME);
-            let records = events.records().to_vec();
-            while let Some(mut event) = events.next() {
-                let line = usize::try_from(event.record).ok().and_then(|index| records.get(index));
-                self.event(piece.file, line.map_or(first, |record| record.offset), &mut event);
+            while let Some((mut event, records)) = events.next_with_records() {
+                let line = records.first().map_or(first, |record| record.offset);
+                self.event(piece.file, line, &mut event);
             }
         }
     }

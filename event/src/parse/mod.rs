@@ -97,15 +97,17 @@ impl<'b> Events<'b> {
         reason = "an item of an iterator cannot borrow from the iterator"
     )]
     pub fn next(&mut self) -> Option<Event<'_>> {
-        let record = self.lines.next()?;
-        let mut room = Room::lent(&mut self.buffer, record.bytes.len());
-        Some(self.lines.event(&record, &mut room))
+        self.next_with_records().map(|(event, _)| event)
     }
 
-    /// All records of the batch in the order in which they are read, to which the numbers in events refer.
-    pub fn records(&mut self) -> &[Record<'b>] {
-        self.lines.fetch();
-        &self.lines.records
+    /// The next event and the records that it is made of.
+    pub fn next_with_records(&mut self) -> Option<(Event<'_>, &[Record<'b>])> {
+        let record = self.lines.next()?;
+        let first = self.lines.read;
+        let mut room = Room::lent(&mut self.buffer, record.bytes.len());
+        let event = self.lines.event(&record, &mut room);
+        let records = self.lines.records.get(first..self.lines.read).unwrap_or_default();
+        Some((event, records))
     }
 }
 

@@ -125,7 +125,7 @@ const LOSSES: &[Loss] = &[
     Loss::notice(
         "vonggac_store_unanswered_total",
         "store",
-        ("insert or question", "that the store did not answer in time"),
+        ("request", "that the store did not answer in time"),
     ),
     Loss::notice("vonggac_store_refused_total", "inserts", ("insert", "refused by the store as bad data")),
     Loss::notice(
