@@ -79,7 +79,7 @@ fn first_stamp(fields: &Fields<'_>) -> Option<Stamp> {
 pub(super) fn stamp(value: &Value<'_>) -> Option<Stamp> {
     match value {
         Value::Int(number) => time::epoch_by_size(*number),
-        Value::Float(seconds) => time::epoch(&format!("{seconds:.6}")).ok().map(|(_, stamp)| stamp),
+        Value::Float(number) => time::epoch_by_size_with_fraction(*number),
         Value::Text(text) => match text.parse::<i64>() {
             Ok(number) => time::epoch_by_size(number),
             Err(_) => time::whole(text),

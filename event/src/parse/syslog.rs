@@ -221,9 +221,11 @@ fn rfc3164(input: &str, has_priority: bool) -> IResult<&str, Header<'_>> {
     Ok((message, Header { stamp, hostname, program, pid, ..Header::default() }))
 }
 
-/// `program[pid]: `, `program: ` or `program `.
+/// `program[pid]: `, `program: ` or `program `. What a device begins its message with is none: `date=2026-11-23`, or a number.
 fn program(input: &str) -> IResult<&str, (&str, &str)> {
-    let name = map_opt(is_not(" :["), |name: &str| (name.len() <= TAG_BYTES_MAX).then_some(name));
+    let is_name =
+        |name: &str| name.len() <= TAG_BYTES_MAX && !name.contains('=') && name.contains(char::is_alphabetic);
+    let name = map_opt(is_not(" :["), |name: &str| is_name(name).then_some(name));
     let pid = delimited(char('['), is_not("] "), char(']'));
     let (rest, (name, pid, colon)) = (name, opt(pid), opt(char(':'))).parse(input)?;
     if colon.is_none() && !rest.is_empty() && !rest.starts_with(' ') {

@@ -148,6 +148,20 @@ fn an_address_is_the_same_in_either_case() {
     }
 }
 
+/// Firewalls and routers begin their message where others name a program.
+#[test]
+fn what_a_device_begins_its_message_with_is_no_program() {
+    for (line, program) in [
+        ("<189>date=2026-11-23 time=09:15:07 devname=\"FG\" srcip=192.0.2.7", None),
+        ("<13>Nov 23 09:15:07 fw01 host=a: up", None),
+        ("<189>123: interface up", None),
+        ("<13>Nov 23 09:15:07 web01 7z[12]: done", Some("7z")),
+        ("<13>Nov 23 09:15:07 web01 %ASA-6-302013: Built", Some("%ASA-6-302013")),
+    ] {
+        one(Format::Syslog, line, |event| assert_eq!(event.text("program"), program, "{line}"));
+    }
+}
+
 /// nginx writes the name that a client gives itself though nobody asked for one.
 #[test]
 fn a_user_name_with_a_bracket_hides_no_request() {

@@ -144,6 +144,20 @@ pub(super) fn epoch_by_size(number: i64) -> Option<Stamp> {
     Some(Stamp::Zoned(micros))
 }
 
+/// The same of a number with a fraction, to the microsecond.
+pub(super) fn epoch_by_size_with_fraction(number: f64) -> Option<Stamp> {
+    let text = format!("{number:.6}");
+    let (whole, millionths) = text.split_once('.')?;
+    let (whole, millionths): (i64, i64) = (whole.parse().ok()?, millionths.parse().ok()?);
+    let Stamp::Zoned(micros) = epoch_by_size(whole)? else { return None };
+    let fraction = match whole {
+        ..100_000_000_000 => millionths,
+        100_000_000_000..100_000_000_000_000 => millionths.wrapping_div(1000),
+        _ => 0,
+    };
+    Some(Stamp::Zoned(micros.saturating_add(fraction)))
+}
+
 /// A time that a value of its own states: RFC 3339 or common log format. A zone may stand apart, be hours alone, or be named
 /// where it is UTC, as databases and `evtx_dump` write it (`2026-11-23 09:15:07.120 +07`, `2026-11-23 02:15:07 UTC`).
 pub(super) fn whole(text: &str) -> Option<Stamp> {
@@ -373,6 +387,13 @@ mod tests {
         assert_eq!(resolve(rfc3339("2026-11-23T02:15:07.1203949Z")).0, 120_394);
         for number in [1_795_400_107, 1_795_400_107_000, 1_795_400_107_000_000, 1_795_400_107_000_000_000] {
             assert_eq!(epoch_by_size(number), Some(Stamp::Zoned(RECEIPT)));
+        }
+        for number in [1_795_400_107.120_5, 1_795_400_107_120.5, 1_795_400_107_120_500.5] {
+            let read = epoch_by_size_with_fraction(number);
+            assert_eq!(read, Some(Stamp::Zoned(RECEIPT + 120_500)), "{number}");
+        }
+        for number in [0.5, -7.25, f64::NAN] {
+            assert_eq!(epoch_by_size_with_fraction(number), None, "{number}");
         }
     }
 
