@@ -22,8 +22,8 @@ mod evtx_file; // files that the others read
 mod exporters; // flow records of devices, against the truth, nfdump and the store
 mod flows; // our flows against those of another meter
 mod fuzzed; // what the fuzz targets share
-mod hunts;
-mod incidents; // SQL on a schedule, over weeks of flows
+mod hunts; // SQL on a schedule, over weeks of flows
+mod incidents;
 mod indicators; // feeds of indicators: what names them raises alerts
 mod intake; // OTLP from a sender that is not ours; a collector that ends in order
 mod levels; // vonggac systems: the levels of a province, and a file of planted faults

@@ -39,8 +39,8 @@ const READ_BY_ALL: [&str; 13] = [
 const WRITTEN_BY_ALL: &str = "/dev/null";
 
 /// What a kernel that cannot means.
-pub(crate) const UNCONFINED: &str = "this kernel does not confine the store (Landlock, Linux 5.19 or later, is missing, switched off or filtered): \
-                                     a new way to read files by SQL would reach the passwords and keys of this user";
+pub(crate) const UNCONFINED: &str = "this kernel does not confine the store (Landlock, Linux 5.19 or later, is missing, \
+    switched off or filtered): a new way to read files by SQL would reach the passwords and keys of this user";
 
 /// Whether this kernel can.
 pub(crate) fn supported() -> bool {

@@ -167,6 +167,7 @@ fn the_least_that_a_level_can_be_denies_no_higher_one() {
 
 /// Texts of a decree with one thing wrong: what is replaced, by what, and what the error says.
 type Wrong<'a> = &'a [(&'a str, &'a str, &'a str)];
+
 fn rejects(cases: Wrong<'_>) {
     let text = read("rules/levels/neutral/high-water-mark.toml");
     for (from, to, expected) in cases {
